@@ -1,0 +1,125 @@
+//! The detector contract: what the engine asks of everything that may stand after USING.
+//!
+//! Three steps, each a trait. A [`DetectorKind`] is a name with options, known to a catalog. Given the columns and
+//! options of one `CREATE DETECTOR` it makes a [`DetectorPlan`], the same on every worker. The plan makes one
+//! [`Detector`] per worker, which owns the models of that worker's keys.
+//!
+//! The contract speaks of batches and watermarks, not of keys, so that it carries detectors with a model per key, with
+//! one model for all keys, over rows or windows, and those that answer late (in [`Detector::advance`]). Detectors
+//! with one small model per key implement only [`Model`](crate::model::Model) and leave the rest to
+//! [`KeyedDetector`](crate::model::KeyedDetector).
+//!
+//! A detector does no I/O, reads no clock and owns its random seed: the same rows give the same answers.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+
+use crate::error::Result;
+use crate::options::{OptionSpec, Options};
+use crate::time::EventTime;
+
+/// Columns that every detector appends to its input, in this order; `detail` is a struct of the kind's own fields.
+pub const OUTPUT_COLUMNS: [&str; 6] =
+    ["score", "is_anomaly", "threshold", "phase", "model_version", "detail"];
+
+/// A kind of detector, as SQL names it after USING.
+pub trait DetectorKind: Debug + Send + Sync {
+    /// The name after USING, in lower case.
+    fn name(&self) -> &str;
+
+    /// What it finds, in one sentence.
+    fn summary(&self) -> &str;
+
+    /// The options that it accepts, in the order in which docs list them.
+    fn options(&self) -> Vec<OptionSpec>;
+
+    /// Settles columns and options.
+    ///
+    /// # Errors
+    /// If an option is unknown or out of range, or the columns do not fit.
+    fn plan(&self, request: &DetectorRequest<'_>) -> Result<Arc<dyn DetectorPlan>>;
+}
+
+/// What one `CREATE DETECTOR` asks of a kind.
+#[derive(Clone, Debug)]
+pub struct DetectorRequest<'a> {
+    /// The detector's own name.
+    pub name: &'a str,
+    /// Columns of the input relation.
+    pub schema: SchemaRef,
+    /// Index of the event-time column in `schema`.
+    pub time: usize,
+    /// Indexes of the PARTITION BY columns in `schema`, in the order written; empty for one model.
+    pub partition_by: Vec<usize>,
+    /// Indexes of columns that carry window bounds, which are never features.
+    pub window_bounds: Vec<usize>,
+    /// Options of the WITH clause.
+    pub options: &'a Options,
+    /// Most models that one worker keeps.
+    pub models_max: usize,
+}
+
+/// A detector whose columns and options are settled; the same on every worker.
+pub trait DetectorPlan: Debug + Send + Sync {
+    /// The input columns followed by [`OUTPUT_COLUMNS`].
+    fn output_schema(&self) -> SchemaRef;
+
+    /// Settled options and choices, for EXPLAIN: name and value.
+    fn describe(&self) -> Vec<(String, String)>;
+
+    /// A detector for one worker, without any models yet.
+    fn detector(&self) -> Box<dyn Detector>;
+}
+
+/// The part of a detector that runs on one worker and owns the models of its keys.
+pub trait Detector: Send {
+    /// Scores rows, then learns from them, row by row in the order given.
+    ///
+    /// Rows come sorted by event time, and rows of equal time in order of arrival; no later call holds an earlier
+    /// row. How rows are cut into batches must not matter to the answers.
+    ///
+    /// # Errors
+    /// If a column is not of the planned type.
+    fn process(&mut self, rows: &RecordBatch, out: &mut Vec<RecordBatch>) -> Result<()>;
+
+    /// Tells that every row below `watermark` has been seen, so that late answers may be given.
+    ///
+    /// # Errors
+    /// If an answer cannot be built.
+    fn advance(&mut self, _watermark: EventTime, _out: &mut Vec<RecordBatch>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Counts for metrics.
+    fn statistics(&self) -> DetectorStatistics;
+
+    /// Everything that must survive a restart, in a versioned form with exact floats.
+    ///
+    /// # Errors
+    /// If a model cannot be written.
+    fn snapshot(&self) -> Result<Vec<u8>>;
+
+    /// Takes up the state of a snapshot: what follows is as if there had been no interruption.
+    ///
+    /// # Errors
+    /// If the snapshot is cut short, or of another kind or version. The detector is then as it was before.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<()>;
+}
+
+/// What a detector holds and has done, on one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DetectorStatistics {
+    /// Models held now.
+    pub models: u64,
+    /// Bytes held by them, estimated.
+    pub bytes: u64,
+    /// Models dropped because more keys came than the bound allows.
+    pub evicted: u64,
+    /// Rows scored, warming-up rows among them.
+    pub rows: u64,
+    /// Rows found anomalous.
+    pub anomalies: u64,
+}
