@@ -1,8 +1,10 @@
 //! The one public error: what went wrong, where, and what the caller should do about it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use driftline_operators::error::OperatorError;
+use driftline_queries::{SqlError, SqlErrorKind};
 
 /// Result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -52,20 +54,21 @@ pub struct Position {
 /// assert!(error.to_string().contains("metrics"));
 /// # Ok::<(), driftline::Error>(())
 /// ```
-pub struct Error(Box<Inner>);
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
 
 struct Inner {
     kind: ErrorKind,
     message: String,
     hint: Option<String>,
     position: Option<Position>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self(Box::new(Inner { kind, message, hint: None, position: None, source: None }))
+        Self(Arc::new(Inner { kind, message, hint: None, position: None, source: None }))
     }
 
     pub(crate) fn closed(what: &str) -> Self {
@@ -76,22 +79,28 @@ impl Error {
         Self::new(ErrorKind::Internal, message)
     }
 
-    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+    /// Changes an error that is being made: nobody else holds it yet.
+    fn amend(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            change(inner);
+        }
         self
     }
 
-    pub(crate) fn with_position(mut self, line: u64, column: u64) -> Self {
-        self.0.position = Some(Position { line, column });
-        self
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
+        self.amend(|inner| inner.hint = Some(hint.into()))
+    }
+
+    pub(crate) fn with_position(self, line: u64, column: u64) -> Self {
+        self.amend(|inner| inner.position = Some(Position { line, column }))
     }
 
     pub(crate) fn with_source(
-        mut self,
+        self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        self.0.source = Some(source.into());
-        self
+        let source = Arc::from(source.into());
+        self.amend(|inner| inner.source = Some(source))
     }
 
     /// What the caller should do.
@@ -150,15 +159,26 @@ impl std::error::Error for Error {
     }
 }
 
+/// The error with its causes in its message: for a failure that many handles report.
+impl From<&OperatorError> for Error {
+    fn from(error: &OperatorError) -> Self {
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        let converted = Self::new(kind_of(error), message);
+        match error.hint() {
+            Some(hint) => converted.with_hint(hint),
+            None => converted,
+        }
+    }
+}
+
 impl From<OperatorError> for Error {
     fn from(error: OperatorError) -> Self {
-        let kind = match &error {
-            OperatorError::Option { .. } => ErrorKind::Settings,
-            OperatorError::Columns { .. } => ErrorKind::Query,
-            OperatorError::Snapshot { .. } => ErrorKind::Incompatible,
-            _ => ErrorKind::Data,
-        };
-        let converted = Self::new(kind, error.to_string());
+        let converted = Self::new(kind_of(&error), error.to_string());
         let converted = match error.hint() {
             Some(hint) => converted.with_hint(hint),
             None => converted,
@@ -168,5 +188,32 @@ impl From<OperatorError> for Error {
             OperatorError::Arrow(source) => converted.with_source(source),
             _ => converted,
         }
+    }
+}
+
+fn kind_of(error: &OperatorError) -> ErrorKind {
+    match error {
+        OperatorError::Option { .. } => ErrorKind::Settings,
+        OperatorError::Columns { .. } => ErrorKind::Query,
+        OperatorError::Snapshot { .. } => ErrorKind::Incompatible,
+        _ => ErrorKind::Data,
+    }
+}
+
+impl From<SqlError> for Error {
+    fn from(error: SqlError) -> Self {
+        let kind = match error.kind() {
+            SqlErrorKind::Query => ErrorKind::Query,
+            SqlErrorKind::Unsupported => ErrorKind::Unsupported,
+            SqlErrorKind::Settings => ErrorKind::Settings,
+        };
+        let mut converted = Self::new(kind, error.message());
+        if let Some(hint) = error.hint_text() {
+            converted = converted.with_hint(hint);
+        }
+        if let Some(place) = error.position() {
+            converted = converted.with_position(place.line, place.column);
+        }
+        converted
     }
 }

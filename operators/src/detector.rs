@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::options::{OptionSpec, Options};
@@ -110,7 +111,7 @@ pub trait Detector: Send {
 }
 
 /// What a detector holds and has done, on one worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetectorStatistics {
     /// Models held now.
     pub models: u64,
@@ -118,8 +119,14 @@ pub struct DetectorStatistics {
     pub bytes: u64,
     /// Models dropped because more keys came than the bound allows.
     pub evicted: u64,
-    /// Rows scored, warming-up rows among them.
+    /// Models dropped because their key showed no row for too long.
+    pub expired: u64,
+    /// Rows given, warming-up rows among them.
     pub rows: u64,
+    /// Rows that could not be scored because all their features were missing.
+    pub missing: u64,
+    /// Rows that were not scored because their key found no room.
+    pub refused: u64,
     /// Rows found anomalous.
     pub anomalies: u64,
 }

@@ -3,8 +3,15 @@
 //! This crate knows no SQL, no thread, no file and no wall clock. The `driftline` crate is the one to depend on; this
 //! one has no stable interface of its own.
 
+pub mod batch;
+pub mod dataflow;
 pub mod detector;
+pub mod detectors;
 pub mod error;
+pub mod evaluate;
 pub mod expression;
+pub mod key;
+pub mod model;
+pub mod options;
 pub mod time;
 pub mod window;

@@ -2,10 +2,12 @@
 //!
 //! A plan names no SQL and no DataFusion type, so that the engine can wire it without knowing either.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
+use driftline_operators::options::OptionValue;
 use driftline_operators::window::WindowSpec;
 
 /// A planned query.
@@ -96,6 +98,75 @@ impl Plan {
             Node::Transform { input, .. }
             | Node::AssignWindows { input, .. }
             | Node::AggregateWindows { input, .. } => input.scan(),
+        }
+    }
+
+    /// The plan as text: one node a line, the result first, inputs indented below it.
+    #[must_use]
+    pub fn explain(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut plan = self;
+        loop {
+            let indent = "  ".repeat(lines.len());
+            lines.push(format!("{indent}{}", plan.node.describe(plan)));
+            match &plan.node {
+                Node::Scan(_) => return lines,
+                Node::Transform { input, .. }
+                | Node::AssignWindows { input, .. }
+                | Node::AggregateWindows { input, .. } => plan = input,
+            }
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.explain().join("\n"))
+    }
+}
+
+impl Node {
+    fn describe(&self, plan: &Plan) -> String {
+        let column = |input: &Plan, index: usize| {
+            input.schema.fields().get(index).map_or("?", |field| field.name().as_str()).to_owned()
+        };
+        match self {
+            Self::Scan(Scan { relation, stream: ScanStream::Rows }) => format!(
+                "Scan {relation}{}",
+                plan.time.map_or(String::new(), |time| format!(", event time {}", column(plan, time.index)))
+            ),
+            Self::Scan(Scan { relation, stream: ScanStream::Late }) => {
+                format!("Scan LATE({relation})")
+            }
+            Self::Transform { label, .. } => format!("Transform {label}"),
+            Self::AssignWindows { input, window, time } => {
+                format!("AssignWindows {} on {}", Window(window), column(input, *time))
+            }
+            Self::AggregateWindows { input, window, time, label, .. } => format!(
+                "AggregateWindows {} on {}{}{label}",
+                Window(window),
+                column(input, time.index),
+                if label.is_empty() { "" } else { ": " },
+            ),
+        }
+    }
+}
+
+/// A window as EXPLAIN shows it.
+struct Window<'a>(&'a WindowSpec);
+
+impl fmt::Display for Window<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(window) = self;
+        let length = |ns: i64| OptionValue::Interval(ns).to_string();
+        if window.is_tumble() {
+            write!(f, "tumble({})", length(window.size_ns()))?;
+        } else {
+            write!(f, "hop({}, {})", length(window.slide_ns()), length(window.size_ns()))?;
+        }
+        match window.offset_ns() {
+            0 => Ok(()),
+            offset => write!(f, " from {}", length(offset)),
         }
     }
 }

@@ -1,5 +1,10 @@
 //! Windows: which rows belong together, and what becomes of them.
 
+mod column;
+mod groups;
+mod panes;
 mod spec;
 
+pub use column::TimeType;
+pub use panes::{Panes, WindowedAggregate};
 pub use spec::WindowSpec;

@@ -1,0 +1,77 @@
+//! The unit that travels along the edges of a dataflow: Arrow rows with their place in the order of arrival.
+
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Rows of one relation.
+///
+/// `sequence` grows with every batch that a source takes in and survives filters, projections and splits. Together
+/// with the row's position it orders rows of equal event time by arrival. It is 0 for rows that a window made.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The rows; never none.
+    pub rows: RecordBatch,
+    /// Place in the order of arrival.
+    pub sequence: u64,
+    /// The worker that must see the rows next, where an exchange follows.
+    pub target: u32,
+}
+
+impl Batch {
+    /// The same place in the order of arrival with other rows.
+    #[must_use]
+    pub fn with_rows(&self, rows: RecordBatch) -> Self {
+        Self { rows, sequence: self.sequence, target: 0 }
+    }
+}
+
+/// Between workers of one process batches move as they are. Between processes they would travel as Arrow IPC.
+impl Serialize for Batch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::new();
+        StreamWriter::try_new(&mut bytes, &self.rows.schema())
+            .and_then(|mut writer| {
+                writer.write(&self.rows)?;
+                writer.finish()
+            })
+            .map_err(S::Error::custom)?;
+        (self.sequence, self.target, bytes).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (sequence, target, bytes) = <(u64, u32, Vec<u8>)>::deserialize(deserializer)?;
+        let rows = StreamReader::try_new(bytes.as_slice(), None)
+            .and_then(|mut reader| {
+                reader.next().unwrap_or_else(|| {
+                    Err(arrow::error::ArrowError::IpcError("stream holds no batch".into()))
+                })
+            })
+            .map_err(D::Error::custom)?;
+        Ok(Self { rows, sequence, target })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+
+    #[test]
+    fn batches_travel_between_processes_unchanged() {
+        let column = Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])) as ArrayRef;
+        let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
+        let batch = Batch { rows, sequence: 7, target: 3 };
+        let bytes = postcard::to_allocvec(&batch).unwrap();
+        let back: Batch = postcard::from_bytes(&bytes).unwrap();
+        assert_eq!((back.rows, back.sequence, back.target), (batch.rows, 7, 3));
+    }
+}

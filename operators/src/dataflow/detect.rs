@@ -1,0 +1,86 @@
+//! A detector as an operator: rows in order of event time go through the models of their keys.
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+
+use super::closing::Closing;
+use super::context::Gauge;
+use super::exchange::{by_target, split_by_key};
+use super::reorder::Reorder;
+use super::{BatchStream, QueryContext};
+use crate::batch::Batch;
+use crate::detector::{Detector, DetectorStatistics};
+use crate::error::Result;
+use crate::key::KeySplitter;
+use crate::time::{EventTime, Watermarks};
+
+/// A detector as a dataflow builds it.
+#[derive(Debug)]
+pub struct DetectStage {
+    /// Moves rows to the worker that owns their key.
+    pub splitter: KeySplitter,
+    /// Puts them in order.
+    pub reorder: Reorder,
+    /// How far rows may lie below the watermark of earlier epochs.
+    pub lag_ns: i64,
+    /// The watermarks of the source at the bottom of the query.
+    pub watermarks: Watermarks,
+    /// Shared state of the query.
+    pub context: QueryContext,
+}
+
+/// Scores rows, and learns from them, in order of event time per key.
+pub fn detect<'scope>(
+    stream: BatchStream<'scope>,
+    stage: DetectStage,
+    mut detector: Box<dyn Detector>,
+) -> BatchStream<'scope> {
+    let DetectStage { splitter, mut reorder, lag_ns, watermarks, context } = stage;
+    let moved = split_by_key(stream, splitter, context.clone());
+    let exchange = Exchange::new(by_target);
+    moved.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+        exchange,
+        "Detect",
+        |capability, _| {
+            let mut closing = Closing::new(capability, watermarks, lag_ns);
+            let (mut bytes, mut models) = (Gauge::default(), Gauge::default());
+            let mut before = DetectorStatistics::default();
+            move |(input, frontier), output| {
+                input.for_each(|_, batches| {
+                    for batch in batches.drain(..) {
+                        context.attempt(|| reorder.push(&batch));
+                    }
+                });
+                context.count(|c| &c.rows_refused, reorder.take_refused());
+                let Some((complete, capability)) = closing.next(frontier) else { return };
+                let step = || judge(&mut *detector, &mut reorder, complete);
+                let judged = context.attempt(step).unwrap_or_default();
+                let mut session = output.session(&capability);
+                for rows in judged.into_iter().filter(|rows| rows.num_rows() > 0) {
+                    session.give(Batch { rows, sequence: 0, target: 0 });
+                }
+                let now = detector.statistics();
+                let counters = context.counters();
+                context.count(|c| &c.anomalies, now.anomalies - before.anomalies);
+                context.count(|c| &c.models_evicted, now.evicted - before.evicted);
+                models.set(&counters.models, now.models);
+                bytes.set(&counters.state_bytes, now.bytes + reorder.bytes() as u64);
+                before = now;
+            }
+        },
+    )
+}
+
+fn judge(
+    detector: &mut dyn Detector,
+    reorder: &mut Reorder,
+    complete: EventTime,
+) -> Result<Vec<arrow::record_batch::RecordBatch>> {
+    let mut judged = Vec::new();
+    if let Some(rows) = reorder.release(complete)? {
+        detector.process(&rows, &mut judged)?;
+    }
+    detector.advance(complete, &mut judged)?;
+    Ok(judged)
+}

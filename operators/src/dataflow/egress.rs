@@ -1,0 +1,75 @@
+//! The end of a query's dataflow: results leave it epoch by epoch, in order, once an epoch is complete.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use arrow::record_batch::RecordBatch;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use super::{BatchStream, QueryContext};
+use crate::time::Epoch;
+
+/// Results of one query on one worker that wait to be handed on.
+///
+/// It is bounded by what the epochs in flight can produce: the engine closes no further epoch while results of
+/// earlier ones wait here.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox(Rc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    results: RefCell<VecDeque<(Epoch, RecordBatch)>>,
+    open: Cell<Epoch>,
+}
+
+impl Outbox {
+    /// The oldest result, left in place.
+    #[must_use]
+    pub fn peek(&self) -> Option<(Epoch, RecordBatch)> {
+        self.0.results.borrow().front().cloned()
+    }
+
+    /// Takes the oldest result.
+    pub fn pop(&self) -> Option<(Epoch, RecordBatch)> {
+        self.0.results.borrow_mut().pop_front()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.results.borrow().is_empty()
+    }
+
+    /// The first epoch that is not complete: all results of earlier ones have been put here. [`Epoch::MAX`] when
+    /// the query has ended.
+    #[must_use]
+    pub fn open_epoch(&self) -> Epoch {
+        self.0.open.get()
+    }
+}
+
+/// Collects results into `outbox`.
+pub fn collect_into(stream: BatchStream<'_>, outbox: Outbox, context: QueryContext) {
+    let mut waiting: BTreeMap<Epoch, Vec<RecordBatch>> = BTreeMap::new();
+    stream.sink(Pipeline, "Egress", move |(input, frontier)| {
+        input.for_each(|capability, batches| {
+            let Some(&epoch) = capability.least() else { return };
+            let rows = batches.drain(..).map(|batch| batch.rows);
+            waiting.entry(epoch).or_default().extend(rows);
+        });
+        let open = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
+        let still_open = waiting.split_off(&open);
+        let complete = std::mem::replace(&mut waiting, still_open);
+        if !context.is_over() {
+            let mut results = outbox.0.results.borrow_mut();
+            for (epoch, batches) in complete {
+                let rows = batches.iter().map(|rows| rows.num_rows() as u64).sum();
+                context.count(|c| &c.rows_out, rows);
+                results.extend(batches.into_iter().map(|rows| (epoch, rows)));
+            }
+        }
+        outbox.0.open.set(open);
+    });
+}

@@ -1,0 +1,30 @@
+//! The operators of a query's dataflow, one a file, over streams of Arrow batches.
+//!
+//! All of them work on what is there and return: none blocks, waits or reads a clock. timely's timestamp is the
+//! [`Epoch`](crate::time::Epoch); what rows mean by time is in their columns.
+
+mod assign;
+mod closing;
+mod context;
+mod detect;
+mod egress;
+mod exchange;
+mod reorder;
+mod transform;
+mod windows;
+
+pub use assign::{WindowAssignment, assign_windows};
+pub use context::{Counters, QueryContext};
+pub use detect::{DetectStage, detect};
+pub use egress::{Outbox, collect_into};
+pub use reorder::Reorder;
+pub use transform::transform;
+pub use windows::{WindowStage, aggregate_windows};
+
+use timely::dataflow::StreamVec;
+
+use crate::batch::Batch;
+use crate::time::Epoch;
+
+/// A stream of batches, stamped with epochs.
+pub type BatchStream<'scope> = StreamVec<'scope, Epoch, Batch>;

@@ -1,0 +1,34 @@
+//! Filter and projection: a batch goes in, a batch with as many rows or fewer comes out.
+
+use std::sync::Arc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use super::{BatchStream, QueryContext};
+use crate::expression::Transform;
+
+/// Applies `program` to every batch. Rows that it fails on are left out and counted.
+pub fn transform<'scope>(
+    stream: BatchStream<'scope>,
+    program: Arc<dyn Transform>,
+    context: QueryContext,
+) -> BatchStream<'scope> {
+    stream.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Transform", |_, _| {
+        move |input, output| {
+            input.for_each(|capability, batches| {
+                let mut session = output.session(&capability);
+                for batch in batches.drain(..) {
+                    context.isolate(&batch.rows, &mut |rows| {
+                        let rows = program.apply(rows)?;
+                        if rows.num_rows() > 0 {
+                            session.give(batch.with_rows(rows));
+                        }
+                        Ok(())
+                    });
+                }
+            });
+        }
+    })
+}

@@ -1,0 +1,143 @@
+//! Windowed aggregation: rows in, one row per window and key out, once the watermark has passed the window's end.
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::Operator;
+
+use super::closing::Closing;
+use super::context::Gauge;
+use super::exchange::{by_target, split_by_key};
+use super::{BatchStream, QueryContext};
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::key::KeySplitter;
+use crate::time::Watermarks;
+use crate::window::{Panes, WindowedAggregate};
+
+/// A windowed aggregation as a dataflow builds it.
+#[derive(Clone, Debug)]
+pub struct WindowStage {
+    /// What is computed.
+    pub aggregate: WindowedAggregate,
+    /// How far rows may lie below the watermark of earlier epochs.
+    pub lag_ns: i64,
+    /// The watermarks of the source at the bottom of the query.
+    pub watermarks: Watermarks,
+    /// Shared state of the query.
+    pub context: QueryContext,
+}
+
+/// Aggregates rows by window and key.
+///
+/// With one worker rows go straight into the panes. With more, each worker first folds the rows of an epoch into
+/// partial states, and only these are moved to the worker that owns the key.
+///
+/// # Errors
+/// If a key column's type cannot be a key.
+pub fn aggregate_windows<'scope>(
+    stream: BatchStream<'scope>,
+    stage: WindowStage,
+) -> Result<BatchStream<'scope>> {
+    let workers = stream.scope().peers();
+    if workers == 1 {
+        return close_windows(stream, stage, Arrival::Rows);
+    }
+    let schema = stage.aggregate.partial_schema();
+    let keys = (1..=stage.aggregate.program.key_fields().len()).collect();
+    let splitter = KeySplitter::new(&schema, keys, workers)?;
+    let partials = fold_epochs(stream, &stage)?;
+    let moved = split_by_key(partials, splitter, stage.context.clone());
+    close_windows(moved, stage, Arrival::Partials)
+}
+
+#[derive(Clone, Copy)]
+enum Arrival {
+    Rows,
+    Partials,
+}
+
+fn close_windows<'scope>(
+    stream: BatchStream<'scope>,
+    stage: WindowStage,
+    arrival: Arrival,
+) -> Result<BatchStream<'scope>> {
+    let WindowStage { aggregate, lag_ns, watermarks, context } = stage;
+    let mut panes = Panes::new(aggregate.clone())?;
+    let exchange = Exchange::new(by_target);
+    Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+        exchange,
+        "Windows",
+        |capability, _| {
+            let mut closing = Closing::new(capability, watermarks, lag_ns);
+            let mut gauge = Gauge::default();
+            move |(input, frontier), output| {
+                input.for_each(|_, batches| {
+                    for batch in batches.drain(..) {
+                        match arrival {
+                            Arrival::Rows => add_rows(&context, &aggregate, &mut panes, &batch),
+                            Arrival::Partials => {
+                                context.attempt(|| panes.merge(&batch.rows));
+                            }
+                        }
+                    }
+                });
+                context.count(|c| &c.rows_refused, panes.take_rows_refused());
+                let Some((complete, capability)) = closing.next(frontier) else { return };
+                let closed = context.attempt(|| panes.close(complete)).unwrap_or_default();
+                context.count(|c| &c.windows_closed, closed.len() as u64);
+                let mut session = output.session(&capability);
+                for rows in closed {
+                    session.give(Batch { rows, sequence: 0, target: 0 });
+                }
+                gauge.set(&context.counters().state_bytes, panes.bytes() as u64);
+            }
+        },
+    ))
+}
+
+/// Folds the rows of each epoch into partial states, one batch per pane, when the epoch closes.
+fn fold_epochs<'scope>(
+    stream: BatchStream<'scope>,
+    stage: &WindowStage,
+) -> Result<BatchStream<'scope>> {
+    let WindowStage { aggregate, lag_ns, watermarks, context } = stage.clone();
+    let mut panes = Panes::new(aggregate.clone())?;
+    let schema = aggregate.partial_schema();
+    Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+        Pipeline,
+        "FoldEpochs",
+        |capability, _| {
+            let mut closing = Closing::new(capability, watermarks, lag_ns);
+            move |(input, frontier), output| {
+                input.for_each(|_, batches| {
+                    for batch in batches.drain(..) {
+                        add_rows(&context, &aggregate, &mut panes, &batch);
+                    }
+                });
+                context.count(|c| &c.rows_refused, panes.take_rows_refused());
+                // Rows of an epoch that is still open may already be among the partials. They are in-time rows, so
+                // no window that closes now can hold them.
+                let Some((_, capability)) = closing.next(frontier) else { return };
+                let partials = context.attempt(|| panes.take_partials(&schema)).unwrap_or_default();
+                let mut session = output.session(&capability);
+                for rows in partials {
+                    session.give(Batch { rows, sequence: 0, target: 0 });
+                }
+            }
+        },
+    ))
+}
+
+fn add_rows(
+    context: &QueryContext,
+    aggregate: &WindowedAggregate,
+    panes: &mut Panes,
+    batch: &Batch,
+) {
+    context.isolate(&batch.rows, &mut |rows| {
+        let input = aggregate.program.prepare(rows)?;
+        // A failure past this point has changed accumulators, so it ends the query rather than a row.
+        context.attempt(|| panes.update(rows, &input));
+        Ok(())
+    });
+}

@@ -1,0 +1,146 @@
+//! What detectors keep: bounded, and after a restore as if there had been no interruption.
+
+use std::time::Duration;
+
+use super::fixture::*;
+use crate::detectors::builtin_kinds;
+use crate::time::EventTime;
+
+#[test]
+fn a_restored_detector_goes_on_as_if_uninterrupted() {
+    for_each_kind(|kind| {
+        let parts: Vec<Rows> = ["a", "b", "c"].map(|key| telemetry(key, 800)).into();
+        let batch = interleave(&parts).batch();
+        let setup = Setup::default();
+        let whole = process(&mut *setup.detector(kind), &batch, 500);
+        for cut in [1, 60, 777, 1_900, 2_399] {
+            let mut first = setup.detector(kind);
+            process(&mut *first, &batch.slice(0, cut), 500);
+            let snapshot = first.snapshot().unwrap();
+            let mut second = setup.detector(kind);
+            second.restore(&snapshot).unwrap();
+            assert_eq!(second.snapshot().unwrap(), snapshot, "snapshot at {cut}");
+            assert_eq!(second.statistics().rows, first.statistics().rows);
+            let rest = batch.slice(cut, batch.num_rows() - cut);
+            let out = process(&mut *second, &rest, 500);
+            assert_eq!(out, whole.slice(cut, rest.num_rows()), "restored at {cut}");
+        }
+    });
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_and_changes_nothing() {
+    for_each_kind(|kind| {
+        // A small model keeps the number of cuts small.
+        let setup = Setup { models_max: 2, ..Setup::default() };
+        let rows = telemetry("a", 40);
+        let mut detector = setup.detector(kind);
+        process(&mut *detector, &rows.batch(), 10);
+        let good = detector.snapshot().unwrap();
+        for cut in 0..good.len() {
+            detector.restore(&good[..cut]).unwrap_err();
+        }
+        for at in (0..good.len()).step_by(7) {
+            let mut damaged = good.clone();
+            damaged[at] ^= 0x55;
+            detector.restore(&damaged).unwrap_err();
+        }
+        let mut newer = good.clone();
+        newer[0] += 1;
+        let message = detector.restore(&newer).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!("snapshot of {} is of version 2, this is version 1", kind.name())
+        );
+        assert_eq!(detector.snapshot().unwrap(), good);
+    });
+}
+
+#[test]
+fn a_snapshot_of_another_kind_or_of_other_columns_is_refused() {
+    for_each_kind(|kind| {
+        let rows = telemetry("a", 20).batch();
+        let mut detector = Setup::default().detector(kind);
+        for other in builtin_kinds() {
+            let mut source = Setup::with("features", "cpu").detector(&*other);
+            process(&mut *source, &rows, 20);
+            detector.restore(&source.snapshot().unwrap()).unwrap_err();
+        }
+    });
+}
+
+#[test]
+fn models_stay_within_their_bound() {
+    for_each_kind(|kind| {
+        let mut rows = Rows::default();
+        for i in 0..1_000_i64 {
+            rows.push(&format!("key{}", i % 200), i, 1.0, 2.0);
+        }
+        let setup = Setup { models_max: 20, ..Setup::default() };
+        let mut detector = setup.detector(kind);
+        process(&mut *detector, &rows.batch(), 64);
+        let statistics = detector.statistics();
+        assert_eq!((statistics.models, statistics.evicted), (20, 980));
+        assert_eq!(statistics.rows, 1_000);
+        let again = process(&mut *setup.detector(kind), &rows.batch(), 1);
+        assert_eq!(again, process(&mut *setup.detector(kind), &rows.batch(), 1_000));
+    });
+}
+
+#[test]
+fn refused_keys_go_unscored_and_are_counted() {
+    for_each_kind(|kind| {
+        let parts: Vec<Rows> = ["a", "b"].map(|key| telemetry(key, 600)).into();
+        let setup = Setup { models_max: 1, ..Setup::with("when_full", "refuse") };
+        let mut detector = setup.detector(kind);
+        let out = process(&mut *detector, &interleave(&parts).batch(), 100);
+        assert_eq!(detector.statistics().refused, 600);
+        let (rules, scores) = (out.texts("suppressed_by"), out.scores());
+        for (row, key) in out.texts("component").iter().enumerate() {
+            let refused = key.as_deref() == Some("b");
+            assert_eq!(rules[row].as_deref() == Some("models_max"), refused);
+            assert!(!refused || scores[row].is_none());
+        }
+    });
+}
+
+#[test]
+fn silent_keys_expire_with_and_without_a_watermark() {
+    for_each_kind(|kind| {
+        let mut rows = telemetry("a", 500);
+        rows.second.iter_mut().skip(400).for_each(|second| *second += 10_000);
+        let batch = rows.batch();
+        let setup = Setup::with("expire_after", Duration::from_secs(3_600));
+        let mut lazily = setup.detector(kind);
+        let out = process(&mut *lazily, &batch, 50);
+        assert_eq!(out.counts("samples")[400], 0);
+        assert_eq!(lazily.statistics().expired, 1);
+
+        let mut early = setup.detector(kind);
+        let first = process(&mut *early, &batch.slice(0, 400), 50);
+        let second = |n: i64| EventTime(n * 1_000_000_000);
+        early.advance(second(3_999), &mut Vec::new()).unwrap();
+        assert_eq!(early.statistics().models, 1);
+        early.advance(second(4_000), &mut Vec::new()).unwrap();
+        assert_eq!((early.statistics().models, early.statistics().expired), (0, 1));
+        let rest = process(&mut *early, &batch.slice(400, 100), 50);
+        assert_eq!((first, rest), (out.slice(0, 400), out.slice(400, 100)));
+    });
+}
+
+#[test]
+fn memory_per_key_stays_bounded() {
+    for_each_kind(|kind| {
+        let mut detector = Setup::default().detector(kind);
+        let mut most = 0;
+        for round in 0..8_i64 {
+            let mut rows = telemetry("a", 1_000);
+            rows.second.iter_mut().for_each(|second| *second += round * 1_000);
+            process(&mut *detector, &rows.batch(), 1_000);
+            let bytes = detector.statistics().bytes;
+            assert!(bytes > 0 && (round < 2 || bytes <= most), "{bytes} above {most}");
+            most = most.max(bytes);
+        }
+        assert!(most < 100_000, "{most} bytes");
+    });
+}

@@ -1,0 +1,47 @@
+//! Detectors: everything that may stand after USING, the decision that they share, and typed builders for them.
+//!
+//! A kind is one file: its docs say what it finds, by which formula, under which options, and what it does with NaN
+//! and NULL. To add one, write the file and add one line to [`builtin_kinds`]; the conformance suite then runs over it.
+//!
+//! | Kind | Reads | Finds |
+//! |---|---|---|
+//! | `robust_zscore` | each feature on its own | values far from the median of the latest rows |
+//! | `ewma` | each feature on its own | values far from a fading mean; least memory, fastest |
+//! | `holt_winters` | each feature on its own | values far from a forecast with trend and season |
+//! | `half_space_trees` | all features together | rows in regions that held few rows before |
+
+pub(crate) mod anomaly;
+mod builder;
+pub(crate) mod calibrate;
+#[cfg(test)]
+mod conformance;
+pub(crate) mod decide;
+mod ewma;
+mod half_space_trees;
+mod history;
+mod holt_winters;
+mod robust_zscore;
+mod univariate;
+
+use std::sync::Arc;
+
+pub use anomaly::Anomaly;
+pub use builder::{DetectorBuilder, DetectorSpec};
+pub use decide::Direction;
+pub use ewma::{Ewma, EwmaKind};
+pub use half_space_trees::{HalfSpaceTrees, HalfSpaceTreesKind};
+pub use holt_winters::{HoltWinters, HoltWintersKind};
+pub use robust_zscore::{RobustZScore, RobustZScoreKind};
+
+use crate::detector::DetectorKind;
+
+/// All kinds that come with the engine, ordered by name.
+#[must_use]
+pub fn builtin_kinds() -> Vec<Arc<dyn DetectorKind>> {
+    vec![
+        Arc::new(EwmaKind),
+        Arc::new(HalfSpaceTreesKind),
+        Arc::new(HoltWintersKind),
+        Arc::new(RobustZScoreKind),
+    ]
+}

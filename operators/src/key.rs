@@ -1,0 +1,368 @@
+//! Keys: which worker owns a row, and a dense number for every distinct key.
+//!
+//! Keys are compared as bytes: the text itself for a single text column, Arrow's row format for anything else.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::datatypes::{DataType, Fields, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use arrow_row::{RowConverter, Rows, SortField};
+use hashbrown::HashTable;
+use twox_hash::XxHash3_64;
+
+use crate::error::Result;
+
+/// How many groups the keys are spread over. A key's group never changes; which worker owns a group may.
+pub const KEY_GROUPS: u64 = 256;
+
+/// A dense number for a key, unique within one [`KeyInterner`].
+pub type KeyId = u32;
+
+/// Splits rows over workers by their key.
+#[derive(Debug)]
+pub struct KeySplitter {
+    columns: Vec<usize>,
+    encoder: KeyEncoder,
+    workers: u64,
+    indices: Vec<Vec<u32>>,
+}
+
+impl KeySplitter {
+    /// Splits rows of `schema` over `workers` by `columns`; without columns the first worker takes all.
+    ///
+    /// # Errors
+    /// If a column's type cannot be a key.
+    pub fn new(schema: &SchemaRef, columns: Vec<usize>, workers: usize) -> Result<Self> {
+        let fields: Fields = columns.iter().map(|&c| schema.fields()[c].clone()).collect();
+        Ok(Self {
+            columns,
+            encoder: KeyEncoder::new(&fields)?,
+            workers: workers as u64,
+            indices: vec![Vec::new(); workers],
+        })
+    }
+
+    /// The rows of each worker, in their order; workers without rows are left out.
+    ///
+    /// # Errors
+    /// If a kernel fails, which would be a bug.
+    pub fn split(&mut self, rows: &RecordBatch) -> Result<Vec<(u32, RecordBatch)>> {
+        if self.workers == 1 || self.columns.is_empty() || rows.num_rows() == 0 {
+            return Ok(vec![(0, rows.clone())]);
+        }
+        let columns: Vec<ArrayRef> = self.columns.iter().map(|&c| rows.column(c).clone()).collect();
+        let keys = self.encoder.encode(&columns)?;
+        self.indices.iter_mut().for_each(Vec::clear);
+        for row in 0..rows.num_rows() {
+            let group = XxHash3_64::oneshot(keys.bytes(row).unwrap_or(&[])) % KEY_GROUPS;
+            self.indices[(group % self.workers) as usize].push(row as u32);
+        }
+        let mut parts = Vec::new();
+        for (worker, indices) in self.indices.iter().enumerate() {
+            if indices.len() == rows.num_rows() {
+                return Ok(vec![(worker as u32, rows.clone())]);
+            }
+            if !indices.is_empty() {
+                let indices = arrow::array::UInt32Array::from(indices.clone());
+                let part = arrow::compute::take_record_batch(rows, &indices)?;
+                parts.push((worker as u32, part));
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Gives every distinct key a dense number, once for the stream.
+#[derive(Debug)]
+pub struct KeyInterner {
+    fields: Fields,
+    encoder: KeyEncoder,
+    hasher: RandomState,
+    table: HashTable<KeyId>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    null_text: Option<KeyId>,
+}
+
+impl KeyInterner {
+    /// An interner of keys with the given columns; with none, there is one key, numbered 0.
+    ///
+    /// # Errors
+    /// If a column's type cannot be a key.
+    pub fn new(fields: &Fields) -> Result<Self> {
+        Ok(Self {
+            fields: fields.clone(),
+            encoder: KeyEncoder::new(fields)?,
+            // Fixed seeds, so that two runs number keys alike.
+            hasher: RandomState::with_seeds(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344),
+            table: HashTable::new(),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            null_text: None,
+        })
+    }
+
+    /// How many keys have a number.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether no key has a number yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 5
+    }
+
+    /// Writes the number of each row's key to `ids`, numbering keys not seen before.
+    ///
+    /// # Errors
+    /// If a kernel fails, which would be a bug.
+    pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, ids: &mut Vec<KeyId>) -> Result<()> {
+        ids.clear();
+        ids.reserve(rows);
+        if self.fields.is_empty() {
+            if self.ends.is_empty() {
+                self.ends.push(0);
+            }
+            ids.resize(rows, 0);
+            return Ok(());
+        }
+        let keys = self.encoder.encode(columns)?;
+        let mut previous: Option<(&[u8], KeyId)> = None;
+        for row in 0..rows {
+            let Some(key) = keys.bytes(row) else {
+                let next = self.ends.len();
+                let id = *self.null_text.get_or_insert(next as KeyId);
+                if id as usize == next {
+                    self.ends.push(self.bytes.len());
+                }
+                ids.push(id);
+                continue;
+            };
+            if let Some((_, id)) = previous.filter(|(seen, _)| *seen == key) {
+                ids.push(id);
+                continue;
+            }
+            let hash = self.hasher.hash_one(key);
+            let (bytes, ends, null_text) = (&self.bytes, &self.ends, self.null_text);
+            let found = self
+                .table
+                .find(hash, |&id| slice(bytes, ends, id) == key && Some(id) != null_text)
+                .copied();
+            let id = match found {
+                Some(id) => id,
+                None => self.add(hash, key),
+            };
+            ids.push(id);
+            previous = Some((key, id));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, hash: u64, key: &[u8]) -> KeyId {
+        let id = self.ends.len() as KeyId;
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+        let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
+        self.table.insert_unique(hash, id, |&id| hasher.hash_one(slice(bytes, ends, id)));
+        id
+    }
+
+    /// The key columns of the given keys.
+    ///
+    /// # Errors
+    /// If a kernel fails, which would be a bug.
+    pub fn columns(&self, ids: &[KeyId]) -> Result<Vec<ArrayRef>> {
+        match &self.encoder {
+            KeyEncoder::None => Ok(Vec::new()),
+            KeyEncoder::Text => {
+                let mut builder = StringBuilder::with_capacity(ids.len(), ids.len() * 16);
+                for &id in ids {
+                    if Some(id) == self.null_text {
+                        builder.append_null();
+                    } else {
+                        let text = slice(&self.bytes, &self.ends, id);
+                        builder.append_value(
+                            std::str::from_utf8(text).expect("the bytes came from a text column"),
+                        );
+                    }
+                }
+                Ok(vec![Arc::new(builder.finish())])
+            }
+            KeyEncoder::Rows(converter) => {
+                let parser = converter.parser();
+                let rows =
+                    ids.iter().map(|&id| parser.parse(slice(&self.bytes, &self.ends, id)));
+                Ok(converter.convert_rows(rows)?)
+            }
+        }
+    }
+
+    /// Keeps only the keys in `live`, which must be sorted and free of repeats: key `live[i]` is numbered `i` from
+    /// now on.
+    pub fn retain(&mut self, live: &[KeyId]) {
+        let old = std::mem::take(&mut self.bytes);
+        let old_ends = std::mem::take(&mut self.ends);
+        let old_null = self.null_text.take();
+        self.table.clear();
+        self.table.shrink_to(live.len(), |_| 0);
+        for &id in live {
+            let key = slice(&old, &old_ends, id);
+            if Some(id) == old_null {
+                self.null_text = Some(self.ends.len() as KeyId);
+                self.ends.push(self.bytes.len());
+            } else {
+                self.add(self.hasher.hash_one(key), key);
+            }
+        }
+    }
+}
+
+fn slice<'a>(bytes: &'a [u8], ends: &[usize], id: KeyId) -> &'a [u8] {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { ends[id - 1] };
+    &bytes[start..ends[id]]
+}
+
+/// Turns key columns into bytes.
+#[derive(Debug)]
+enum KeyEncoder {
+    None,
+    Text,
+    Rows(Box<RowConverter>),
+}
+
+impl KeyEncoder {
+    fn new(fields: &Fields) -> Result<Self> {
+        if fields.is_empty() {
+            return Ok(Self::None);
+        }
+        if fields.len() == 1 && *fields[0].data_type() == DataType::Utf8 {
+            return Ok(Self::Text);
+        }
+        let fields = fields.iter().map(|f| SortField::new(f.data_type().clone())).collect();
+        Ok(Self::Rows(Box::new(RowConverter::new(fields)?)))
+    }
+
+    fn encode(&self, columns: &[ArrayRef]) -> Result<EncodedKeys> {
+        Ok(match self {
+            Self::None => EncodedKeys::None,
+            Self::Text => EncodedKeys::Text(columns[0].as_string::<i32>().clone()),
+            Self::Rows(converter) => EncodedKeys::Rows(converter.convert_columns(columns)?),
+        })
+    }
+}
+
+enum EncodedKeys {
+    None,
+    Text(StringArray),
+    Rows(Rows),
+}
+
+impl EncodedKeys {
+    /// The key of a row; `None` for a null text.
+    fn bytes(&self, row: usize) -> Option<&[u8]> {
+        match self {
+            Self::None => Some(&[]),
+            Self::Text(array) if array.is_null(row) => None,
+            Self::Text(array) => Some(array.value(row).as_bytes()),
+            Self::Rows(rows) => Some(rows.row(row).data()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    fn text(values: &[Option<&str>]) -> ArrayRef {
+        Arc::new(StringArray::from(values.to_vec()))
+    }
+
+    #[test]
+    fn equal_keys_share_a_number_and_come_back() {
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![1, 1, 2, 1]));
+        let names = text(&[Some("a"), None, Some("a"), Some("a")]);
+        let cases: [(Fields, Vec<ArrayRef>, [KeyId; 4]); 3] = [
+            (Fields::empty(), vec![], [0, 0, 0, 0]),
+            (vec![Field::new("k", DataType::Utf8, true)].into(), vec![names.clone()], [0, 1, 0, 0]),
+            (
+                vec![
+                    Field::new("k", DataType::Utf8, true),
+                    Field::new("n", DataType::Int64, true),
+                ]
+                .into(),
+                vec![names, number],
+                [0, 1, 2, 0],
+            ),
+        ];
+        for (fields, columns, expected) in cases {
+            let mut interner = KeyInterner::new(&fields).unwrap();
+            let mut ids = Vec::new();
+            interner.intern(&columns, 4, &mut ids).unwrap();
+            assert_eq!(ids, expected);
+            let back = interner.columns(&ids).unwrap();
+            assert_eq!(back, columns);
+        }
+    }
+
+    #[test]
+    fn a_null_text_is_not_an_empty_text() {
+        let fields: Fields = vec![Field::new("k", DataType::Utf8, true)].into();
+        let mut interner = KeyInterner::new(&fields).unwrap();
+        let mut ids = Vec::new();
+        let keys = text(&[Some(""), None, Some(""), None]);
+        interner.intern(&[keys.clone()], 4, &mut ids).unwrap();
+        assert_eq!(ids, [0, 1, 0, 1]);
+        let keys = text(&[None, Some("")]);
+        let mut other = KeyInterner::new(&fields).unwrap();
+        other.intern(&[keys], 2, &mut ids).unwrap();
+        assert_eq!(ids, [0, 1]);
+    }
+
+    #[test]
+    fn retaining_renumbers_and_forgets() {
+        let fields: Fields = vec![Field::new("k", DataType::Utf8, true)].into();
+        let mut interner = KeyInterner::new(&fields).unwrap();
+        let mut ids = Vec::new();
+        let keys = text(&[Some("a"), None, Some("c"), Some("d")]);
+        interner.intern(&[keys], 4, &mut ids).unwrap();
+        interner.retain(&[1, 3]);
+        let keys = text(&[Some("d"), Some("a"), None]);
+        interner.intern(&[keys.clone()], 3, &mut ids).unwrap();
+        assert_eq!(ids, [1, 2, 0]);
+        assert_eq!(interner.columns(&ids).unwrap(), [keys]);
+    }
+
+    #[test]
+    fn a_split_keeps_every_row_and_all_rows_of_a_key_together() {
+        let field = Field::new("k", DataType::Int64, false);
+        let schema = Arc::new(Schema::new(vec![field]));
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1000).map(|i| i % 37)));
+        let rows = RecordBatch::try_new(schema.clone(), vec![column]).unwrap();
+        let mut splitter = KeySplitter::new(&schema, vec![0], 4).unwrap();
+        let parts = splitter.split(&rows).unwrap();
+        assert!(parts.len() > 1);
+        let mut owner = std::collections::BTreeMap::new();
+        let mut total = 0;
+        for (worker, part) in parts {
+            total += part.num_rows();
+            for key in part.column(0).as_primitive::<arrow::datatypes::Int64Type>().values() {
+                assert_eq!(*owner.entry(*key).or_insert(worker), worker);
+            }
+        }
+        assert_eq!((total, owner.len()), (1000, 37));
+    }
+}

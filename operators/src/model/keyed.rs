@@ -1,0 +1,398 @@
+//! The detector with one small model per key: a plan from columns and options, and the loop over rows.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use arrow_row::RowConverter;
+use serde::{Deserialize, Serialize};
+
+use super::columns::Columns;
+use super::output::{Finding, OutputWriter, output_schema};
+use super::snapshot;
+use super::table::{Key, KeyTable};
+use super::{Judgement, Model, ModelFactory, Phase, Row};
+use crate::detector::{Detector, DetectorPlan, DetectorRequest, DetectorStatistics};
+use crate::detectors::decide::{Decider, DecisionSettings, Rule, Verdict};
+use crate::error::Result;
+use crate::options::{OptionKind, OptionReader, OptionSpec};
+use crate::time::{EventTime, SPAN_NS_MAX};
+
+/// What happens to a key that comes when the models are at their bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WhenFull {
+    /// The model that was not used for longest makes room.
+    Evict,
+    /// The row is not scored.
+    Refuse,
+}
+
+/// A settled detector with one model per key.
+#[derive(Clone, Debug)]
+pub struct KeyedPlan(Arc<Plan>);
+
+#[derive(Debug)]
+struct Plan {
+    kind: String,
+    columns: Columns,
+    schema: SchemaRef,
+    decision: DecisionSettings,
+    factory: Arc<dyn ModelFactory>,
+    extras: Vec<(&'static str, DataType)>,
+    models_max: usize,
+    when_full: WhenFull,
+    /// 0 for never.
+    expire_after_ns: i64,
+    settled: Vec<(String, String)>,
+}
+
+impl KeyedPlan {
+    /// The options that all keyed kinds share, with the kind's own default threshold. A kind lists its own after them.
+    #[must_use]
+    pub fn options(threshold: f64) -> Vec<OptionSpec> {
+        let mut options = DecisionSettings::options(threshold);
+        options.extend([
+            OptionSpec::new(
+                "features",
+                OptionKind::Text,
+                "",
+                "Columns to read, separated by commas; by default all numeric ones that are not key, time or bound.",
+            ),
+            OptionSpec::new(
+                "expire_after",
+                OptionKind::Interval(0, SPAN_NS_MAX),
+                Duration::ZERO,
+                "A key that shows no row for longer than this is forgotten; 0 keeps it.",
+            ),
+            OptionSpec::new(
+                "when_full",
+                OptionKind::Choice(&["evict", "refuse"]),
+                "evict",
+                "What a new key does when there are as many models as allowed: take the place of the one unused for \
+                 longest, or go unscored.",
+            ),
+        ]);
+        options
+    }
+
+    /// Settles a detector of the named kind. `factory` is told the names of the features.
+    ///
+    /// # Errors
+    /// If the columns do not fit.
+    pub fn new(
+        kind: &str,
+        request: &DetectorRequest<'_>,
+        reader: &OptionReader,
+        factory: impl FnOnce(&[&str]) -> Arc<dyn ModelFactory>,
+    ) -> Result<Self> {
+        let owner = format!("detector \"{}\"", request.name);
+        let columns = Columns::settle(&owner, request, reader.text("features"))?;
+        let factory = factory(&columns.feature_names());
+        let extras = factory.extra_fields();
+        let schema = output_schema(&owner, request.name, &request.schema, &columns, &extras)?;
+        let mut settled = vec![
+            ("kind".to_owned(), kind.to_owned()),
+            ("time".to_owned(), columns.time_name().to_owned()),
+            ("partition_by".to_owned(), columns.key_names().join(", ")),
+            ("models_max".to_owned(), request.models_max.max(1).to_string()),
+        ];
+        settled.extend(reader.settled().map(|(name, value)| match name {
+            "features" => (name.to_owned(), columns.feature_names().join(", ")),
+            _ => (name.to_owned(), value.to_string()),
+        }));
+        Ok(Self(Arc::new(Plan {
+            kind: kind.to_owned(),
+            schema,
+            decision: DecisionSettings::read(reader),
+            factory,
+            extras,
+            models_max: request.models_max.clamp(1, u32::MAX as usize - 1),
+            when_full: match reader.text("when_full") {
+                "refuse" => WhenFull::Refuse,
+                _ => WhenFull::Evict,
+            },
+            expire_after_ns: reader.interval_ns("expire_after"),
+            settled,
+            columns,
+        })))
+    }
+}
+
+impl DetectorPlan for KeyedPlan {
+    fn output_schema(&self) -> SchemaRef {
+        self.0.schema.clone()
+    }
+
+    fn describe(&self) -> Vec<(String, String)> {
+        self.0.settled.clone()
+    }
+
+    fn detector(&self) -> Box<dyn Detector> {
+        Box::new(KeyedDetector::new(self.clone()))
+    }
+}
+
+/// One key's model and what the decision remembers of it.
+#[derive(Debug)]
+struct Keyed {
+    model: Box<dyn Model>,
+    decider: Decider,
+}
+
+impl Plan {
+    fn keyed(&self) -> Keyed {
+        Keyed { model: self.factory.model(), decider: Decider::new() }
+    }
+
+    fn is_expired(&self, last: EventTime, now: EventTime) -> bool {
+        self.expire_after_ns > 0 && now.0.saturating_sub(last.0) > self.expire_after_ns
+    }
+}
+
+/// The detector of a [`KeyedPlan`] on one worker.
+pub struct KeyedDetector {
+    plan: Arc<Plan>,
+    /// Made when the first batch comes, for keys that need one.
+    converter: Option<RowConverter>,
+    table: KeyTable<Keyed>,
+    statistics: DetectorStatistics,
+    judgement: Judgement,
+    features: Vec<f64>,
+    times: Vec<i64>,
+}
+
+impl fmt::Debug for KeyedDetector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let statistics = self.statistics();
+        f.debug_struct("KeyedDetector")
+            .field("kind", &self.plan.kind)
+            .field("statistics", &statistics)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KeyedDetector {
+    /// A detector without models.
+    #[must_use]
+    pub fn new(plan: KeyedPlan) -> Self {
+        let plan = plan.0;
+        Self {
+            judgement: Judgement::new(plan.columns.feature_names().len(), plan.extras.len()),
+            converter: None,
+            table: KeyTable::new(),
+            statistics: DetectorStatistics::default(),
+            features: Vec::new(),
+            times: Vec::new(),
+            plan,
+        }
+    }
+
+    /// Makes the row's key the most recently used, with a model if there is room.
+    fn make_room(&mut self, key: Key<'_>, time: EventTime) {
+        if let Some(entry) = self.table.touch(key) {
+            if self.plan.is_expired(entry.time, time) {
+                entry.value = self.plan.keyed();
+                self.statistics.expired += 1;
+            }
+            return;
+        }
+        self.expire(time);
+        if self.table.len() >= self.plan.models_max {
+            if self.plan.when_full == WhenFull::Refuse {
+                return;
+            }
+            self.table.drop_oldest();
+            self.statistics.evicted += 1;
+        }
+        self.table.insert(key, time, self.plan.keyed());
+    }
+
+    /// Drops keys that have shown no row for too long. Rows come in order of time, so the longest unused are the
+    /// ones with the earliest times.
+    fn expire(&mut self, now: EventTime) {
+        while self.table.oldest().is_some_and(|oldest| self.plan.is_expired(oldest.time, now)) {
+            self.table.drop_oldest();
+            self.statistics.expired += 1;
+        }
+    }
+
+    fn process_row(&mut self, key: Key<'_>, row: Row<'_>, writer: &mut OutputWriter<'_>) {
+        self.statistics.rows += 1;
+        self.make_room(key, row.time);
+        let decision = &self.plan.decision;
+        let judgement = &mut self.judgement;
+        let Some(entry) = self.table.touch(key) else {
+            self.statistics.refused += 1;
+            judgement.reset(f64::NAN);
+            let mut verdict = Verdict::none();
+            verdict.suppressed_by = Some(Rule::ModelsMax);
+            writer.push(&Finding {
+                row,
+                judgement,
+                verdict: &verdict,
+                phase: Phase::WarmingUp,
+                version: 0,
+                samples: 0,
+                confidence: 0.0,
+            });
+            return;
+        };
+        entry.time = row.time;
+        let Keyed { model, decider } = &mut entry.value;
+        let is_missing = row.present().next().is_none();
+        decider.observe(&row);
+        judgement.reset(decider.threshold(decision));
+        if is_missing {
+            self.statistics.missing += 1;
+        } else {
+            model.score(&row, judgement);
+        }
+        let verdict = decider.decide(decision, &row, judgement);
+        self.statistics.anomalies += u64::from(verdict.is_anomaly == Some(true));
+        writer.push(&Finding {
+            row,
+            judgement,
+            verdict: &verdict,
+            phase: model.phase(),
+            version: model.version(),
+            samples: model.samples(),
+            confidence: decider.confidence(model.samples()),
+        });
+        if verdict.learn && !is_missing {
+            model.learn(&row);
+        } else {
+            model.pass(&row);
+        }
+    }
+}
+
+impl Detector for KeyedDetector {
+    fn process(&mut self, rows: &RecordBatch, out: &mut Vec<RecordBatch>) -> Result<()> {
+        let plan = self.plan.clone();
+        let columns = &plan.columns;
+        columns.check(rows)?;
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        if self.converter.is_none() {
+            self.converter = columns.key_converter()?;
+        }
+        let keys = columns.keys(rows, self.converter.as_ref())?;
+        let mut times = std::mem::take(&mut self.times);
+        let mut features = std::mem::take(&mut self.features);
+        columns.times(rows, &mut times)?;
+        columns.features(rows, &mut features)?;
+
+        let mut writer = OutputWriter::new(columns, &plan.extras, rows.num_rows());
+        let width = columns.feature_names().len();
+        for (i, (&time, features)) in times.iter().zip(features.chunks_exact(width)).enumerate() {
+            let row = Row { time: EventTime(time), features };
+            self.process_row(keys.get(i), row, &mut writer);
+        }
+        (self.times, self.features) = (times, features);
+        out.push(writer.finish(rows, &plan.schema)?);
+        Ok(())
+    }
+
+    fn advance(&mut self, watermark: EventTime, _out: &mut Vec<RecordBatch>) -> Result<()> {
+        // The end of the input is not a time at which keys were silent.
+        if watermark != EventTime::MAX {
+            self.expire(watermark);
+        }
+        Ok(())
+    }
+
+    fn statistics(&self) -> DetectorStatistics {
+        let of_key = |keyed: &Keyed| keyed.model.bytes() + keyed.decider.bytes();
+        let models: usize = self.table.by_use().map(|entry| of_key(&entry.value)).sum();
+        DetectorStatistics {
+            models: self.table.len() as u64,
+            bytes: (models + self.table.bytes()) as u64,
+            ..self.statistics
+        }
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        let sorted = self.table.sorted();
+        let mut entries = Vec::with_capacity(sorted.len());
+        for entry in &sorted {
+            let mut model = Vec::new();
+            entry.value.model.snapshot(&mut model)?;
+            entries.push(SavedEntry {
+                key: entry.key.as_ref().map(|key| key.to_vec()),
+                time: entry.time,
+                decider: entry.value.decider.clone(),
+                model,
+            });
+        }
+        let position = |key: &Option<Box<[u8]>>| {
+            let found = sorted.binary_search_by(|entry| entry.key.cmp(key));
+            found.expect("both lists hold the same keys") as u64
+        };
+        let saved = Saved {
+            columns: self.plan.saved_columns(),
+            statistics: self.statistics,
+            by_use: self.table.by_use().map(|entry| position(&entry.key)).collect(),
+            entries,
+        };
+        snapshot::seal(&self.plan.kind, &saved)
+    }
+
+    fn restore(&mut self, snapshot: &[u8]) -> Result<()> {
+        let kind = &self.plan.kind;
+        let saved: Saved = snapshot::open(kind, snapshot)?;
+        let refuse = |problem: &str| Err(snapshot::problem(kind, problem));
+        if saved.columns != self.plan.saved_columns() {
+            return refuse("was taken over other keys or features");
+        }
+        let mut entries: Vec<Option<SavedEntry>> = saved.entries.into_iter().map(Some).collect();
+        let mut table = KeyTable::new();
+        for position in &saved.by_use {
+            let position = usize::try_from(*position).unwrap_or(usize::MAX);
+            let Some(entry) = entries.get_mut(position).and_then(Option::take) else {
+                return refuse("names a key that it does not hold");
+            };
+            let key = entry.key.as_deref();
+            if !entry.decider.is_sound() || table.touch(key).is_some() {
+                return refuse("holds a key that cannot be");
+            }
+            let model = self.plan.factory.restore(&entry.model)?;
+            table.insert(key, entry.time, Keyed { model, decider: entry.decider });
+        }
+        let mut statistics = saved.statistics;
+        while table.len() > self.plan.models_max {
+            table.drop_oldest();
+            statistics.evicted += 1;
+        }
+        (self.table, self.statistics) = (table, statistics);
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// What a snapshot must agree with, beside the kind.
+    fn saved_columns(&self) -> Vec<Vec<String>> {
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        vec![owned(self.columns.key_names()), owned(self.columns.feature_names())]
+    }
+}
+
+/// The content of a snapshot; entries are ordered by key.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    columns: Vec<Vec<String>>,
+    statistics: DetectorStatistics,
+    entries: Vec<SavedEntry>,
+    /// Positions in `entries`, the least recently used first.
+    by_use: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedEntry {
+    key: Option<Vec<u8>>,
+    time: EventTime,
+    decider: Decider,
+    model: Vec<u8>,
+}

@@ -1,0 +1,234 @@
+//! Models of one key: small state that scores a row, then learns from it.
+//!
+//! A detector with one small model per key implements [`Model`] and [`ModelFactory`]. [`KeyedDetector`] does the
+//! rest: it reads columns, finds keys, bounds and expires models, decides, writes the output and keeps snapshots.
+//!
+//! ```text
+//!   batch -> features, keys, times          (columns.rs, once per batch)
+//!     row -> model of its key               (table.rs, bounded)
+//!         -> Model::score -> Judgement      (the kind)
+//!         -> Decider::decide -> Verdict     (detectors/decide.rs)
+//!         -> output columns                 (output.rs)
+//!         -> Model::learn                   (the kind)
+//! ```
+
+mod columns;
+mod keyed;
+mod output;
+pub(crate) mod snapshot;
+mod table;
+
+use std::fmt::Debug;
+
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+
+pub use keyed::{KeyedDetector, KeyedPlan};
+
+use crate::error::Result;
+use crate::time::EventTime;
+
+/// One row as a model sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// When it happened.
+    pub time: EventTime,
+    /// One value per feature. NaN stands for a missing value: null, NaN or infinite in the input. No value is beyond
+    /// [`VALUE_MAX`], so squares of differences stay finite.
+    pub features: &'a [f64],
+}
+
+impl Row<'_> {
+    /// Features that are present, with their index.
+    pub fn present(&self) -> impl Iterator<Item = (usize, f64)> {
+        self.features.iter().copied().enumerate().filter(|(_, x)| !x.is_nan())
+    }
+}
+
+/// The largest magnitude of a feature; values beyond it count as this.
+pub const VALUE_MAX: f64 = 1e150;
+
+/// What stage of its life a model is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Collects rows; scores are NULL.
+    WarmingUp,
+    /// Builds its first model from what it collected; scores are NULL.
+    Training,
+    /// Scores every row.
+    Detecting,
+    /// Scores every row with the model at hand while the next one is built.
+    Retraining,
+}
+
+impl Phase {
+    /// The word in the `phase` column.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WarmingUp => "warming_up",
+            Self::Training => "training",
+            Self::Detecting => "detecting",
+            Self::Retraining => "retraining",
+        }
+    }
+
+    /// Whether rows are scored in this phase.
+    #[must_use]
+    pub fn scores(self) -> bool {
+        matches!(self, Self::Detecting | Self::Retraining)
+    }
+
+    /// Whether a model may go from this phase to `next`: forward to detecting, then around retraining for ever.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::WarmingUp => next != Self::Retraining,
+            Self::Training => matches!(next, Self::Training | Self::Detecting),
+            Self::Detecting | Self::Retraining => next.scores(),
+        }
+    }
+}
+
+/// What a model says about one row. One value is reused for all rows of a detector.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// High = anomalous, at least 0. NaN while there is nothing to say.
+    pub score: f64,
+    /// The score above which the decider will raise the row, told to the model so that it can state bounds.
+    pub threshold: f64,
+    /// Whether each contribution is the score of that feature alone, the row's score being the largest of them.
+    pub separable: bool,
+    /// One entry per feature, in the order of [`Row::features`].
+    pub features: Vec<FeatureJudgement>,
+    /// One entry per extra field of [`ModelFactory::extra_fields`].
+    pub extras: Vec<Extra>,
+}
+
+/// What a model says about one feature of a row. NaN where it has nothing to say.
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureJudgement {
+    /// The value that would have been normal.
+    pub expected: f64,
+    /// The lowest value that would not have been raised.
+    pub lower: f64,
+    /// The highest value that would not have been raised.
+    pub upper: f64,
+    /// How much the feature adds to the score, at least 0.
+    pub contribution: f64,
+}
+
+impl FeatureJudgement {
+    const UNKNOWN: Self =
+        Self { expected: f64::NAN, lower: f64::NAN, upper: f64::NAN, contribution: f64::NAN };
+}
+
+/// The value of a kind's own field in `detail`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Extra {
+    /// NULL.
+    #[default]
+    Null,
+    /// For a Float64 field.
+    Number(f64),
+    /// For an Int64 field.
+    Integer(i64),
+    /// For a Utf8 field.
+    Text(String),
+}
+
+impl Judgement {
+    /// A judgement over this many features and extra fields.
+    #[must_use]
+    pub fn new(features: usize, extras: usize) -> Self {
+        Self {
+            score: f64::NAN,
+            threshold: f64::NAN,
+            separable: false,
+            features: vec![FeatureJudgement::UNKNOWN; features],
+            extras: vec![Extra::Null; extras],
+        }
+    }
+
+    /// Forgets the previous row.
+    pub fn reset(&mut self, threshold: f64) {
+        self.score = f64::NAN;
+        self.threshold = threshold;
+        self.separable = false;
+        self.features.fill(FeatureJudgement::UNKNOWN);
+        self.extras.fill(Extra::Null);
+    }
+}
+
+/// The small model of one key.
+///
+/// For each row the detector calls [`Model::score`], then either [`Model::learn`] or [`Model::pass`]. A model never
+/// sees a batch, so how rows are cut into batches cannot matter.
+pub trait Model: Debug + Send {
+    /// Scores a row without changing anything. Called only for rows with at least one feature present; leaves the
+    /// judgement's score NaN unless the phase scores.
+    fn score(&self, row: &Row<'_>, judgement: &mut Judgement);
+
+    /// Learns from a row that has just been scored.
+    fn learn(&mut self, row: &Row<'_>);
+
+    /// Lets a row go by without learning from its values: it was anomalous, or all its features are missing.
+    fn pass(&mut self, _row: &Row<'_>) {}
+
+    /// The stage that the model is in; it changes only in [`Model::learn`] and [`Model::pass`].
+    fn phase(&self) -> Phase;
+
+    /// Counts up whenever the model is replaced as a whole; models that only learn in place stay at 1.
+    fn version(&self) -> u64 {
+        1
+    }
+
+    /// Rows learned from.
+    fn samples(&self) -> u64;
+
+    /// Bytes held, estimated.
+    fn bytes(&self) -> usize;
+
+    /// Appends everything that [`ModelFactory::restore`] needs, floats exact.
+    ///
+    /// # Errors
+    /// If the state cannot be written.
+    fn snapshot(&self, out: &mut Vec<u8>) -> Result<()>;
+}
+
+/// Makes the models of one detector, all with the same settings.
+pub trait ModelFactory: Debug + Send + Sync {
+    /// A model that has seen nothing.
+    fn model(&self) -> Box<dyn Model>;
+
+    /// The model written by [`Model::snapshot`].
+    ///
+    /// # Errors
+    /// If the bytes are cut short or do not fit this factory's settings; never a panic.
+    fn restore(&self, snapshot: &[u8]) -> Result<Box<dyn Model>>;
+
+    /// Fields that this kind adds at the end of `detail`: name and one of Float64, Int64, Utf8.
+    fn extra_fields(&self) -> Vec<(&'static str, DataType)> {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Phase::{Detecting, Retraining, Training, WarmingUp};
+
+    #[test]
+    fn phases_move_on_and_around_retraining() {
+        let all = [WarmingUp, Training, Detecting, Retraining];
+        let allowed = [
+            (WarmingUp, [true, true, true, false]),
+            (Training, [false, true, true, false]),
+            (Detecting, [false, false, true, true]),
+            (Retraining, [false, false, true, true]),
+        ];
+        for (from, expected) in allowed {
+            assert_eq!(all.map(|to| from.may_become(to)), expected, "from {from:?}");
+        }
+        assert_eq!(all.map(super::Phase::scores), [false, false, true, true]);
+    }
+}

@@ -1,0 +1,447 @@
+//! The columns that every keyed detector appends to its input.
+
+use std::collections::HashMap;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, Float64Builder, Int64Array, Int64Builder, ListArray, StringBuilder,
+    StructArray, UInt64Builder,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use super::columns::{Columns, in_unit};
+use super::{Extra, Judgement, Phase, Row};
+use crate::detector::OUTPUT_COLUMNS;
+use crate::detectors::anomaly::metadata;
+use crate::detectors::decide::{Rule, Verdict};
+use crate::error::{OperatorError, Result};
+use crate::time::EventTime;
+
+/// The input columns followed by the detector's own.
+pub(super) fn output_schema(
+    owner: &str,
+    detector: &str,
+    input: &Schema,
+    columns: &Columns,
+    extras: &[(&'static str, DataType)],
+) -> Result<SchemaRef> {
+    for name in OUTPUT_COLUMNS {
+        if input.field_with_name(name).is_ok() {
+            return Err(OperatorError::Columns {
+                owner: owner.into(),
+                problem: format!("would write column \"{name}\", which its input already has"),
+                hint: "select the column under another name".into(),
+            });
+        }
+    }
+    let time = input.field_with_name(columns.time_name())?.data_type();
+    let metadata = HashMap::from([
+        (metadata::DETECTOR.to_owned(), detector.to_owned()),
+        (metadata::TIME.to_owned(), columns.time_name().to_owned()),
+        (metadata::KEY.to_owned(), columns.key_names().join(",")),
+    ]);
+    let detail = DataType::Struct(detail_fields(time, extras));
+    let types = [
+        DataType::Float64,
+        DataType::Boolean,
+        DataType::Float64,
+        DataType::Utf8,
+        DataType::UInt64,
+        detail,
+    ];
+    let own = OUTPUT_COLUMNS.iter().zip(types).map(|(name, t)| {
+        let field = Field::new(*name, t, true);
+        Arc::new(if *name == "detail" { field.with_metadata(metadata.clone()) } else { field })
+    });
+    let fields: Vec<FieldRef> = input.fields().iter().cloned().chain(own).collect();
+    Ok(Arc::new(Schema::new_with_metadata(fields, input.metadata().clone())))
+}
+
+fn share_fields() -> Fields {
+    let fields: [Field; 2] =
+        [Field::new("feature", DataType::Utf8, true), Field::new("share", DataType::Float64, true)];
+    Fields::from_iter(fields)
+}
+
+fn share_item() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Struct(share_fields()), true))
+}
+
+fn detail_fields(time: &DataType, extras: &[(&'static str, DataType)]) -> Fields {
+    let named = [
+        ("severity", DataType::Float64),
+        ("probability", DataType::Float64),
+        ("confidence", DataType::Float64),
+        ("samples", DataType::UInt64),
+        ("feature", DataType::Utf8),
+        ("actual", DataType::Float64),
+        ("expected", DataType::Float64),
+        ("lower", DataType::Float64),
+        ("upper", DataType::Float64),
+        ("deviation", DataType::Float64),
+        ("deviation_relative", DataType::Float64),
+        ("direction", DataType::Utf8),
+        ("attribution", DataType::List(share_item())),
+        ("suppressed_by", DataType::Utf8),
+        ("episode_start", time.clone()),
+        ("episode_end", time.clone()),
+        ("episode_peak", time.clone()),
+        ("episode_peak_score", DataType::Float64),
+        ("explanation", DataType::Utf8),
+    ];
+    named.into_iter().chain(extras.iter().cloned()).map(|(n, t)| Field::new(n, t, true)).collect()
+}
+
+/// What the model and the decider found out about one row.
+pub(super) struct Finding<'a> {
+    pub(super) row: Row<'a>,
+    pub(super) judgement: &'a Judgement,
+    pub(super) verdict: &'a Verdict,
+    pub(super) phase: Phase,
+    pub(super) version: u64,
+    pub(super) samples: u64,
+    pub(super) confidence: f64,
+}
+
+/// Builders of the output columns of one batch.
+pub(super) struct OutputWriter<'a> {
+    columns: &'a Columns,
+    names: Vec<&'a str>,
+    score: Float64Builder,
+    is_anomaly: BooleanBuilder,
+    threshold: Float64Builder,
+    phase: StringBuilder,
+    version: UInt64Builder,
+    severity: Float64Builder,
+    probability: Float64Builder,
+    confidence: Float64Builder,
+    samples: UInt64Builder,
+    feature: StringBuilder,
+    actual: Float64Builder,
+    expected: Float64Builder,
+    lower: Float64Builder,
+    upper: Float64Builder,
+    deviation: Float64Builder,
+    deviation_relative: Float64Builder,
+    direction: StringBuilder,
+    attribution: AttributionBuilder,
+    suppressed_by: StringBuilder,
+    /// Start, end and peak, in the unit of the time column.
+    episode: [Int64Builder; 3],
+    episode_peak_score: Float64Builder,
+    explanation: StringBuilder,
+    extras: Vec<ExtraBuilder>,
+}
+
+impl<'a> OutputWriter<'a> {
+    pub(super) fn new(
+        columns: &'a Columns,
+        extras: &[(&'static str, DataType)],
+        rows: usize,
+    ) -> Self {
+        let number = || Float64Builder::with_capacity(rows);
+        let time = || Int64Builder::with_capacity(rows);
+        // Texts of most rows are short or absent.
+        let text = |bytes: usize| StringBuilder::with_capacity(rows, rows * bytes);
+        let names = columns.feature_names();
+        Self {
+            score: number(),
+            is_anomaly: BooleanBuilder::with_capacity(rows),
+            threshold: number(),
+            phase: text(9),
+            version: UInt64Builder::with_capacity(rows),
+            severity: number(),
+            probability: number(),
+            confidence: number(),
+            samples: UInt64Builder::with_capacity(rows),
+            feature: text(8),
+            actual: number(),
+            expected: number(),
+            lower: number(),
+            upper: number(),
+            deviation: number(),
+            deviation_relative: number(),
+            direction: text(4),
+            attribution: AttributionBuilder::new(rows, names.len()),
+            suppressed_by: text(0),
+            episode: [time(), time(), time()],
+            episode_peak_score: number(),
+            explanation: text(0),
+            extras: extras.iter().map(|(_, t)| ExtraBuilder::new(t)).collect(),
+            columns,
+            names,
+        }
+    }
+
+    /// Writes one row.
+    pub(super) fn push(&mut self, finding: &Finding<'_>) {
+        let Finding { judgement, verdict, .. } = finding;
+        push(&mut self.score, judgement.score);
+        self.is_anomaly.append_option(verdict.is_anomaly);
+        push(&mut self.threshold, judgement.threshold);
+        self.phase.append_value(finding.phase.as_str());
+        self.version.append_value(finding.version);
+        push(&mut self.severity, judgement.score / judgement.threshold);
+        push(&mut self.probability, verdict.probability);
+        push(&mut self.confidence, finding.confidence);
+        self.samples.append_value(finding.samples);
+        self.push_feature(finding);
+        let shares = judgement.features.iter().map(|feature| feature.contribution);
+        self.attribution.push(&self.names, shares, judgement.score);
+        self.suppressed_by.append_option(verdict.suppressed_by.map(Rule::as_str));
+        self.push_episode(verdict);
+        if verdict.is_anomaly == Some(true) {
+            let explanation = Explanation { names: &self.names, finding };
+            write!(self.explanation, "{explanation}").expect("text in memory always has room");
+            self.explanation.append_value("");
+        } else {
+            self.explanation.append_null();
+        }
+        for (builder, extra) in self.extras.iter_mut().zip(&judgement.extras) {
+            builder.push(extra);
+        }
+    }
+
+    fn push_feature(&mut self, finding: &Finding<'_>) {
+        let Some(i) = finding.verdict.feature else {
+            self.feature.append_null();
+            self.direction.append_null();
+            for builder in [
+                &mut self.actual,
+                &mut self.expected,
+                &mut self.lower,
+                &mut self.upper,
+                &mut self.deviation,
+                &mut self.deviation_relative,
+            ] {
+                builder.append_null();
+            }
+            return;
+        };
+        let (actual, judged) = (finding.row.features[i], &finding.judgement.features[i]);
+        let deviation = actual - judged.expected;
+        self.feature.append_value(self.names[i]);
+        push(&mut self.actual, actual);
+        push(&mut self.expected, judged.expected);
+        push(&mut self.lower, judged.lower);
+        push(&mut self.upper, judged.upper);
+        push(&mut self.deviation, deviation);
+        let relative = deviation / judged.expected.abs();
+        push(&mut self.deviation_relative, if relative.is_finite() { relative } else { f64::NAN });
+        self.direction.append_option(direction(deviation));
+    }
+
+    fn push_episode(&mut self, verdict: &Verdict) {
+        let Some(episode) = verdict.episode else {
+            self.episode.iter_mut().for_each(Int64Builder::append_null);
+            self.episode_peak_score.append_null();
+            return;
+        };
+        let unit = self.columns.unit;
+        let time = |time: EventTime| in_unit(time, unit);
+        self.episode[0].append_value(time(episode.start));
+        self.episode[1].append_option(verdict.episode_is_over.then(|| time(episode.end)));
+        self.episode[2].append_value(time(episode.peak));
+        self.episode_peak_score.append_value(episode.peak_score);
+    }
+
+    /// The input followed by what was written.
+    pub(super) fn finish(mut self, input: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+        let detail_field = schema.field(schema.fields().len() - 1);
+        let DataType::Struct(fields) = detail_field.data_type() else {
+            return Err(ArrowError::SchemaError("detail is a struct".into()).into());
+        };
+        let time_type = input.schema_ref().field_with_name(self.columns.time_name())?.data_type();
+        let [start, end, peak] = &mut self.episode;
+        let time = |builder: &mut Int64Builder| -> Result<ArrayRef> {
+            let ticks: Int64Array = builder.finish();
+            Ok(cast(&ticks, time_type)?)
+        };
+        let mut detail: Vec<ArrayRef> = vec![
+            Arc::new(self.severity.finish()),
+            Arc::new(self.probability.finish()),
+            Arc::new(self.confidence.finish()),
+            Arc::new(self.samples.finish()),
+            Arc::new(self.feature.finish()),
+            Arc::new(self.actual.finish()),
+            Arc::new(self.expected.finish()),
+            Arc::new(self.lower.finish()),
+            Arc::new(self.upper.finish()),
+            Arc::new(self.deviation.finish()),
+            Arc::new(self.deviation_relative.finish()),
+            Arc::new(self.direction.finish()),
+            Arc::new(self.attribution.finish()?),
+            Arc::new(self.suppressed_by.finish()),
+            time(start)?,
+            time(end)?,
+            time(peak)?,
+            Arc::new(self.episode_peak_score.finish()),
+            Arc::new(self.explanation.finish()),
+        ];
+        detail.extend(self.extras.iter_mut().map(ExtraBuilder::finish));
+        let mut columns = input.columns().to_vec();
+        columns.extend([
+            Arc::new(self.score.finish()) as ArrayRef,
+            Arc::new(self.is_anomaly.finish()),
+            Arc::new(self.threshold.finish()),
+            Arc::new(self.phase.finish()),
+            Arc::new(self.version.finish()),
+            Arc::new(StructArray::try_new(fields.clone(), detail, None)?),
+        ]);
+        Ok(RecordBatch::try_new(schema.clone(), columns)?)
+    }
+}
+
+/// Appends a number, NaN as NULL.
+fn push(builder: &mut Float64Builder, number: f64) {
+    builder.append_option((!number.is_nan()).then_some(number));
+}
+
+fn direction(deviation: f64) -> Option<&'static str> {
+    match deviation {
+        d if d > 0.0 => Some("up"),
+        d if d < 0.0 => Some("down"),
+        _ => None,
+    }
+}
+
+/// Shares of the features, a list per row.
+struct AttributionBuilder {
+    offsets: Vec<i32>,
+    valid: Vec<bool>,
+    feature: StringBuilder,
+    share: Float64Builder,
+}
+
+impl AttributionBuilder {
+    fn new(rows: usize, features: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        Self {
+            offsets,
+            valid: Vec::with_capacity(rows),
+            feature: StringBuilder::with_capacity(rows * features, rows * features * 8),
+            share: Float64Builder::with_capacity(rows * features),
+        }
+    }
+
+    /// Shares of the contributions that are known; equal ones where all are zero, NULL without a score.
+    fn push(
+        &mut self,
+        names: &[&str],
+        contributions: impl Iterator<Item = f64> + Clone,
+        score: f64,
+    ) {
+        let known = contributions.clone().filter(|c| !c.is_nan());
+        let (count, sum) = known.fold((0.0, 0.0), |(count, sum), c| (count + 1.0, sum + c));
+        let valid = count > 0.0 && !score.is_nan();
+        let mut end = self.offsets[self.offsets.len() - 1];
+        if valid {
+            for (name, c) in names.iter().zip(contributions).filter(|(_, c)| !c.is_nan()) {
+                self.feature.append_value(name);
+                self.share.append_value(if sum > 0.0 { c / sum } else { 1.0 / count });
+                end += 1;
+            }
+        }
+        self.offsets.push(end);
+        self.valid.push(valid);
+    }
+
+    fn finish(&mut self) -> Result<ListArray> {
+        let shares: Vec<ArrayRef> =
+            vec![Arc::new(self.feature.finish()), Arc::new(self.share.finish())];
+        let shares = StructArray::try_new(share_fields(), shares, None)?;
+        let offsets = OffsetBuffer::new(std::mem::take(&mut self.offsets).into());
+        let valid = NullBuffer::from(std::mem::take(&mut self.valid));
+        Ok(ListArray::try_new(share_item(), offsets, Arc::new(shares), Some(valid))?)
+    }
+}
+
+/// A column of a kind's own.
+enum ExtraBuilder {
+    Number(Float64Builder),
+    Integer(Int64Builder),
+    Text(StringBuilder),
+}
+
+impl ExtraBuilder {
+    fn new(data_type: &DataType) -> Self {
+        match data_type {
+            DataType::Float64 => Self::Number(Float64Builder::new()),
+            DataType::Int64 => Self::Integer(Int64Builder::new()),
+            _ => Self::Text(StringBuilder::new()),
+        }
+    }
+
+    /// A value of another type than the field's becomes NULL.
+    fn push(&mut self, extra: &Extra) {
+        match (self, extra) {
+            (Self::Number(builder), Extra::Number(x)) => push(builder, *x),
+            (Self::Integer(builder), Extra::Integer(x)) => builder.append_value(*x),
+            (Self::Text(builder), Extra::Text(x)) => builder.append_value(x),
+            (Self::Number(builder), _) => builder.append_null(),
+            (Self::Integer(builder), _) => builder.append_null(),
+            (Self::Text(builder), _) => builder.append_null(),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Number(builder) => Arc::new(builder.finish()),
+            Self::Integer(builder) => Arc::new(builder.finish()),
+            Self::Text(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+/// One sentence about an anomalous row.
+struct Explanation<'a> {
+    names: &'a [&'a str],
+    finding: &'a Finding<'a>,
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { row, judgement, verdict, .. } = self.finding;
+        match verdict.feature {
+            Some(i) => {
+                let judged = &judgement.features[i];
+                write!(f, "{} is {}", self.names[i], Short(row.features[i]))?;
+                if !judged.expected.is_nan() {
+                    write!(f, ", expected {}", Short(judged.expected))?;
+                }
+                if !judged.lower.is_nan() && !judged.upper.is_nan() {
+                    write!(f, " ({} to {})", Short(judged.lower), Short(judged.upper))?;
+                }
+            }
+            None => f.write_str("the row is unlike those before it")?,
+        }
+        write!(f, "; score {} is above ", Short(judgement.score))?;
+        write!(f, "the threshold {}", Short(judgement.threshold))
+    }
+}
+
+/// A number with about four digits that matter.
+pub(crate) struct Short(pub(crate) f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let magnitude = self.0.abs();
+        if self.0.fract().abs() <= 0.0 && magnitude < 1e6 {
+            write!(f, "{}", self.0)
+        } else if (1e3..1e6).contains(&magnitude) {
+            write!(f, "{:.0}", self.0)
+        } else if (1.0..1e3).contains(&magnitude) {
+            write!(f, "{:.2}", self.0)
+        } else if (1e-3..1.0).contains(&magnitude) {
+            write!(f, "{:.4}", self.0)
+        } else {
+            write!(f, "{:.3e}", self.0)
+        }
+    }
+}

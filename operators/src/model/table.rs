@@ -1,0 +1,218 @@
+//! The table of keys: one entry per key, a bound on their number, and the order in which they were used.
+//!
+//! Entries are linked from the most to the least recently used, so that touching, adding and dropping one take the
+//! same time however many there are. The order of use is the order of rows, never of hashes.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+use crate::time::EventTime;
+
+const NONE: u32 = u32::MAX;
+
+/// The bytes of a key; `None` is the NULL of a single text key.
+pub(super) type Key<'a> = Option<&'a [u8]>;
+
+/// One key with its value.
+#[derive(Debug)]
+pub(super) struct Entry<T> {
+    pub(super) key: Option<Box<[u8]>>,
+    /// Time of the key's latest row.
+    pub(super) time: EventTime,
+    pub(super) value: T,
+    newer: u32,
+    older: u32,
+}
+
+/// Keys with a value each, in order of use.
+#[derive(Debug)]
+pub(super) struct KeyTable<T> {
+    /// Fixed seeds: nothing that is visible depends on the hash, but neither should speed.
+    hash: RandomState,
+    index: HashTable<u32>,
+    entries: Vec<Entry<T>>,
+    newest: u32,
+    oldest: u32,
+}
+
+impl<T> KeyTable<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            hash: RandomState::with_seeds(1, 2, 3, 4),
+            index: HashTable::new(),
+            entries: Vec::new(),
+            newest: NONE,
+            oldest: NONE,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The entry of a key, which becomes the most recently used.
+    pub(super) fn touch(&mut self, key: Key<'_>) -> Option<&mut Entry<T>> {
+        // Runs of one key are common, and need no hashing.
+        let newest = self.newest;
+        if newest == NONE {
+            return None;
+        }
+        if self.entries[newest as usize].key.as_deref() == key {
+            return Some(&mut self.entries[newest as usize]);
+        }
+        let hash = self.hash.hash_one(key);
+        let slot =
+            *self.index.find(hash, |slot| self.entries[*slot as usize].key.as_deref() == key)?;
+        self.unlink(slot);
+        self.link_newest(slot);
+        Some(&mut self.entries[slot as usize])
+    }
+
+    /// Adds a key that is not in the table, as the most recently used.
+    pub(super) fn insert(&mut self, key: Key<'_>, time: EventTime, value: T) -> &mut Entry<T> {
+        let slot = u32::try_from(self.entries.len()).expect("the bound on models fits u32");
+        self.entries.push(Entry { key: key.map(Box::from), time, value, newer: NONE, older: NONE });
+        let hash = self.hash.hash_one(key);
+        let (entries, hasher) = (&self.entries, &self.hash);
+        self.index.insert_unique(hash, slot, |slot| {
+            hasher.hash_one(entries[*slot as usize].key.as_deref())
+        });
+        self.link_newest(slot);
+        &mut self.entries[slot as usize]
+    }
+
+    /// The least recently used entry.
+    pub(super) fn oldest(&self) -> Option<&Entry<T>> {
+        self.entries.get(self.oldest as usize)
+    }
+
+    /// Drops the least recently used entry.
+    pub(super) fn drop_oldest(&mut self) {
+        let slot = self.oldest;
+        if slot == NONE {
+            return;
+        }
+        self.unlink(slot);
+        self.unindex(slot, slot);
+        self.entries.swap_remove(slot as usize);
+        let moved = u32::try_from(self.entries.len()).expect("the bound on models fits u32");
+        if moved != slot {
+            self.reindex(moved, slot);
+        }
+    }
+
+    /// All entries, ordered by key, NULL first.
+    pub(super) fn sorted(&self) -> Vec<&Entry<T>> {
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        entries
+    }
+
+    /// All entries, the least recently used first.
+    pub(super) fn by_use(&self) -> impl Iterator<Item = &Entry<T>> {
+        let mut slot = self.oldest;
+        std::iter::from_fn(move || {
+            let entry = self.entries.get(slot as usize)?;
+            slot = entry.newer;
+            Some(entry)
+        })
+    }
+
+    /// Bytes of keys and table, the values' own heap not among them.
+    pub(super) fn bytes(&self) -> usize {
+        let keys: usize = self.entries.iter().filter_map(|e| e.key.as_ref()).map(|k| k.len()).sum();
+        keys + self.entries.capacity() * size_of::<Entry<T>>() + self.index.capacity() * 5
+    }
+
+    fn link_newest(&mut self, slot: u32) {
+        let second = std::mem::replace(&mut self.newest, slot);
+        let entry = &mut self.entries[slot as usize];
+        (entry.newer, entry.older) = (NONE, second);
+        match second {
+            NONE => self.oldest = slot,
+            _ => self.entries[second as usize].newer = slot,
+        }
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let (newer, older) = (self.entries[slot as usize].newer, self.entries[slot as usize].older);
+        match newer {
+            NONE => self.newest = older,
+            _ => self.entries[newer as usize].older = older,
+        }
+        match older {
+            NONE => self.oldest = newer,
+            _ => self.entries[older as usize].newer = newer,
+        }
+    }
+
+    /// Takes `slot` out of the index, where it stands under the key of `entry`.
+    fn unindex(&mut self, slot: u32, entry: u32) {
+        let hash = self.hash.hash_one(self.entries[entry as usize].key.as_deref());
+        if let Ok(found) = self.index.find_entry(hash, |candidate| *candidate == slot) {
+            found.remove();
+        }
+    }
+
+    /// Follows an entry that moved from one slot to another.
+    fn reindex(&mut self, from: u32, to: u32) {
+        let hash = self.hash.hash_one(self.entries[to as usize].key.as_deref());
+        if let Some(slot) = self.index.find_mut(hash, |candidate| *candidate == from) {
+            *slot = to;
+        }
+        let (newer, older) = (self.entries[to as usize].newer, self.entries[to as usize].older);
+        match newer {
+            NONE => self.newest = to,
+            _ => self.entries[newer as usize].older = to,
+        }
+        match older {
+            NONE => self.oldest = to,
+            _ => self.entries[older as usize].newer = to,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(table: &KeyTable<u8>) -> Vec<u8> {
+        table.by_use().map(|entry| entry.value).collect()
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first() {
+        let mut table = KeyTable::new();
+        for i in 0..4_u8 {
+            table.insert(Some(&[i]), EventTime(0), i);
+        }
+        assert_eq!(table.touch(Some(&[0])).unwrap().value, 0);
+        assert_eq!(keys(&table), [1, 2, 3, 0]);
+        table.drop_oldest();
+        assert!(table.touch(Some(&[1])).is_none());
+        table.insert(None, EventTime(0), 9);
+        assert_eq!(table.touch(Some(&[2])).unwrap().value, 2);
+        assert_eq!(table.touch(None).unwrap().value, 9);
+        assert_eq!(keys(&table), [3, 0, 2, 9]);
+        assert_eq!(table.sorted().iter().map(|e| e.value).collect::<Vec<_>>(), [9, 0, 2, 3]);
+        for _ in 0..5 {
+            table.drop_oldest();
+        }
+        assert_eq!((table.len(), keys(&table)), (0, vec![]));
+        assert!(table.oldest().is_none());
+    }
+
+    #[test]
+    fn many_keys_come_and_go() {
+        let mut table = KeyTable::new();
+        for i in 0..1_000_u32 {
+            if table.len() == 64 {
+                table.drop_oldest();
+            }
+            table.insert(Some(&i.to_be_bytes()), EventTime(0), 0);
+            let back = i.saturating_sub(i % 64);
+            assert!(table.touch(Some(&back.to_be_bytes())).is_some(), "{back} at {i}");
+        }
+        assert_eq!((table.len(), table.by_use().count(), table.index.len()), (64, 64, 64));
+    }
+}

@@ -1,0 +1,416 @@
+//! Windowed aggregation: panes of group accumulators, merged into windows when the watermark passes.
+//!
+//! A key gets a dense number once for the stream, not once per window. A pane maps those numbers to its own groups,
+//! numbered in order of first sight, and holds one accumulator per aggregate. A tumbling window is one pane and
+//! finishes it in place; a hopping window merges the partial states of its panes, so that a row costs one update
+//! however many windows hold it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use super::groups::{GroupMap, REFUSED};
+use super::{TimeType, WindowSpec};
+use crate::error::Result;
+use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram, GroupAccumulator};
+use crate::key::{KeyId, KeyInterner};
+use crate::time::EventTime;
+
+/// Keys are renumbered when more than this many are known and fewer than a quarter of them are in an open pane.
+const KEYS_BEFORE_RENUMBERING: usize = 1 << 16;
+
+/// What a windowed aggregation is made of.
+#[derive(Clone, Debug)]
+pub struct WindowedAggregate {
+    /// The windows.
+    pub window: WindowSpec,
+    /// Index of the event-time column in the input.
+    pub time_index: usize,
+    /// Its type, which is also the type of the window bounds.
+    pub time: TimeType,
+    /// Keys and aggregates.
+    pub program: Arc<dyn AggregateProgram>,
+    /// Columns of the result: `window_start`, `window_end`, keys, aggregates.
+    pub schema: SchemaRef,
+    /// Most groups that are held at once, over all open panes.
+    pub groups_max: usize,
+    /// Most panes that are open at once.
+    pub panes_max: usize,
+}
+
+impl WindowedAggregate {
+    /// Columns of a partial state: pane start in nanoseconds, keys, then the states of the aggregates.
+    #[must_use]
+    pub fn partial_schema(&self) -> SchemaRef {
+        let mut fields = vec![Arc::new(Field::new("pane_start", DataType::Int64, false))];
+        fields.extend(self.program.key_fields().iter().cloned());
+        fields.extend(self.program.state_fields().iter().flat_map(|f| f.iter().cloned()));
+        // Names may repeat among states and keys: partial batches are read by position only.
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// The open panes of one windowed aggregation on one worker.
+pub struct Panes {
+    aggregate: WindowedAggregate,
+    keys: KeyInterner,
+    panes: BTreeMap<i64, Pane>,
+    groups: usize,
+    closed_until: EventTime,
+    ids: Vec<KeyId>,
+    local: Vec<usize>,
+    rows_refused: u64,
+}
+
+impl std::fmt::Debug for Panes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Panes")
+            .field("panes", &self.panes.len())
+            .field("groups", &self.groups)
+            .field("keys", &self.keys.len())
+            .field("closed_until", &self.closed_until)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Pane {
+    map: GroupMap,
+    accumulators: Vec<Box<dyn GroupAccumulator>>,
+    /// Partial states, once a window has read them; no row reaches the pane after that.
+    sealed: Option<Vec<Vec<ArrayRef>>>,
+}
+
+impl Pane {
+    fn new(program: &dyn AggregateProgram) -> Result<Self> {
+        Ok(Self { map: GroupMap::default(), accumulators: program.accumulators()?, sealed: None })
+    }
+
+    fn states(&mut self) -> Result<&[Vec<ArrayRef>]> {
+        if self.sealed.is_none() {
+            let states = self.accumulators.iter_mut().map(|a| a.state()).collect::<Result<_>>()?;
+            self.sealed = Some(states);
+            self.accumulators.clear();
+        }
+        Ok(self.sealed.as_deref().unwrap_or_default())
+    }
+
+    fn bytes(&self) -> usize {
+        let sealed = self.sealed.iter().flatten().flatten();
+        self.map.bytes()
+            + self.accumulators.iter().map(|a| a.bytes()).sum::<usize>()
+            + sealed.map(|array| array.get_array_memory_size()).sum::<usize>()
+    }
+}
+
+/// What a batch brings to one pane.
+enum Part<'a> {
+    Rows(&'a [AggregateArguments]),
+    States(&'a [Vec<ArrayRef>]),
+}
+
+impl Panes {
+    /// No panes yet.
+    ///
+    /// # Errors
+    /// If a key column's type cannot be a key.
+    pub fn new(aggregate: WindowedAggregate) -> Result<Self> {
+        let keys = KeyInterner::new(&aggregate.program.key_fields())?;
+        Ok(Self {
+            aggregate,
+            keys,
+            panes: BTreeMap::new(),
+            groups: 0,
+            closed_until: EventTime::MIN,
+            ids: Vec::new(),
+            local: Vec::new(),
+            rows_refused: 0,
+        })
+    }
+
+    /// Adds rows: their event times, and their keys and arguments as the program prepared them.
+    ///
+    /// # Errors
+    /// If an aggregate refuses a value.
+    pub fn update(&mut self, rows: &RecordBatch, input: &AggregateInput) -> Result<()> {
+        let times = self.aggregate.time.read(rows.column(self.aggregate.time_index));
+        let window = self.aggregate.window;
+        let starts = times.iter().map(|&time| window.pane_start(EventTime(time))).collect();
+        self.keys.intern(&input.keys, rows.num_rows(), &mut self.ids)?;
+        self.each_pane(starts, |panes, start, rows| match rows {
+            None => panes.add(start, None, Part::Rows(&input.arguments)),
+            Some(rows) => {
+                let arguments = input
+                    .arguments
+                    .iter()
+                    .map(|arguments| take_arguments(arguments, rows))
+                    .collect::<Result<Vec<_>>>()?;
+                panes.add(start, Some(rows), Part::Rows(&arguments))
+            }
+        })
+    }
+
+    /// Adds partial states made by [`Panes::take_partials`].
+    ///
+    /// # Errors
+    /// If an aggregate refuses a state.
+    pub fn merge(&mut self, partials: &RecordBatch) -> Result<()> {
+        let starts = partials.column(0).as_primitive::<Int64Type>().values().to_vec();
+        let mut columns = partials.columns()[1..].to_vec();
+        let mut states = columns.split_off(self.aggregate.program.key_fields().len());
+        self.keys.intern(&columns, partials.num_rows(), &mut self.ids)?;
+        let mut by_aggregate = Vec::new();
+        for fields in self.aggregate.program.state_fields() {
+            let rest = states.split_off(fields.len());
+            by_aggregate.push(std::mem::replace(&mut states, rest));
+        }
+        self.each_pane(starts, |panes, start, rows| match rows {
+            None => panes.add(start, None, Part::States(&by_aggregate)),
+            Some(rows) => {
+                let states = by_aggregate
+                    .iter()
+                    .map(|arrays| take_arrays(arrays, rows))
+                    .collect::<Result<Vec<_>>>()?;
+                panes.add(start, Some(rows), Part::States(&states))
+            }
+        })
+    }
+
+    /// Calls `add` once per pane with the indexes of its rows, or with `None` where all rows lie in one pane.
+    fn each_pane(
+        &mut self,
+        starts: Vec<i64>,
+        mut add: impl FnMut(&mut Self, i64, Option<&UInt32Array>) -> Result<()>,
+    ) -> Result<()> {
+        let Some(&first) = starts.first() else { return Ok(()) };
+        if starts.iter().all(|&start| start == first) {
+            return add(self, first, None);
+        }
+        let mut by_start: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+        for (row, start) in starts.iter().enumerate() {
+            by_start.entry(*start).or_default().push(row as u32);
+        }
+        by_start
+            .into_iter()
+            .try_for_each(|(start, rows)| add(self, start, Some(&UInt32Array::from(rows))))
+    }
+
+    fn add(&mut self, start: i64, rows: Option<&UInt32Array>, part: Part<'_>) -> Result<()> {
+        let count = rows.map_or(self.ids.len(), Array::len);
+        let is_gap = self.aggregate.window.starts(EventTime(start)).next().is_none();
+        if is_gap {
+            return Ok(());
+        }
+        if !self.panes.contains_key(&start) {
+            if self.panes.len() >= self.aggregate.panes_max {
+                self.rows_refused += count as u64;
+                return Ok(());
+            }
+            self.panes.insert(start, Pane::new(&*self.aggregate.program)?);
+        }
+        let pane = self.panes.get_mut(&start).expect("inserted above");
+        let room = self.aggregate.groups_max.saturating_sub(self.groups);
+        let before = pane.map.len();
+        let refused = match rows {
+            None => pane.map.assign(self.ids.iter().copied(), room, &mut self.local),
+            Some(rows) => {
+                let ids = rows.values().iter().map(|&row| self.ids[row as usize]);
+                pane.map.assign(ids, room, &mut self.local)
+            }
+        };
+        self.groups += pane.map.len() - before;
+        if refused == 0 {
+            return apply(pane, &part, &self.local);
+        }
+        self.rows_refused += refused as u64;
+        let kept: Vec<u32> =
+            (0..count as u32).filter(|&row| self.local[row as usize] != REFUSED).collect();
+        self.local.retain(|&group| group != REFUSED);
+        let kept = UInt32Array::from(kept);
+        match part {
+            Part::Rows(arguments) => {
+                let arguments = arguments
+                    .iter()
+                    .map(|arguments| take_arguments(arguments, &kept))
+                    .collect::<Result<Vec<_>>>()?;
+                apply(pane, &Part::Rows(&arguments), &self.local)
+            }
+            Part::States(states) => {
+                let states = states
+                    .iter()
+                    .map(|arrays| take_arrays(arrays, &kept))
+                    .collect::<Result<Vec<_>>>()?;
+                apply(pane, &Part::States(&states), &self.local)
+            }
+        }
+    }
+
+    /// Finishes every window that ends at or below `watermark`, in order of their starts.
+    ///
+    /// # Errors
+    /// If an aggregate's result cannot be built.
+    pub fn close(&mut self, watermark: EventTime) -> Result<Vec<RecordBatch>> {
+        let mut closed = Vec::new();
+        let Some((&first, _)) = self.panes.first_key_value() else {
+            self.closed_until = self.closed_until.max(watermark);
+            return Ok(closed);
+        };
+        let (size, slide) = {
+            let window = self.aggregate.window;
+            (window.size_ns(), window.slide_ns())
+        };
+        let mut start = self.first_ending_after(EventTime(first).max(self.closed_until));
+        while start + size <= watermark.0 {
+            match self.panes.range(start..).next() {
+                None => break,
+                Some((&pane, _)) if pane < start + size => {
+                    closed.push(self.finish(start)?);
+                    start += slide;
+                }
+                Some((&pane, _)) => start = self.first_ending_after(EventTime(pane)),
+            }
+        }
+        self.closed_until = self.closed_until.max(watermark);
+        self.drop_closed();
+        self.renumber_keys();
+        Ok(closed)
+    }
+
+    /// Start of the first window that ends after `time`.
+    fn first_ending_after(&self, time: EventTime) -> i64 {
+        let window = self.aggregate.window;
+        window.last_start(time.minus_ns(window.size_ns())) + window.slide_ns()
+    }
+
+    /// The result of the window that starts at `start`.
+    fn finish(&mut self, start: i64) -> Result<RecordBatch> {
+        let WindowedAggregate { window, program, schema, time, .. } = &self.aggregate;
+        let end = start + window.size_ns();
+        let (ids, results) = if window.is_tumble() {
+            let pane = self.panes.get_mut(&start).expect("the caller found the pane");
+            let results = pane.accumulators.iter_mut().map(|a| a.finish());
+            let results = results.collect::<Result<Vec<_>>>()?;
+            (pane.map.take_ids(), results)
+        } else {
+            let mut map = GroupMap::default();
+            let mut accumulators = program.accumulators()?;
+            for (_, pane) in self.panes.range_mut(start..end) {
+                map.assign(pane.map.ids().iter().copied(), usize::MAX, &mut self.local);
+                let states = pane.states()?;
+                for (accumulator, state) in accumulators.iter_mut().zip(states) {
+                    accumulator.merge(state, &self.local, map.len())?;
+                }
+            }
+            let results = accumulators.iter_mut().map(|a| a.finish()).collect::<Result<_>>()?;
+            (map.take_ids(), results)
+        };
+        let rows = ids.len();
+        let mut columns = vec![
+            time.write(std::iter::repeat_n(start, rows)),
+            time.write(std::iter::repeat_n(end, rows)),
+        ];
+        columns.extend(self.keys.columns(&ids)?);
+        columns.extend(results);
+        Ok(RecordBatch::try_new(schema.clone(), columns)?)
+    }
+
+    /// Drops the panes that no open window reads.
+    fn drop_closed(&mut self) {
+        let window = self.aggregate.window;
+        while let Some(entry) = self.panes.first_entry() {
+            let last_end = window.last_start(EventTime(*entry.key())) + window.size_ns();
+            if last_end > self.closed_until.0 {
+                break;
+            }
+            self.groups -= entry.remove().map.opened();
+        }
+    }
+
+    /// Forgets keys that are in no open pane, once there are many of them.
+    fn renumber_keys(&mut self) {
+        if self.keys.len() <= KEYS_BEFORE_RENUMBERING || self.groups * 4 > self.keys.len() {
+            return;
+        }
+        let mut live: Vec<KeyId> =
+            self.panes.values().flat_map(|pane| pane.map.ids().iter().copied()).collect();
+        live.sort_unstable();
+        live.dedup();
+        self.keys.retain(&live);
+        for pane in self.panes.values_mut() {
+            pane.map.renumber(|id| live.binary_search(&id).expect("id is live") as KeyId);
+        }
+    }
+
+    /// Takes everything added so far as partial states, one batch per pane, and starts afresh.
+    ///
+    /// # Errors
+    /// If a state cannot be expressed as arrays.
+    pub fn take_partials(&mut self, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+        let mut partials = Vec::new();
+        for (start, mut pane) in std::mem::take(&mut self.panes) {
+            let ids = pane.map.take_ids();
+            let mut columns: Vec<ArrayRef> =
+                vec![Arc::new(Int64Array::from_value(start, ids.len()))];
+            columns.extend(self.keys.columns(&ids)?);
+            columns.extend(pane.states()?.iter().flatten().cloned());
+            partials.push(RecordBatch::try_new(schema.clone(), columns)?);
+        }
+        self.groups = 0;
+        self.renumber_keys();
+        Ok(partials)
+    }
+
+    /// Rows refused since the last call, because a bound was reached.
+    pub fn take_rows_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.rows_refused)
+    }
+
+    /// Groups held, over all open panes.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.keys.bytes() + self.panes.values().map(Pane::bytes).sum::<usize>()
+    }
+}
+
+fn apply(pane: &mut Pane, part: &Part<'_>, groups: &[usize]) -> Result<()> {
+    let count = pane.map.len();
+    match part {
+        Part::Rows(arguments) => pane
+            .accumulators
+            .iter_mut()
+            .zip(*arguments)
+            .try_for_each(|(accumulator, arguments)| accumulator.update(arguments, groups, count)),
+        Part::States(states) => pane
+            .accumulators
+            .iter_mut()
+            .zip(*states)
+            .try_for_each(|(accumulator, state)| accumulator.merge(state, groups, count)),
+    }
+}
+
+fn take_arrays(arrays: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
+    Ok(arrays.iter().map(|array| take(array, rows, None)).collect::<Result<_, _>>()?)
+}
+
+fn take_arguments(
+    arguments: &AggregateArguments,
+    rows: &UInt32Array,
+) -> Result<AggregateArguments> {
+    let filter = match &arguments.filter {
+        Some(filter) => Some(take(filter, rows, None)?.as_boolean().clone()),
+        None => None,
+    };
+    Ok(AggregateArguments { values: take_arrays(&arguments.values, rows)?, filter })
+}
+
+#[cfg(test)]
+mod tests;

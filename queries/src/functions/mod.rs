@@ -1,0 +1,9 @@
+//! Functions that the host adds to SQL, and those that are there from the start.
+
+mod aggregate;
+mod registry;
+mod scalar;
+
+pub use aggregate::{Accumulator, AggregateFunction};
+pub use registry::Functions;
+pub use scalar::{ArgumentTypes, BoxError, ScalarFunction};

@@ -1,0 +1,113 @@
+//! Logical plans to dataflow nodes: one small function per kind of node.
+//!
+//! On the way up, filters and projections are not built but collected over the last built node, the base. Columns of
+//! the base are named by number, so that expressions can be moved between steps by substitution alone.
+
+mod aggregate;
+mod columns;
+mod state;
+mod traits;
+
+use datafusion_common::DataFusionError;
+use datafusion_expr::{Expr, LogicalPlan};
+
+use crate::error::{Result, SqlError};
+use crate::plan::{Node, Plan};
+use crate::planner::RelationSource;
+use crate::planner::window::WindowNode;
+
+use columns::numbered;
+use state::{Base, State};
+pub(crate) use columns::{numbered_schema, numbers};
+pub(crate) use traits::Traits;
+
+/// Turns an analyzed plan into dataflow nodes.
+pub(crate) fn lower(plan: &LogicalPlan) -> Result<Plan> {
+    node(plan)?.build(&Traits::of(plan), plan.schema().as_arrow())
+}
+
+fn node(plan: &LogicalPlan) -> Result<State> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let source = scan.source.downcast_ref::<RelationSource>();
+            match source {
+                Some(source) if scan.projection.is_none() && scan.filters.is_empty() => {
+                    Ok(self::scan(source, plan))
+                }
+                _ => Err(internal("scan of an unknown relation")),
+            }
+        }
+        LogicalPlan::SubqueryAlias(alias) => node(&alias.input),
+        LogicalPlan::Filter(filter) => {
+            let mut state = node(&filter.input)?;
+            state.filter(&filter.predicate, &filter.input)?;
+            Ok(state)
+        }
+        LogicalPlan::Projection(projection) => {
+            node(&projection.input)?.project(&projection.expr, &projection.input)
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            aggregate::lower(aggregate, node(&aggregate.input)?)
+        }
+        LogicalPlan::Extension(extension) => {
+            match extension.node.as_any().downcast_ref::<WindowNode>() {
+                Some(window) => self::window(window),
+                None => Err(internal("unknown node")),
+            }
+        }
+        other => Err(SqlError::unsupported(format!(
+            "{} is not supported in a streaming query",
+            kind(other)
+        ))
+        .hint("queries filter, compute, window and aggregate one relation")),
+    }
+}
+
+fn scan(source: &RelationSource, plan: &LogicalPlan) -> State {
+    let schema = std::sync::Arc::clone(plan.schema().inner());
+    let built = Plan {
+        node: Node::Scan(source.scan.clone()),
+        time: source.time,
+        window_bounds: source.window_bounds.clone(),
+        schema,
+    };
+    State::over(Base::Rows(built))
+}
+
+fn window(node: &WindowNode) -> Result<State> {
+    let traits = Traits::of(&node.input);
+    let time = traits
+        .times
+        .iter()
+        .copied()
+        .find(|time| time.index == node.time)
+        .ok_or_else(|| internal("window over a column that is not the event time"))?;
+    let input = self::node(&node.input)?.build(&traits, node.input.schema().as_arrow())?;
+    let width = input.schema.fields().len();
+    let exprs = node.visible.iter().copied().chain([width, width + 1]).map(numbered).collect();
+    let base = Base::Windowed { input, window: node.window, time };
+    Ok(State { base, exprs, filters: Vec::new() })
+}
+
+fn kind(plan: &LogicalPlan) -> String {
+    let text = plan.display().to_string();
+    text.split([':', ' ']).next().unwrap_or_default().to_lowercase()
+}
+
+/// A plan that should not have come this far.
+fn internal(message: &str) -> SqlError {
+    SqlError::unsupported(format!("query cannot be planned: {message}"))
+}
+
+/// An expression that DataFusion refuses only now.
+fn refused(error: &DataFusionError) -> SqlError {
+    SqlError::query(error.strip_backtrace())
+}
+
+/// Names of an expression without its alias.
+fn unalias(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unalias(&alias.expr),
+        other => other,
+    }
+}

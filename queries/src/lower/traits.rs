@@ -1,0 +1,138 @@
+//! What is known of the columns of a plan: event time, its lag, and window bounds.
+
+use datafusion_expr::{Expr, LogicalPlan};
+use driftline_operators::window::WindowSpec;
+
+use super::unalias;
+use crate::plan::{Plan, TimeColumn};
+use crate::planner::RelationSource;
+use crate::planner::window::WindowNode;
+
+/// Knowledge of the columns of one plan, by their indexes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// Columns that may serve as event time, the preferred one first.
+    pub(crate) times: Vec<TimeColumn>,
+    /// Columns that carry window bounds.
+    pub(crate) bounds: Vec<usize>,
+    /// The window that rows have been assigned to but not yet grouped by.
+    open: Option<OpenWindow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OpenWindow {
+    window: WindowSpec,
+    starts: Vec<usize>,
+    ends: Vec<usize>,
+    lag_ns: i64,
+}
+
+impl Traits {
+    /// Traits of a plan.
+    pub(crate) fn of(plan: &LogicalPlan) -> Self {
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                scan.source.downcast_ref::<RelationSource>().map_or_else(Self::default, |source| {
+                    Self {
+                        times: source.time.into_iter().collect(),
+                        bounds: source.window_bounds.clone(),
+                        open: None,
+                    }
+                })
+            }
+            LogicalPlan::SubqueryAlias(alias) => Self::of(&alias.input),
+            LogicalPlan::Filter(filter) => Self::of(&filter.input),
+            LogicalPlan::Projection(projection) => {
+                let input = Self::of(&projection.input);
+                input.pick(&origins(&projection.expr, &projection.input))
+            }
+            LogicalPlan::Aggregate(aggregate) => {
+                let input = Self::of(&aggregate.input);
+                input.group(&origins(&aggregate.group_expr, &aggregate.input))
+            }
+            LogicalPlan::Extension(extension) => {
+                match extension.node.as_any().downcast_ref::<WindowNode>() {
+                    Some(node) => Self::of(&node.input).assign(node),
+                    None => Self::default(),
+                }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// Traits of a plan that has been built.
+    pub(super) fn of_built(plan: &Plan) -> Self {
+        Self {
+            times: plan.time.into_iter().collect(),
+            bounds: plan.window_bounds.clone(),
+            open: None,
+        }
+    }
+
+    /// Columns of a projection: `origins[i]` is the input column that column `i` copies, if it copies one.
+    fn pick(&self, origins: &[Option<usize>]) -> Self {
+        let copies = |index: usize| {
+            origins.iter().enumerate().filter(move |(_, o)| **o == Some(index)).map(|(i, _)| i)
+        };
+        let all = |indexes: &[usize]| -> Vec<usize> {
+            let mut picked: Vec<usize> = indexes.iter().flat_map(|i| copies(*i)).collect();
+            picked.sort_unstable();
+            picked
+        };
+        Self {
+            times: self
+                .times
+                .iter()
+                .flat_map(|time| copies(time.index).map(|index| TimeColumn { index, ..*time }))
+                .collect(),
+            bounds: all(&self.bounds),
+            open: self.open.as_ref().map(|open| OpenWindow {
+                starts: all(&open.starts),
+                ends: all(&open.ends),
+                ..*open
+            }),
+        }
+    }
+
+    /// Rows leave a group when its window closes: the end of the window is then the newest time of all.
+    fn group(&self, origins: &[Option<usize>]) -> Self {
+        let Some(open) = &self.open else { return Self::default() };
+        let among = |known: &[usize]| -> Vec<usize> {
+            (0..origins.len())
+                .filter(|i| origins.get(*i).copied().flatten().is_some_and(|o| known.contains(&o)))
+                .collect()
+        };
+        let (starts, ends) = (among(&open.starts), among(&open.ends));
+        let time = |lag_ns: i64| move |index: usize| TimeColumn { index, lag_ns };
+        let start_lag_ns = open.lag_ns.saturating_add(open.window.size_ns());
+        let times = ends.iter().copied().map(time(open.lag_ns));
+        let times = times.chain(starts.iter().copied().map(time(start_lag_ns))).collect();
+        Self { times, bounds: among(&self.bounds), open: None }
+    }
+
+    fn assign(&self, node: &WindowNode) -> Self {
+        let origins: Vec<Option<usize>> = node.visible.iter().copied().map(Some).collect();
+        let mut traits = self.pick(&origins);
+        let lag_ns =
+            self.times.iter().find(|time| time.index == node.time).map_or(0, |time| time.lag_ns);
+        let (start, end) = (node.start(), node.end());
+        traits.times.push(TimeColumn { index: end, lag_ns });
+        let start_lag_ns = lag_ns.saturating_add(node.window.size_ns());
+        traits.times.push(TimeColumn { index: start, lag_ns: start_lag_ns });
+        traits.bounds.extend([start, end]);
+        traits.open =
+            Some(OpenWindow { window: node.window, starts: vec![start], ends: vec![end], lag_ns });
+        traits
+    }
+}
+
+/// For each expression, the input column that it copies.
+fn origins(exprs: &[Expr], input: &LogicalPlan) -> Vec<Option<usize>> {
+    exprs
+        .iter()
+        .map(|expr| match unalias(expr) {
+            Expr::Column(column) => input.schema().maybe_index_of_column(column),
+            _ => None,
+        })
+        .collect()
+}

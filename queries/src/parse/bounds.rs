@@ -1,0 +1,108 @@
+//! Bounds on nesting, checked on the tokens before anything recursive sees them.
+//!
+//! Parsers build `1+1+1...` in a loop, as a tree as deep as the text is long; whoever walks or drops that tree
+//! recurses. No token adds more than one level, so counting tokens on the way down bounds the depth of any tree.
+
+use std::ops::Range;
+
+use sqlparser::tokenizer::Token;
+
+use super::text::Text;
+use crate::error::{Result, SqlError};
+
+/// Most parentheses, brackets and CASEs within each other.
+const NESTING_MAX: usize = 40;
+/// Most operators and keywords in one expression, commas aside.
+const TERMS_MAX: usize = 1_500;
+/// Most types within types.
+const TYPE_NESTING_MAX: usize = 16;
+
+/// What has been counted since the bracket opened.
+#[derive(Default)]
+struct Level {
+    current: usize,
+    most: usize,
+    is_case: bool,
+}
+
+impl Level {
+    fn next_item(&mut self) {
+        self.most = self.most.max(self.current);
+        self.current = 0;
+    }
+}
+
+/// Refuses a statement that nests too deep.
+pub(super) fn check(text: &Text<'_>, range: Range<usize>) -> Result<()> {
+    let mut levels = vec![Level::default()];
+    let mut set_operators = 0;
+    let mut types = 0;
+    for i in range {
+        let Some(token) = text.tokens.get(i) else { break };
+        let word = match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_ascii_uppercase(),
+            _ => String::new(),
+        };
+        let in_case = levels.last().is_some_and(|level| level.is_case);
+        match (&token.token, word.as_str()) {
+            (Token::LParen | Token::LBracket | Token::LBrace, _) => {
+                levels.push(Level::default());
+            }
+            (_, "CASE") => levels.push(Level { is_case: true, ..Level::default() }),
+            (Token::RParen | Token::RBracket | Token::RBrace, _) => close(&mut levels),
+            (_, "END") if in_case => close(&mut levels),
+            (Token::Comma, _) => next_item(&mut levels),
+            (_, "WHEN" | "THEN" | "ELSE") if in_case => next_item(&mut levels),
+            (Token::Number(..) | Token::SingleQuotedString(_), _) => {}
+            _ => {
+                set_operators += usize::from(matches!(
+                    word.as_str(),
+                    "UNION" | "INTERSECT" | "EXCEPT" | "MINUS"
+                ));
+                types += usize::from(token.token == Token::Lt && is_type(text, i));
+                if let Some(level) = levels.last_mut() {
+                    level.current += 1;
+                }
+            }
+        }
+        let terms = levels.last().map_or(0, |level| level.current);
+        let problem = if levels.len() > NESTING_MAX {
+            format!("statement nests more than {NESTING_MAX} levels deep")
+        } else if terms > TERMS_MAX || set_operators > TERMS_MAX {
+            format!("expression has more than {TERMS_MAX} terms")
+        } else if types > TYPE_NESTING_MAX {
+            format!("type nests more than {TYPE_NESTING_MAX} levels deep")
+        } else {
+            continue;
+        };
+        return Err(SqlError::query(problem)
+            .at(text.position(i))
+            .hint("split the query with views, or use IN (...) in place of many ORs"));
+    }
+    Ok(())
+}
+
+fn next_item(levels: &mut [Level]) {
+    if let Some(level) = levels.last_mut() {
+        level.next_item();
+    }
+}
+
+/// What a closed bracket held counts on in the expression around it.
+fn close(levels: &mut Vec<Level>) {
+    if levels.len() > 1
+        && let Some(mut inner) = levels.pop()
+        && let Some(outer) = levels.last_mut()
+    {
+        inner.next_item();
+        outer.current += inner.most + 1;
+    }
+}
+
+fn is_type(text: &Text<'_>, lt: usize) -> bool {
+    let before = lt.checked_sub(1).and_then(|i| text.tokens.get(i));
+    matches!(before.map(|t| &t.token), Some(Token::Word(word)) if matches!(
+        word.value.to_ascii_uppercase().as_str(),
+        "ARRAY" | "STRUCT" | "MAP"
+    ))
+}

@@ -1,0 +1,257 @@
+//! All statements but `CREATE SOURCE`: which they are, and their heads.
+
+use sqlparser::ast::SetExpr;
+use sqlparser::tokenizer::Token;
+
+use super::cursor::Cursor;
+use super::options::with_clause;
+use super::source::source;
+use super::sqlparser_seam::{parse, query};
+use crate::error::{Result, SqlError};
+use crate::statement::{
+    CreateDetector, CreateSink, CreateView, DropObject, InsertSelect, InsertValues, Name,
+    ObjectKind, Show, Statement,
+};
+
+const STATEMENTS_HINT: &str =
+    "statements are SELECT, CREATE, DROP, INSERT INTO, SHOW and EXPLAIN";
+
+/// Reads one statement.
+pub(super) fn statement(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    let place = cursor.position();
+    if cursor.is_words(&["SELECT"])
+        || cursor.is_words(&["WITH"])
+        || cursor.peek(0) == Some(&Token::LParen)
+    {
+        return Ok(Statement::Query(query(cursor)?));
+    }
+    if cursor.accept(&["CREATE"]) {
+        return create(cursor);
+    }
+    if cursor.accept(&["DROP"]) {
+        return drop(cursor);
+    }
+    if cursor.accept(&["INSERT"]) {
+        return insert(cursor);
+    }
+    if cursor.accept(&["SHOW"]) {
+        return show(cursor);
+    }
+    if cursor.accept(&["EXPLAIN"]) {
+        return explain(cursor);
+    }
+    for word in [
+        "ALTER", "EXPORT", "IMPORT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "SET", "BEGIN",
+        "COMMIT", "COPY", "SUBSCRIBE", "DESCRIBE", "USE", "VALUES", "FROM", "TABLE",
+    ] {
+        if cursor.is_words(&[word]) {
+            return Err(SqlError::unsupported(format!("statement {word} is not supported"))
+                .at(place)
+                .hint(STATEMENTS_HINT));
+        }
+    }
+    Err(cursor.expected("a statement").hint(STATEMENTS_HINT))
+}
+
+fn create(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    let place = cursor.position();
+    let or_replace = cursor.accept(&["OR", "REPLACE"]);
+    if cursor.accept(&["VIEW"]) {
+        return view(cursor, or_replace);
+    }
+    let object = cursor.position();
+    let hint = "create a SOURCE, VIEW, DETECTOR or SINK";
+    if cursor.is_words(&["MATERIALIZED", "VIEW"]) {
+        return Err(SqlError::unsupported("materialized views are not supported")
+            .at(object)
+            .hint("use CREATE VIEW, or a sink that keeps the rows"));
+    }
+    for word in ["TABLE", "STREAM", "FUNCTION", "INDEX", "SCHEMA", "DATABASE", "TEMPORARY", "TEMP"] {
+        if cursor.is_words(&[word]) {
+            return Err(SqlError::unsupported(format!("CREATE {word} is not supported"))
+                .at(object)
+                .hint(hint));
+        }
+    }
+    if or_replace {
+        return Err(SqlError::unsupported("OR REPLACE is for views").at(place).hint(
+            "drop the object first; its state belongs to its definition",
+        ));
+    }
+    if cursor.accept(&["SOURCE"]) {
+        return Ok(Statement::CreateSource(source(cursor)?));
+    }
+    if cursor.accept(&["DETECTOR"]) {
+        return detector(cursor);
+    }
+    if cursor.accept(&["SINK"]) {
+        return sink(cursor);
+    }
+    Err(cursor.expected("what to create").hint(hint))
+}
+
+fn view(cursor: &mut Cursor<'_, '_>, or_replace: bool) -> Result<Statement> {
+    let if_not_exists = cursor.accept(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.relation_name("the name of a view")?;
+    if cursor.peek(0) == Some(&Token::LParen) {
+        return Err(SqlError::unsupported("a view has no column list")
+            .at(cursor.position())
+            .hint("name the columns in the SELECT, with AS"));
+    }
+    cursor.expect(&["AS"])?;
+    let query = query(cursor)?;
+    Ok(Statement::CreateView(CreateView { name, or_replace, if_not_exists, query }))
+}
+
+fn detector(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    let if_not_exists = cursor.accept(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.relation_name("the name of a detector")?;
+    let hint = "write CREATE DETECTOR name USING kind [PARTITION BY ...] [WITH (...)] AS SELECT ...";
+    cursor.expect(&["USING"]).map_err(|e| e.hint(hint))?;
+    let mut kind = cursor.name("a kind of detector")?;
+    kind.text = kind.text.to_lowercase();
+    let mut partition_by: Vec<Name> = Vec::new();
+    let mut options = with_clause(cursor)?;
+    if cursor.accept(&["PARTITION", "BY"]) {
+        loop {
+            let column = cursor.name("a column")?;
+            if partition_by.iter().any(|other| other.text == column.text) {
+                return Err(SqlError::query(format!("column \"{}\" is there twice", column.text))
+                    .at(column.position)
+                    .hint("name each PARTITION BY column once"));
+            }
+            partition_by.push(column);
+            if !cursor.accept_token(&Token::Comma) {
+                break;
+            }
+        }
+        if options.is_empty() {
+            options = with_clause(cursor)?;
+        }
+    }
+    cursor.expect(&["AS"]).map_err(|e| e.hint(hint))?;
+    let query = query(cursor)?;
+    Ok(Statement::CreateDetector(CreateDetector {
+        name,
+        if_not_exists,
+        kind,
+        partition_by,
+        options,
+        query,
+    }))
+}
+
+fn sink(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    let if_not_exists = cursor.accept(&["IF", "NOT", "EXISTS"]);
+    let name = cursor.relation_name("the name of a sink")?;
+    let options = with_clause(cursor)?;
+    let query = if cursor.accept(&["AS"]) { Some(query(cursor)?) } else { None };
+    Ok(Statement::CreateSink(CreateSink { name, if_not_exists, options, query }))
+}
+
+fn drop(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    let kinds = [
+        ("SOURCE", ObjectKind::Source),
+        ("VIEW", ObjectKind::View),
+        ("DETECTOR", ObjectKind::Detector),
+        ("SINK", ObjectKind::Sink),
+    ];
+    let Some((_, kind)) = kinds.iter().find(|(word, _)| cursor.accept(&[word])) else {
+        return Err(cursor.expected("what to drop").hint("drop a SOURCE, VIEW, DETECTOR or SINK"));
+    };
+    let if_exists = cursor.accept(&["IF", "EXISTS"]);
+    let name = cursor.relation_name("a name")?;
+    if cursor.is_words(&["CASCADE"]) {
+        return Err(SqlError::unsupported("DROP has no CASCADE")
+            .at(cursor.position())
+            .hint("drop what reads the object first"));
+    }
+    Ok(Statement::Drop(DropObject { kind: *kind, name, if_exists }))
+}
+
+fn insert(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    cursor.expect(&["INTO"])?;
+    let target = cursor.relation_name("the name of a sink or source")?;
+    let mut columns: Vec<Name> = Vec::new();
+    let is_list = cursor.peek(0) == Some(&Token::LParen)
+        && !matches!(cursor.peek(1), Some(Token::LParen))
+        && !["SELECT", "WITH", "VALUES"].iter().any(|word| {
+            matches!(cursor.peek(1), Some(Token::Word(found)) if super::cursor::is_word(found, word))
+        });
+    if is_list {
+        cursor.advance();
+        loop {
+            let column = cursor.name("a column")?;
+            if columns.iter().any(|other| other.text == column.text) {
+                return Err(SqlError::query(format!("column \"{}\" is there twice", column.text))
+                    .at(column.position)
+                    .hint("name each column once"));
+            }
+            columns.push(column);
+            if !cursor.accept_token(&Token::Comma) {
+                cursor.expect_token(&Token::RParen)?;
+                break;
+            }
+        }
+    }
+    if !cursor.is_words(&["VALUES"]) {
+        return Ok(Statement::InsertSelect(InsertSelect { target, columns, query: query(cursor)? }));
+    }
+    let place = cursor.position();
+    let ast = parse(cursor.text, cursor.at..cursor.end, |parser| parser.parse_query())?;
+    cursor.at = cursor.end;
+    let plain = ast.order_by.is_none() && ast.limit_clause.is_none() && ast.pipe_operators.is_empty();
+    match *ast.body {
+        SetExpr::Values(values) if plain => {
+            let rows = values.rows.into_iter().map(|row| row.content).collect();
+            Ok(Statement::InsertValues(InsertValues { target, columns, rows }))
+        }
+        _ => Err(SqlError::unsupported("VALUES stands alone in INSERT")
+            .at(place)
+            .hint("write INSERT INTO name VALUES (...), (...)")),
+    }
+}
+
+fn show(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    let lists: [(&[&str], Show); 8] = [
+        (&["SOURCES"], Show::Sources),
+        (&["VIEWS"], Show::Views),
+        (&["DETECTORS"], Show::Detectors),
+        (&["SINKS"], Show::Sinks),
+        (&["QUERIES"], Show::Queries),
+        (&["FUNCTIONS"], Show::Functions),
+        (&["KINDS"], Show::Kinds),
+        (&["DETECTOR", "KINDS"], Show::Kinds),
+    ];
+    match lists.iter().find(|(words, _)| cursor.accept(words)) {
+        Some((_, show)) => Ok(Statement::Show(*show)),
+        None => Err(cursor.expected("what to show").hint(
+            "show SOURCES, VIEWS, DETECTORS, SINKS, QUERIES, FUNCTIONS or KINDS",
+        )),
+    }
+}
+
+fn explain(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    let place = cursor.position();
+    if cursor.is_words(&["ANALYZE"]) || cursor.is_words(&["VERBOSE"]) {
+        return Err(SqlError::unsupported("EXPLAIN has no options")
+            .at(place)
+            .hint("write EXPLAIN and a statement"));
+    }
+    if cursor.is_words(&["EXPLAIN"]) {
+        return Err(cursor.expected("a statement to explain"));
+    }
+    let inner = statement(cursor)?;
+    match inner {
+        Statement::Query(_)
+        | Statement::CreateDetector(_)
+        | Statement::InsertSelect(_)
+        | Statement::CreateView(_)
+        | Statement::CreateSink(CreateSink { query: Some(_), .. }) => {
+            Ok(Statement::Explain(Box::new(inner)))
+        }
+        _ => Err(SqlError::unsupported("statement has no plan to explain").at(place).hint(
+            "explain a SELECT, a CREATE VIEW, DETECTOR or SINK with a query, or an INSERT of a SELECT",
+        )),
+    }
+}

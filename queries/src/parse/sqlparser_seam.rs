@@ -1,0 +1,140 @@
+//! Hands tokens to sqlparser, and turns its errors into ours.
+
+use std::ops::Range;
+
+use sqlparser::ast;
+use sqlparser::dialect::GenericDialect;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+
+use super::cursor::{Cursor, is_word};
+use super::text::{Text, lower_first};
+use crate::error::{Position, Result, SqlError};
+use crate::statement::Query;
+
+/// Deepest recursion of sqlparser itself.
+const RECURSION_MAX: usize = 64;
+
+/// Reads the rest of the statement as one query.
+pub(super) fn query(cursor: &mut Cursor<'_, '_>) -> Result<Query> {
+    let text = cursor.text;
+    let end = cut_emit(cursor)?;
+    let range = cursor.at..end;
+    let ast = parse(text, range.clone(), |parser| parser.parse_query())?;
+    cursor.at = cursor.end;
+    Ok(Query { ast, text: text.slice(range).to_owned() })
+}
+
+/// Reads a range of tokens with one of sqlparser's own methods, to its end.
+pub(super) fn parse<T>(
+    text: &Text<'_>,
+    range: Range<usize>,
+    read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T> {
+    let end = text.position(range.end);
+    let tokens = drop_table_keyword(text.tokens.get(range).unwrap_or_default());
+    let mut parser = Parser::new(&GenericDialect {})
+        .with_recursion_limit(RECURSION_MAX)
+        .with_tokens_with_locations(tokens);
+    let parsed = read(&mut parser).map_err(|error| convert(&error, end))?;
+    let rest = parser.peek_token();
+    if rest.token == Token::EOF {
+        Ok(parsed)
+    } else {
+        let found = super::cursor::shorten(&rest.token.to_string());
+        Err(SqlError::query(format!("expected the end of the statement, found \"{found}\""))
+            .at(super::text::position(rest.span)))
+    }
+}
+
+/// sqlparser has no grammar for `TABLE t` as an argument; without TABLE it means the same.
+fn drop_table_keyword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let word = |i: usize| match tokens.get(i).map(|t| &t.token) {
+        Some(Token::Word(word)) => Some(word),
+        _ => None,
+    };
+    let starts_argument = |i: usize| {
+        let before = i.checked_sub(1).and_then(|b| tokens.get(b)).map(|t| &t.token);
+        match before {
+            Some(Token::Comma | Token::RArrow) => true,
+            Some(Token::LParen) => i.checked_sub(2).is_some_and(|b| word(b).is_some()),
+            _ => false,
+        }
+    };
+    let mut kept = Vec::with_capacity(tokens.len());
+    for (i, token) in tokens.iter().enumerate() {
+        let is_table = matches!(&token.token, Token::Word(found) if is_word(found, "TABLE"));
+        if !(is_table && starts_argument(i) && word(i + 1).is_some()) {
+            kept.push(token.clone());
+        }
+    }
+    kept
+}
+
+/// Where a trailing `EMIT ON WINDOW CLOSE` begins, or the end; sqlparser would take EMIT for an alias.
+fn cut_emit(cursor: &Cursor<'_, '_>) -> Result<usize> {
+    let is = |word: &Word, names: &[&str]| names.iter().any(|name| is_word(word, name));
+    let mut ahead = Cursor { ..cursor.clone() };
+    loop {
+        ahead.at = ahead.find(|token| matches!(token, Token::Word(word) if is(word, &["EMIT"])));
+        if ahead.is_end() {
+            return Ok(ahead.end);
+        }
+        let follows = matches!(ahead.peek(1), Some(Token::Word(word))
+            if is(word, &["ON", "AFTER", "CHANGES", "FINAL", "EVERY", "WITH", "UPDATE"]));
+        let is_name = match ahead.at.checked_sub(1).and_then(|b| ahead.text.tokens.get(b)) {
+            Some(before) => match &before.token {
+                Token::Word(word) => is(word, &["SELECT", "FROM", "JOIN", "AS", "BY", "AND", "OR"]),
+                token => matches!(token, Token::Comma | Token::Period | Token::Eq),
+            },
+            None => false,
+        };
+        if follows && !is_name {
+            break;
+        }
+        ahead.advance();
+    }
+    let (start, position) = (ahead.at, ahead.position());
+    ahead.advance();
+    if ahead.accept(&["ON", "WINDOW", "CLOSE"]) && ahead.is_end() {
+        return Ok(start);
+    }
+    Err(SqlError::unsupported("only EMIT ON WINDOW CLOSE is supported")
+        .at(position)
+        .hint("leave the EMIT clause away: windows answer once, when they close"))
+}
+
+/// sqlparser keeps the place only in the text of its messages.
+fn convert(error: &ParserError, end: Position) -> SqlError {
+    let message = match error {
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
+        ParserError::RecursionLimitExceeded => {
+            return SqlError::query(format!("statement nests more than {RECURSION_MAX} levels deep"))
+                .hint("split the query with views");
+        }
+    };
+    let (message, position) = match message.rsplit_once(" at Line: ") {
+        Some((message, place)) => (message, read_place(place)),
+        None => (message.as_str(), None),
+    };
+    let message = match message.strip_prefix("Expected: ").map(|rest| rest.rsplit_once(", found: ")) {
+        Some(Some((expected, "EOF"))) => {
+            format!("expected {expected}, found the end of the statement")
+        }
+        Some(Some((expected, found))) => {
+            format!("expected {expected}, found \"{}\"", super::cursor::shorten(found))
+        }
+        _ => lower_first(message.trim_end_matches('.')),
+    };
+    SqlError::query(message).at(position).at(end)
+}
+
+fn read_place(place: &str) -> Option<Position> {
+    let (line, column) = place.split_once(", Column: ")?;
+    Some(Position { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
+}
+
+/// Reads one expression from a range of tokens.
+pub(super) fn expression(text: &Text<'_>, range: Range<usize>) -> Result<ast::Expr> {
+    parse(text, range, |parser| parser.parse_expr())
+}

@@ -1,0 +1,238 @@
+//! What DataFusion's planner asks while it resolves names: relations, functions, settings.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{DataFusionError, Result as DfResult, TableReference};
+use datafusion_expr::planner::{ExprPlanner, RelationPlanner};
+use datafusion_expr::{
+    AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+};
+use datafusion_sql::planner::{ContextProvider, SqlToRel};
+use driftline_operators::options::nearest_name;
+use sqlparser::ast;
+
+use super::{Planner, prepare};
+use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::error::SqlError;
+use crate::plan::{Scan, ScanStream, TimeColumn};
+use crate::statement::Query;
+
+/// Most views that read each other.
+const VIEW_NESTING_MAX: usize = 16;
+/// Most nodes above each other in a plan; whoever walks or drops a plan recurses.
+const PLAN_DEPTH_MAX: usize = 400;
+
+/// One query being planned.
+pub(super) struct Context<'a> {
+    planner: &'a Planner,
+    catalog: &'a dyn Catalog,
+    views: Cell<usize>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(planner: &'a Planner, catalog: &'a dyn Catalog) -> Self {
+        Self { planner, catalog, views: Cell::new(0) }
+    }
+
+    /// Resolves names; the query has been prepared.
+    pub(super) fn plan(&self, query: &ast::Query) -> DfResult<LogicalPlan> {
+        let statement = ast::Statement::Query(Box::new(query.clone()));
+        let plan = SqlToRel::new(self).sql_statement_to_plan(statement)?;
+        if depth(&plan) > PLAN_DEPTH_MAX {
+            return Err(external(
+                SqlError::query(format!("query has more than {PLAN_DEPTH_MAX} steps in a row"))
+                    .hint("use fewer views and subqueries on top of each other"),
+            ));
+        }
+        Ok(plan)
+    }
+
+    fn view(&self, name: &str, text: &str) -> DfResult<LogicalPlan> {
+        if self.views.get() >= VIEW_NESTING_MAX {
+            return Err(external(
+                SqlError::query(format!("view \"{name}\" nests more than {VIEW_NESTING_MAX} views"))
+                    .hint("use fewer views on top of each other"),
+            ));
+        }
+        // Places in the view's own text would mislead whoever reads the query.
+        let inside = |error: SqlError| {
+            external(error.nowhere().rephrase(|message| format!("in view \"{name}\": {message}")))
+        };
+        let query = Query::parse(text).map_err(inside)?;
+        let mut ast = query.ast.clone();
+        prepare::prepare(&mut ast, &self.planner.functions).map_err(inside)?;
+        self.views.set(self.views.get() + 1);
+        let plan = self.plan(&ast).map_err(|error| inside(super::convert(error, &query.ast)));
+        self.views.set(self.views.get() - 1);
+        plan
+    }
+
+    fn not_found(&self, name: &str) -> SqlError {
+        let mut names = self.catalog.relation_names();
+        names.sort();
+        let error = SqlError::query(format!("relation \"{name}\" not found"));
+        match nearest_name(name, names.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean \"{near}\"?")),
+            None if names.is_empty() => error.hint("create a source first"),
+            None => error.hint(format!("relations are {}", list(&names))),
+        }
+    }
+}
+
+/// An error of ours on its way through DataFusion.
+pub(super) fn external(error: SqlError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// Names in quotes, not too many of them.
+pub(super) fn list(names: &[String]) -> String {
+    const NAMES_MAX: usize = 12;
+    let mut text: Vec<String> = names.iter().take(NAMES_MAX).map(|n| format!("\"{n}\"")).collect();
+    if names.len() > NAMES_MAX {
+        text.push("...".to_owned());
+    }
+    text.join(", ")
+}
+
+fn depth(plan: &LogicalPlan) -> usize {
+    let mut level: Vec<&LogicalPlan> = vec![plan];
+    let mut depth = 0;
+    while !level.is_empty() {
+        depth += 1;
+        level = level.into_iter().flat_map(LogicalPlan::inputs).collect();
+    }
+    depth
+}
+
+/// A relation as DataFusion sees it: a table that is only planned, never read.
+#[derive(Debug)]
+pub(crate) struct RelationSource {
+    pub(crate) scan: Scan,
+    is_source: bool,
+    schema: SchemaRef,
+    pub(crate) time: Option<TimeColumn>,
+    pub(crate) window_bounds: Vec<usize>,
+    inlined: Option<LogicalPlan>,
+}
+
+impl RelationSource {
+    /// The rows of a relation.
+    fn rows(name: &str, relation: Relation) -> Self {
+        Self {
+            scan: Scan { relation: name.to_owned(), stream: ScanStream::Rows },
+            is_source: relation.kind == RelationKind::Source,
+            schema: relation.schema,
+            time: relation.time,
+            window_bounds: relation.window_bounds,
+            inlined: None,
+        }
+    }
+
+    /// The rows that a source could not take; they have no order in time.
+    pub(super) fn late(&self) -> Option<Self> {
+        self.is_source.then(|| Self {
+            scan: Scan { relation: self.scan.relation.clone(), stream: ScanStream::Late },
+            is_source: false,
+            schema: Arc::clone(&self.schema),
+            time: None,
+            window_bounds: Vec::new(),
+            inlined: None,
+        })
+    }
+}
+
+impl TableSource for RelationSource {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        self.inlined.as_ref().map(Cow::Borrowed)
+    }
+}
+
+impl ContextProvider for Context<'_> {
+    fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        let TableReference::Bare { table } = &name else {
+            return Err(external(
+                SqlError::unsupported(format!("relation \"{name}\" has a schema"))
+                    .hint("names have one part; quote a name that has a dot"),
+            ));
+        };
+        let relation =
+            self.catalog.relation(table).ok_or_else(|| external(self.not_found(table)))?;
+        let source = match &relation.kind {
+            RelationKind::Source | RelationKind::Detector => RelationSource::rows(table, relation),
+            RelationKind::View(text) => {
+                let plan = self.view(table, text)?;
+                RelationSource {
+                    scan: Scan { relation: table.to_string(), stream: ScanStream::Rows },
+                    is_source: false,
+                    schema: Arc::clone(plan.schema().inner()),
+                    time: None,
+                    window_bounds: Vec::new(),
+                    inlined: Some(plan),
+                }
+            }
+            RelationKind::Sink => {
+                return Err(external(
+                    SqlError::query(format!("sink \"{table}\" cannot be read"))
+                        .hint("read what flows into it"),
+                ));
+            }
+        };
+        Ok(Arc::new(source))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planner.expr_planners
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.planner.relation_planners
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.planner.functions.scalar.get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.planner.functions.higher_order.get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.planner.functions.aggregate.get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.planner.functions.window.get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.planner.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.planner.functions.scalar.keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.planner.functions.higher_order.keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.planner.functions.aggregate.keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,117 @@
+//! Statements to plans: names and types resolved, windows found, everything refused that a stream cannot answer.
+//!
+//! A query goes through five steps: [`prepare`] refuses on the syntax tree and rewrites the GROUP BY form of windows;
+//! DataFusion's `SqlToRel` resolves names, with FROM-form windows planned by [`relation`]; its analyzer settles types;
+//! its simplifier folds constants; [`crate::lower`] turns the rest into dataflow nodes.
+
+mod context;
+mod errors;
+mod group_by;
+mod prepare;
+mod relation;
+mod rows;
+mod types;
+pub(crate) mod window;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion_common::config::ConfigOptions;
+use datafusion_expr::LogicalPlan;
+use datafusion_expr::planner::{ExprPlanner, RelationPlanner};
+use datafusion_optimizer::analyzer::Analyzer;
+use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion_optimizer::{Optimizer, OptimizerContext};
+
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::functions::Functions;
+use crate::plan::Plan;
+use crate::statement::{InsertValues, Query};
+
+use context::Context;
+pub(crate) use context::RelationSource;
+use errors::convert;
+pub(crate) use types::field_of_type;
+
+/// Plans queries; holds the functions and nothing of any query.
+#[derive(Debug)]
+pub struct Planner {
+    functions: Functions,
+    expr_planners: Vec<Arc<dyn ExprPlanner>>,
+    relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    options: Arc<ConfigOptions>,
+}
+
+impl Planner {
+    /// A planner that knows these functions.
+    #[must_use]
+    pub fn new(functions: Functions) -> Self {
+        Self {
+            functions,
+            expr_planners: vec![
+                Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
+                Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
+                Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
+                Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
+                Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
+                Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+            ],
+            relation_planners: vec![Arc::new(relation::WindowRelations)],
+            options: Arc::new(types::options()),
+        }
+    }
+
+    /// Plans a query over the relations of a catalog.
+    ///
+    /// # Errors
+    /// If a name is unknown, a type does not fit, or the query asks for what a stream cannot answer.
+    pub fn plan_query(&self, query: &Query, catalog: &dyn Catalog) -> Result<Plan> {
+        let mut ast = query.ast.clone();
+        prepare::prepare(&mut ast, &self.functions)?;
+        let context = Context::new(self, catalog);
+        let logical = context
+            .plan(&ast)
+            .and_then(|plan| self.analyze(plan))
+            .map_err(|error| convert(error, &query.ast))?;
+        crate::lower::lower(&logical).map_err(|error| errors::locate(error, &query.ast))
+    }
+
+    /// Evaluates the constant rows of an INSERT as rows of a schema; columns that are not named are null.
+    ///
+    /// # Errors
+    /// If a row has the wrong number of values, or a value is not constant, does not fit its column, or is null where
+    /// the column takes none.
+    pub fn evaluate_rows(&self, insert: &InsertValues, schema: SchemaRef) -> Result<RecordBatch> {
+        rows::evaluate(self, insert, schema)
+    }
+
+    /// Names of all functions, sorted.
+    #[must_use]
+    pub fn function_names(&self) -> Vec<String> {
+        self.functions.names()
+    }
+
+    /// Settles types and folds constants.
+    fn analyze(&self, plan: LogicalPlan) -> datafusion_common::Result<LogicalPlan> {
+        let plan = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(
+            plan,
+            &self.options,
+            |_, _| (),
+        )?;
+        // Answers are a function of the rows: without a start time nothing can fold to a time of day.
+        let context = OptimizerContext::new_with_config_options(Arc::clone(&self.options))
+            .without_query_execution_start_time()
+            .with_skip_failing_rules(false);
+        Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]).optimize(
+            plan,
+            &context,
+            |_, _| (),
+        )
+    }
+}

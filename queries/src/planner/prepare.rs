@@ -1,0 +1,323 @@
+//! Refuses on the syntax tree what a stream cannot answer, and brings windows into one form.
+//!
+//! This step comes first because only the syntax tree knows where things stand, and because DataFusion drops some
+//! clauses silently.
+
+use std::ops::ControlFlow;
+
+use datafusion_expr::Volatility;
+use sqlparser::ast::{
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
+    FunctionArguments, GroupByExpr, Query, Select, SetExpr, Spanned, TableFactor, Value, Visit,
+    Visitor,
+};
+use sqlparser::tokenizer::Span;
+
+use super::group_by;
+use crate::error::{Result, SqlError};
+use crate::functions::Functions;
+use crate::parse::{fold, position};
+
+/// Most tables in one WITH clause.
+const TABLES_MAX: usize = 32;
+/// Most columns in one SELECT.
+const COLUMNS_MAX: usize = 4_096;
+
+/// Checks and rewrites a query in place.
+pub(super) fn prepare(query: &mut Query, functions: &Functions) -> Result<()> {
+    if let Some(with) = &mut query.with {
+        if with.recursive {
+            return Err(refuse("recursive queries", with.with_token.0.span)
+                .hint("write the steps as views, one after another"));
+        }
+        if with.cte_tables.len() > TABLES_MAX {
+            return Err(SqlError::query(format!("WITH has more than {TABLES_MAX} tables"))
+                .at(position(with.with_token.0.span))
+                .hint("create views"));
+        }
+        for table in &mut with.cte_tables {
+            prepare(&mut table.query, functions)?;
+        }
+    }
+    check_tail(query)?;
+    let span = query.body.span();
+    match query.body.as_mut() {
+        SetExpr::Select(select) => prepare_select(select, functions),
+        SetExpr::Query(inner) => prepare(inner, functions),
+        SetExpr::SetOperation { op, .. } => Err(refuse(&op.to_string(), span)
+            .hint("run one query per branch, or insert both branches into one sink")),
+        SetExpr::Values(_) => Err(refuse("VALUES as a relation", span)
+            .hint("a streaming query reads sources; INSERT INTO source VALUES (...) adds rows")),
+        _ => Err(refuse("this statement in place of a SELECT", span).hint("write a SELECT")),
+    }
+}
+
+/// What may follow the body of a query.
+fn check_tail(query: &Query) -> Result<()> {
+    let body = query.body.span();
+    if let Some(order_by) = &query.order_by {
+        let span = order_by.span();
+        return Err(refuse("ORDER BY", if span == Span::empty() { body } else { span })
+            .hint("a stream has no end to sort at; windows come out in order of their end"));
+    }
+    if let Some(limit) = &query.limit_clause {
+        let span = limit.span();
+        return Err(refuse("LIMIT", if span == Span::empty() { body } else { span })
+            .hint("stop reading the subscription instead"));
+    }
+    let clauses = [
+        ("FETCH", query.fetch.is_some()),
+        ("FOR UPDATE", !query.locks.is_empty()),
+        ("FOR XML or FOR JSON", query.for_clause.is_some()),
+        ("SETTINGS", query.settings.is_some()),
+        ("FORMAT", query.format_clause.is_some()),
+        ("the pipe operator", !query.pipe_operators.is_empty()),
+    ];
+    match clauses.into_iter().find(|(_, is_there)| *is_there) {
+        Some((clause, _)) => Err(refuse(clause, body).hint("leave the clause away")),
+        None => Ok(()),
+    }
+}
+
+fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
+    check_clauses(select)?;
+    let start = select.select_token.0.span;
+    let [table] = select.from.as_mut_slice() else {
+        return Err(if select.from.is_empty() {
+            refuse("SELECT without FROM", start).hint("read a source, a view or a detector")
+        } else {
+            refuse("a join", select.from.get(1).map_or(start, Spanned::span))
+                .hint("read one relation; put what belongs together into one source")
+        });
+    };
+    if let Some(join) = table.joins.first() {
+        return Err(refuse("a join", join.relation.span())
+            .hint("read one relation; put what belongs together into one source"));
+    }
+    prepare_factor(&mut table.relation, functions)?;
+    let mut check = ExpressionCheck { functions };
+    let visited = match select.projection.visit(&mut check) {
+        ControlFlow::Continue(()) => match select.selection.visit(&mut check) {
+            ControlFlow::Continue(()) => match select.group_by.visit(&mut check) {
+                ControlFlow::Continue(()) => select.having.visit(&mut check),
+                stop => stop,
+            },
+            stop => stop,
+        },
+        stop => stop,
+    };
+    if let ControlFlow::Break(error) = visited {
+        return Err(error);
+    }
+    group_by::rewrite(select)
+}
+
+fn check_clauses(select: &Select) -> Result<()> {
+    let start = select.select_token.0.span;
+    if select.distinct.is_some() {
+        return Err(refuse("DISTINCT", start)
+            .hint("GROUP BY the columns and a window gives each combination once per window"));
+    }
+    if select.projection.len() > COLUMNS_MAX {
+        return Err(SqlError::query(format!("SELECT has more than {COLUMNS_MAX} columns"))
+            .at(position(start))
+            .hint("select fewer columns"));
+    }
+    if let GroupByExpr::Expressions(_, modifiers) | GroupByExpr::All(modifiers) = &select.group_by
+        && !modifiers.is_empty()
+    {
+        return Err(refuse("GROUP BY ... WITH", start).hint("write one query per grouping"));
+    }
+    if let Some(qualify) = &select.qualify {
+        return Err(refuse("QUALIFY", qualify.span()).hint("use WHERE or HAVING"));
+    }
+    let clauses = [
+        ("TOP", select.top.is_some()),
+        ("INTO", select.into.is_some()),
+        ("LATERAL VIEW", !select.lateral_views.is_empty()),
+        ("PREWHERE", select.prewhere.is_some()),
+        ("CONNECT BY", !select.connect_by.is_empty()),
+        ("CLUSTER BY", !select.cluster_by.is_empty()),
+        ("DISTRIBUTE BY", !select.distribute_by.is_empty()),
+        ("SORT BY", !select.sort_by.is_empty()),
+        ("WINDOW", !select.named_window.is_empty()),
+        ("SELECT AS VALUE", select.value_table_mode.is_some()),
+        ("EXCLUDE", select.exclude.is_some()),
+        ("a SELECT modifier", select.select_modifiers.is_some()),
+    ];
+    match clauses.into_iter().find(|(_, is_there)| *is_there) {
+        Some((clause, _)) => Err(refuse(clause, start).hint("leave the clause away")),
+        None => Ok(()),
+    }
+}
+
+fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()> {
+    let span = factor.span();
+    match factor {
+        TableFactor::Derived { lateral: false, subquery, sample: None, .. } => {
+            prepare(subquery, functions)
+        }
+        TableFactor::Table {
+            args,
+            with_hints,
+            version: None,
+            with_ordinality: false,
+            partitions,
+            json_path: None,
+            sample: None,
+            index_hints,
+            ..
+        } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
+            args.iter_mut().flat_map(|args| &mut args.args).try_for_each(|arg| prepare_arg(arg, functions))
+        }
+        TableFactor::TableFunction { expr, .. } => prepare_relation(expr, functions),
+        TableFactor::NestedJoin { table_with_joins, .. } if table_with_joins.joins.is_empty() => {
+            prepare_factor(&mut table_with_joins.relation, functions)
+        }
+        TableFactor::NestedJoin { .. } => {
+            Err(refuse("a join", span).hint("read one relation in a query"))
+        }
+        _ => Err(refuse("this form of FROM", span)
+            .hint("read a relation, a subquery, TUMBLE(...), HOP(...) or LATE(...)")),
+    }
+}
+
+/// A relation handed to a window function may be a query or another such function.
+fn prepare_arg(arg: &mut FunctionArg, functions: &Functions) -> Result<()> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+        | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. }
+        | FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(expr), .. } => {
+            prepare_relation(expr, functions)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn prepare_relation(expr: &mut Expr, functions: &Functions) -> Result<()> {
+    match expr {
+        Expr::Subquery(query) => prepare(query, functions),
+        Expr::Nested(inner) => prepare_relation(inner, functions),
+        Expr::Function(Function { args: FunctionArguments::List(list), .. }) => {
+            list.args.iter_mut().try_for_each(|arg| prepare_arg(arg, functions))
+        }
+        Expr::Function(Function { args: FunctionArguments::Subquery(query), .. }) => {
+            prepare(query, functions)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a single expression; for those outside of queries.
+pub(super) fn check_expression(expr: &Expr, functions: &Functions) -> Result<()> {
+    match expr.visit(&mut ExpressionCheck { functions }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct ExpressionCheck<'a> {
+    functions: &'a Functions,
+}
+
+impl Visitor for ExpressionCheck<'_> {
+    type Break = SqlError;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
+        let error = match expr {
+            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
+                refuse("a subquery in an expression", expr.span())
+                    .hint("a query may stand in FROM; compare with constants or columns")
+            }
+            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
+                refuse("GROUPING SETS, CUBE or ROLLUP", expr.span())
+                    .hint("write one query per grouping")
+            }
+            Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
+                refuse("a parameter", value.span).hint("write the value into the text")
+            }
+            Expr::Function(function) => match self.check_function(function) {
+                Some(error) => error,
+                None => return ControlFlow::Continue(()),
+            },
+            _ => return ControlFlow::Continue(()),
+        };
+        ControlFlow::Break(error)
+    }
+}
+
+impl ExpressionCheck<'_> {
+    fn check_function(&self, function: &Function) -> Option<SqlError> {
+        let ident = function.name.0.last()?.as_ident()?;
+        let (name, span) = (fold(&ident.value, ident.quote_style), ident.span);
+        if function.over.is_some() {
+            return Some(
+                refuse(&format!("window function \"{name}\" OVER"), span)
+                    .hint("aggregate over TUMBLE(...) or HOP(...), or use a detector"),
+            );
+        }
+        if let FunctionArguments::Subquery(_) = function.args {
+            return Some(
+                refuse("a subquery in an expression", span).hint("a query may stand in FROM"),
+            );
+        }
+        if matches!(name.as_str(), "unnest" | "grouping") {
+            return Some(refuse(&format!("function \"{name}\""), span).hint("leave it away"));
+        }
+        if let Some(udf) = self.functions.scalar.get(&name)
+            && udf.signature().volatility != Volatility::Immutable
+        {
+            return Some(
+                refuse(&format!("function \"{name}\""), span).hint(
+                    "answers must be a function of the rows: use the event-time column, or let the host put the value \
+                     into the row",
+                ),
+            );
+        }
+        let aggregate = self.functions.aggregate.get(&name)?;
+        let is_ordered = is_ordered(function);
+        match aggregate.name() {
+            "first_value" | "last_value" | "nth_value" | "array_agg" | "string_agg"
+                if !is_ordered =>
+            {
+                Some(
+                    refuse(&format!("aggregate \"{name}\" without ORDER BY"), span)
+                        .hint("its result would depend on arrival: add ORDER BY ts inside the call"),
+                )
+            }
+            "any_value" => Some(
+                refuse(&format!("aggregate \"{name}\""), span)
+                    .hint("its result would depend on arrival: use min, or first_value with ORDER BY"),
+            ),
+            "nth_value" | "string_agg" => Some(
+                refuse(&format!("aggregate \"{name}\""), span)
+                    .hint("it needs its rows in order: use array_agg with ORDER BY"),
+            ),
+            "array_agg" if is_ordered && is_distinct(function) => Some(
+                refuse(&format!("aggregate \"{name}\" with DISTINCT and ORDER BY"), span)
+                    .hint("leave DISTINCT away, and use array_distinct on the result"),
+            ),
+            _ => None,
+        }
+    }
+}
+
+fn is_ordered(function: &Function) -> bool {
+    let inside = match &function.args {
+        FunctionArguments::List(list) => {
+            list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
+        }
+        _ => false,
+    };
+    inside || !function.within_group.is_empty()
+}
+
+fn is_distinct(function: &Function) -> bool {
+    matches!(&function.args, FunctionArguments::List(list)
+        if list.duplicate_treatment == Some(DuplicateTreatment::Distinct))
+}
+
+/// A refusal at a place.
+pub(super) fn refuse(what: &str, span: Span) -> SqlError {
+    SqlError::unsupported(format!("{what} is not supported in a streaming query")).at(position(span))
+}

@@ -1,0 +1,216 @@
+//! Statements as the engine sees them: what was asked, with names, options and places settled.
+
+use arrow::datatypes::FieldRef;
+use driftline_operators::options::OptionValue;
+use sqlparser::ast;
+
+use crate::error::{Position, Result};
+
+/// One statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    /// `CREATE SOURCE`.
+    CreateSource(CreateSource),
+    /// `CREATE VIEW`.
+    CreateView(CreateView),
+    /// `CREATE DETECTOR`.
+    CreateDetector(CreateDetector),
+    /// `CREATE SINK`.
+    CreateSink(CreateSink),
+    /// `DROP ...`.
+    Drop(DropObject),
+    /// `INSERT INTO name SELECT ...`.
+    InsertSelect(InsertSelect),
+    /// `INSERT INTO name VALUES ...`.
+    InsertValues(InsertValues),
+    /// `SHOW ...`.
+    Show(Show),
+    /// `EXPLAIN statement`; the statement is a query, a `CREATE DETECTOR` or an `INSERT`.
+    Explain(Box<Statement>),
+    /// `SELECT ...`.
+    Query(Query),
+}
+
+/// A name and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The name: folded to lower case unless it was quoted.
+    pub text: String,
+    /// Where it stands.
+    pub position: Position,
+}
+
+/// `CREATE SOURCE [IF NOT EXISTS] name (columns, WATERMARK FOR ...) [WITH (...)]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSource {
+    /// Its name.
+    pub name: Name,
+    /// Whether an existing source of the name is left as it is.
+    pub if_not_exists: bool,
+    /// Its columns.
+    pub columns: Vec<FieldRef>,
+    /// Which column is event time.
+    pub watermark: Option<Watermark>,
+    /// The WITH clause.
+    pub options: Vec<OptionEntry>,
+}
+
+/// `WATERMARK FOR column [AS column [- INTERVAL ...]] [IDLE TIMEOUT INTERVAL ...]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// The event-time column, one of the source's.
+    pub column: Name,
+    /// How far the watermark stays behind the latest row; `None` where only the host moves it.
+    pub delay_ns: Option<i64>,
+    /// After which silence the source is idle.
+    pub idle_timeout_ns: Option<i64>,
+}
+
+/// `CREATE [OR REPLACE] VIEW name AS SELECT ...`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateView {
+    /// Its name.
+    pub name: Name,
+    /// Whether an existing view of the name is replaced.
+    pub or_replace: bool,
+    /// Whether an existing relation of the name is left as it is.
+    pub if_not_exists: bool,
+    /// What it stands for.
+    pub query: Query,
+}
+
+/// `CREATE DETECTOR name USING kind [PARTITION BY ...] [WITH (...)] AS SELECT ...`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateDetector {
+    /// Its name.
+    pub name: Name,
+    /// Whether an existing detector of the name is left as it is.
+    pub if_not_exists: bool,
+    /// What kind of detector, in lower case.
+    pub kind: Name,
+    /// Columns of the query that select the model.
+    pub partition_by: Vec<Name>,
+    /// The WITH clause.
+    pub options: Vec<OptionEntry>,
+    /// What it reads.
+    pub query: Query,
+}
+
+/// `CREATE SINK name [WITH (...)] [AS SELECT ...]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSink {
+    /// Its name.
+    pub name: Name,
+    /// Whether an existing sink of the name is left as it is.
+    pub if_not_exists: bool,
+    /// The WITH clause.
+    pub options: Vec<OptionEntry>,
+    /// What flows into it from the start.
+    pub query: Option<Query>,
+}
+
+/// `DROP kind [IF EXISTS] name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DropObject {
+    /// What is dropped.
+    pub kind: ObjectKind,
+    /// Its name.
+    pub name: Name,
+    /// Whether a missing object is no error.
+    pub if_exists: bool,
+}
+
+/// What a DROP names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A source.
+    Source,
+    /// A view.
+    View,
+    /// A detector.
+    Detector,
+    /// A sink.
+    Sink,
+}
+
+/// `INSERT INTO target SELECT ...`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InsertSelect {
+    /// A sink or a source.
+    pub target: Name,
+    /// The columns named after the target; empty where none are.
+    pub columns: Vec<Name>,
+    /// What flows into it.
+    pub query: Query,
+}
+
+/// `INSERT INTO target [(columns)] VALUES (...), ...`; see [`crate::Planner::evaluate_rows`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct InsertValues {
+    /// A source.
+    pub target: Name,
+    /// The columns named after the target; empty where none are.
+    pub columns: Vec<Name>,
+    pub(crate) rows: Vec<Vec<ast::Expr>>,
+}
+
+impl InsertValues {
+    /// How many rows are written.
+    #[must_use]
+    pub fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+}
+
+/// What `SHOW` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// `SHOW SOURCES`.
+    Sources,
+    /// `SHOW VIEWS`.
+    Views,
+    /// `SHOW DETECTORS`.
+    Detectors,
+    /// `SHOW SINKS`.
+    Sinks,
+    /// `SHOW QUERIES`.
+    Queries,
+    /// `SHOW FUNCTIONS`.
+    Functions,
+    /// `SHOW KINDS`: what may stand after USING.
+    Kinds,
+}
+
+/// One entry of a WITH clause.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OptionEntry {
+    /// Its name, in lower case.
+    pub name: Name,
+    /// Its value.
+    pub value: OptionValue,
+    /// Where the value stands.
+    pub position: Position,
+}
+
+/// A SELECT that has been parsed but not yet planned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    pub(crate) ast: Box<ast::Query>,
+    pub(crate) text: String,
+}
+
+impl Query {
+    /// Parses one SELECT.
+    ///
+    /// # Errors
+    /// If the text is not exactly one query.
+    pub fn parse(sql: &str) -> Result<Self> {
+        crate::parse::parse_query(sql)
+    }
+
+    /// The text, without a trailing EMIT clause; [`Query::parse`] takes it back.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}

@@ -1,0 +1,116 @@
+//! Describes an engine before it starts: numbers in settings, components by `with`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftline_operators::detector::DetectorKind;
+use driftline_operators::detectors::builtin_kinds;
+use driftline_queries::{AggregateFunction, Functions, ScalarFunction};
+
+use super::{Core, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::clock::{Clock, SystemClock};
+use crate::settings::Settings;
+
+/// Describes an engine: [`EngineBuilder::build`] starts it.
+///
+/// ```
+/// use driftline::Engine;
+///
+/// let engine = Engine::builder().workers(2).ingress_bytes_max(8 << 20).build()?;
+/// assert_eq!(engine.settings().workers, 2);
+/// assert!(Engine::builder().workers(0).build().is_err());
+/// # Ok::<(), driftline::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct EngineBuilder {
+    settings: Settings,
+    clock: Option<Arc<dyn Clock>>,
+    kinds: Vec<Arc<dyn DetectorKind>>,
+    scalars: Vec<ScalarFunction>,
+    aggregates: Vec<AggregateFunction>,
+}
+
+impl EngineBuilder {
+    /// Replaces all numbers.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Worker threads; see [`Settings::workers`].
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.settings.workers = workers;
+        self
+    }
+
+    /// Bytes that may be pushed ahead; see [`Settings::ingress_bytes_max`].
+    pub fn ingress_bytes_max(mut self, bytes: usize) -> Self {
+        self.settings.ingress_bytes_max = bytes;
+        self
+    }
+
+    /// Epochs that may be worked on at once; see [`Settings::epochs_in_flight_max`].
+    pub fn epochs_in_flight_max(mut self, epochs: usize) -> Self {
+        self.settings.epochs_in_flight_max = epochs;
+        self
+    }
+
+    /// How long an epoch lasts while earlier ones are worked on; see [`Settings::epoch_millis`].
+    pub fn epoch_millis(mut self, millis: u64) -> Self {
+        self.settings.epoch_millis = millis;
+        self
+    }
+
+    /// Takes time from another clock than the system's, such as a [`ManualClock`](crate::ManualClock).
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Adds a kind of detector of the host's own.
+    pub fn with_detector_kind(mut self, kind: Arc<dyn DetectorKind>) -> Self {
+        self.kinds.push(kind);
+        self
+    }
+
+    /// Adds a function of rows for use in SQL.
+    pub fn with_function(mut self, function: ScalarFunction) -> Self {
+        self.scalars.push(function);
+        self
+    }
+
+    /// Adds an aggregate for use in SQL.
+    pub fn with_aggregate(mut self, function: AggregateFunction) -> Self {
+        self.aggregates.push(function);
+        self
+    }
+
+    /// Starts the engine.
+    ///
+    /// # Errors
+    /// Of kind `Settings` if a number is out of range or a function or kind has a name that is taken, and
+    /// `Unavailable` if a thread cannot be started.
+    pub fn build(self) -> Result<Engine> {
+        self.settings.validate()?;
+        let mut functions = Functions::new();
+        for function in self.scalars {
+            functions.register_scalar(function)?;
+        }
+        for function in self.aggregates {
+            functions.register_aggregate(function)?;
+        }
+        let mut kinds: BTreeMap<String, Arc<dyn DetectorKind>> = BTreeMap::new();
+        for kind in builtin_kinds().into_iter().chain(self.kinds) {
+            let name = kind.name().to_owned();
+            if kinds.insert(name.clone(), kind).is_some() {
+                let message = format!("detector kind \"{name}\" exists already");
+                return Err(Error::new(ErrorKind::Settings, message).with_hint("rename it"));
+            }
+        }
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let core = Core::start(&self.settings, clock, functions, kinds)?;
+        Ok(Engine { core: Arc::new(core) })
+    }
+}

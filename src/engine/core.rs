@@ -1,0 +1,383 @@
+//! What all handles of an engine share, and what they ask of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+use arrow::datatypes::SchemaRef;
+use driftline_operators::dataflow::QueryContext;
+use driftline_operators::detector::{DetectorKind, DetectorRequest};
+use driftline_operators::detectors::DetectorSpec;
+use driftline_operators::options::nearest_name;
+use driftline_queries::{Functions, Plan, Planner, Query, ScanStream};
+
+use super::registry::{DetectorObject, Lookups, Object, QueryRecord, Registry, SourceObject};
+use crate::error::{Error, ErrorKind, Result};
+use crate::graph::{self, DetectorStage, QuerySpec, Upstream};
+use crate::runtime::SourceId;
+use crate::runtime::clock::{Alarm, Clock};
+use crate::runtime::ingress::Ingress;
+use crate::runtime::output::OutputPort;
+use crate::runtime::threads::{self, Threads};
+use crate::settings::Settings;
+use crate::sink::{InsertEnd, SinkObject};
+use crate::source::{FilePlan, Source, SourceDefinition, read_files};
+
+/// The shared heart of an engine.
+pub(crate) struct Core {
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) planner: Planner,
+    pub(crate) kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
+    clock: Arc<dyn Clock>,
+    threads: Threads,
+    registry: Mutex<Registry>,
+    readers: Mutex<Vec<JoinHandle<Result<()>>>>,
+    files: Mutex<Vec<JoinHandle<Result<()>>>>,
+    stop: Arc<Alarm>,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+/// A query that has been planned, and what it stands on.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) reads: BTreeSet<String>,
+    upstream: Upstream,
+    source: SourceId,
+}
+
+impl Core {
+    pub(super) fn start(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        functions: Functions,
+        kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
+    ) -> Result<Self> {
+        let (ingress, threads) = Threads::start(settings, Arc::clone(&clock))?;
+        Ok(Self {
+            ingress,
+            planner: Planner::new(functions),
+            kinds,
+            clock,
+            threads,
+            registry: Mutex::default(),
+            readers: Mutex::default(),
+            files: Mutex::default(),
+            stop: Arc::default(),
+        })
+    }
+
+    pub(super) fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.registry)
+    }
+
+    fn objects_max(&self) -> usize {
+        self.ingress.settings().objects_max
+    }
+
+    // ---- sources ----
+
+    pub(super) fn create_source(
+        &self,
+        definition: SourceDefinition,
+        files: Option<FilePlan>,
+    ) -> Result<Arc<SourceObject>> {
+        self.ingress.check()?;
+        let mut registry = self.registry();
+        registry.check_room(definition.name(), self.objects_max())?;
+        let spec = Arc::new(definition.into_spec()?);
+        let counters = Arc::default();
+        let id = self.ingress.add_source(Arc::clone(&spec), Arc::clone(&counters));
+        let name = spec.name.clone();
+        let object = Arc::new(SourceObject { id, spec, counters, files: Mutex::new(files) });
+        registry.objects.insert(name, Object::Source(Arc::clone(&object)));
+        Ok(object)
+    }
+
+    pub(super) fn source_object(&self, name: &str) -> Result<Arc<SourceObject>> {
+        self.ingress.check()?;
+        let registry = self.registry();
+        if let Some(Object::Source(source)) = registry.get(name) {
+            return Ok(Arc::clone(source));
+        }
+        let sources = registry.objects.iter().filter(|(_, o)| matches!(o, Object::Source(_)));
+        let names: Vec<&str> = sources.map(|(name, _)| name.as_str()).collect();
+        Err(missing("source", name, &names))
+    }
+
+    /// Starts to read the files of sources that have some.
+    pub(super) fn start_files(self: &Arc<Self>) -> Result<()> {
+        let sources: Vec<Arc<SourceObject>> = self
+            .registry()
+            .objects
+            .values()
+            .filter_map(|object| match object {
+                Object::Source(source) => Some(Arc::clone(source)),
+                _ => None,
+            })
+            .collect();
+        for object in sources {
+            let Some(plan) = lock(&object.files).take() else { continue };
+            let source = Source::new(Arc::clone(self), object);
+            let core = Arc::clone(self);
+            let name = format!("driftline-read-{}", source.name());
+            let handle = threads::spawn(name, move || {
+                read_files(&source, &plan, &*core.clock, &core.stop).inspect_err(|_| {
+                    // What was read still counts; the error comes out of shutdown.
+                    let _ = source.close();
+                })
+            })?;
+            lock(&self.files).push(handle);
+        }
+        Ok(())
+    }
+
+    // ---- queries ----
+
+    /// Plans a query against the objects as they are.
+    pub(super) fn plan(&self, registry: &Registry, query: &Query) -> Result<Planned> {
+        let lookups = Lookups::new(registry);
+        let plan = self.planner.plan_query(query, &lookups)?;
+        let reads = lookups.into_seen();
+        let scan = plan.scan();
+        let (upstream, source) = match (registry.get(&scan.relation), scan.stream) {
+            (Some(Object::Source(source)), ScanStream::Rows) => (Upstream::Source, source.id),
+            (Some(Object::Source(source)), ScanStream::Late) => (Upstream::Late, source.id),
+            (Some(Object::Detector(detector)), ScanStream::Rows) => {
+                (Upstream::Query(detector.query), detector.source)
+            }
+            _ => {
+                return Err(Error::internal(format!("plan reads \"{}\"", scan.relation)));
+            }
+        };
+        Ok(Planned { plan, reads, upstream, source })
+    }
+
+    /// Starts a query whose results go to a port; `writes` names the sink that will read it.
+    pub(super) fn start_query(
+        &self,
+        query: &Query,
+        writes: Option<String>,
+    ) -> Result<(Arc<QueryRecord>, SchemaRef)> {
+        self.ingress.check()?;
+        let mut registry = self.registry();
+        registry.check_count(self.objects_max())?;
+        let planned = self.plan(&registry, query)?;
+        graph::check(&planned.plan, None, self.ingress.settings())?;
+        let settings = self.ingress.settings();
+        let threads = self.threads.workers();
+        let port = Arc::new(OutputPort::new(settings.subscription_bytes_max, threads));
+        let schema = planned.plan.schema.clone();
+        let record = self.install(&mut registry, planned, query, None, writes, Some(port))?;
+        Ok((record, schema))
+    }
+
+    pub(super) fn create_detector(
+        &self,
+        name: &str,
+        spec: DetectorSpec,
+        query: &Query,
+    ) -> Result<()> {
+        self.ingress.check()?;
+        let mut registry = self.registry();
+        registry.check_room(name, self.objects_max())?;
+        let planned = self.plan(&registry, query)?;
+        let stage = self.detector_stage(name, &spec, &planned.plan)?;
+        let schema = stage.plan.output_schema();
+        let (time, window_bounds) = (stage.time, planned.plan.window_bounds.clone());
+        let source = planned.source;
+        let named = Some((name, stage));
+        let record = self.install(&mut registry, planned, query, named, None, None)?;
+        let object = DetectorObject {
+            query: record.id,
+            source,
+            spec,
+            text: query.text().to_owned(),
+            schema,
+            time,
+            window_bounds,
+        };
+        registry.objects.insert(name.to_owned(), Object::Detector(object));
+        Ok(())
+    }
+
+    /// Settles a detector over the results of a plan.
+    pub(super) fn detector_stage(
+        &self,
+        name: &str,
+        spec: &DetectorSpec,
+        plan: &Plan,
+    ) -> Result<DetectorStage> {
+        let Some(kind) = self.kinds.get(&spec.kind) else {
+            let names: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
+            return Err(missing("detector kind", &spec.kind, &names));
+        };
+        let Some(time) = plan.time else {
+            return Err(Error::new(
+                ErrorKind::Query,
+                format!("detector \"{name}\" reads rows without event time"),
+            )
+            .with_hint("select the source's event-time column, or window_end of a window"));
+        };
+        let partition_by = spec.partition_columns(&plan.schema)?;
+        let plan_of_detector = kind.plan(&DetectorRequest {
+            name,
+            schema: plan.schema.clone(),
+            time: time.index,
+            partition_by: partition_by.clone(),
+            window_bounds: plan.window_bounds.clone(),
+            options: &spec.options,
+            models_max: self.ingress.settings().models_max,
+        })?;
+        let stage = DetectorStage { plan: plan_of_detector, partition_by, time };
+        graph::check(plan, Some(&stage), self.ingress.settings())?;
+        Ok(stage)
+    }
+
+    fn install(
+        &self,
+        registry: &mut Registry,
+        planned: Planned,
+        query: &Query,
+        detector: Option<(&str, DetectorStage)>,
+        writes: Option<String>,
+        port: Option<Arc<OutputPort>>,
+    ) -> Result<Arc<QueryRecord>> {
+        let id = self.ingress.new_query_id();
+        let context = QueryContext::default();
+        let name = match (&detector, &writes) {
+            (Some((name, _)), _) => format!("detector \"{name}\""),
+            (None, Some(sink)) => format!("insert {} into \"{sink}\"", id.0),
+            (None, None) => format!("subscription {}", id.0),
+        };
+        let record = Arc::new(QueryRecord {
+            id,
+            name,
+            text: query.text().to_owned(),
+            reads: planned.reads,
+            writes,
+            context: context.clone(),
+            port: port.clone(),
+            reader_error: OnceLock::new(),
+        });
+        self.ingress.install(Arc::new(QuerySpec {
+            id,
+            plan: planned.plan,
+            detector: detector.map(|(_, stage)| stage),
+            upstream: planned.upstream,
+            source: planned.source,
+            port,
+            context,
+        }))?;
+        registry.queries.insert(id, Arc::clone(&record));
+        Ok(record)
+    }
+
+    /// Ends a query and frees its state.
+    pub(crate) fn cancel(&self, record: &QueryRecord) {
+        self.registry().queries.remove(&record.id);
+        record.context.cancel();
+        self.ingress.cancel(record.id);
+        if let Some(port) = &record.port {
+            port.abandon();
+        }
+    }
+
+    // ---- readers ----
+
+    /// Runs a reader of a query on a thread of its own. Its error ends the query and comes out of shutdown.
+    pub(crate) fn start_reader(
+        self: &Arc<Self>,
+        record: &Arc<QueryRecord>,
+        body: impl FnOnce() -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let (core, read) = (Arc::clone(self), Arc::clone(record));
+        let handle = threads::spawn(format!("driftline-{}", record.id.0), move || {
+            let result = body();
+            if let Err(error) = &result {
+                let _ = read.reader_error.set(error.clone());
+            }
+            core.cancel(&read);
+            result
+        })?;
+        let mut readers = lock(&self.readers);
+        // Those that ended well have nothing more to say; those that failed are kept for shutdown.
+        readers.push(handle);
+        Ok(())
+    }
+
+    /// Starts a query that flows into a sink.
+    pub(super) fn start_insert(self: &Arc<Self>, sink: &Arc<SinkObject>, query: &Query) -> Result<()> {
+        let (record, schema) = self.start_query(query, Some(sink.name.clone()))?;
+        if let Err(error) = sink.attach(&schema) {
+            self.cancel(&record);
+            return Err(error);
+        }
+        let (sink, read) = (Arc::clone(sink), Arc::clone(&record));
+        self.start_reader(&record, move || {
+            let port = read.port.as_ref().expect("a query into a sink has a port");
+            let written = std::iter::from_fn(|| port.next())
+                .try_for_each(|rows| rows.and_then(|rows| sink.write(&rows)));
+            let was_cancelled = read.context.is_over();
+            let end = match written.is_ok() && !was_cancelled {
+                true => InsertEnd::Complete,
+                false => InsertEnd::CutShort,
+            };
+            let settled = sink.detach(end);
+            written.and(settled)
+        })
+    }
+
+    // ---- the end ----
+
+    pub(super) fn shutdown(&self) -> Result<()> {
+        let mut first = Ok(());
+        self.ingress.lift_bounds();
+        let files = std::mem::take(&mut *lock(&self.files));
+        first = files.into_iter().map(join).fold(first, Result::and);
+        first = first.and(self.ingress.finish());
+        if first.is_err() {
+            self.ingress.stop();
+            self.ingress.abandon_readers();
+        }
+        let readers = std::mem::take(&mut *lock(&self.readers));
+        first = readers.into_iter().map(join).fold(first, Result::and);
+        self.threads.join();
+        first
+    }
+
+    /// Stops where it is: workers end, readers get an error, nobody waits for callbacks.
+    pub(super) fn abandon(&self) {
+        self.ingress.stop();
+        self.stop.ring();
+        self.ingress.abandon_readers();
+        self.threads.join();
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code panics while it holds one of these locks, so that what they guard is whole even then.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An error about a name that nothing has.
+pub(super) fn missing(kind: &str, name: &str, known: &[&str]) -> Error {
+    let error = Error::new(ErrorKind::Query, format!("{kind} \"{name}\" does not exist"));
+    match nearest_name(name, known.iter().copied()) {
+        Some(near) => error.with_hint(format!("did you mean \"{near}\"?")),
+        None if known.is_empty() => error.with_hint(format!("there is no {kind} yet")),
+        None => error.with_hint(format!("there are: {}", known.join(", "))),
+    }
+}
+
+fn join(handle: JoinHandle<Result<()>>) -> Result<()> {
+    handle.join().unwrap_or_else(|panic| {
+        let text = threads::panic_text(&*panic).to_owned();
+        Err(Error::internal(format!("a thread of the engine panicked: {text}")))
+    })
+}

@@ -1,0 +1,267 @@
+//! The engine: what a host holds, and what every handle shares.
+
+mod builder;
+mod core;
+mod registry;
+mod show;
+mod statements;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use driftline_operators::detectors::DetectorSpec;
+use driftline_queries::{Query, Statement};
+
+pub use builder::EngineBuilder;
+pub(crate) use core::Core;
+pub(crate) use registry::{QueryRecord, SourceObject};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::source::{Source, SourceDefinition};
+use crate::subscription::{Callback, Subscription};
+
+/// A running engine: worker threads, and the sources, views, detectors, sinks and queries that it holds.
+///
+/// All methods take `&self` and may be called from any thread. Dropping the engine stops it where it is; use
+/// [`Engine::shutdown`] to let everything finish.
+///
+/// ```
+/// use std::sync::Arc;
+/// use driftline::arrow::array::{Float64Array, RecordBatch, TimestampNanosecondArray};
+/// use driftline::Engine;
+///
+/// let engine = Engine::builder().workers(2).build()?;
+/// engine.execute(
+///     "CREATE SOURCE load (ts TIMESTAMP, cpu DOUBLE,
+///        WATERMARK FOR ts AS ts - INTERVAL '1 second');
+///      CREATE DETECTOR odd USING robust_zscore WITH (history = 64) AS
+///        SELECT window_end, avg(cpu) AS cpu
+///        FROM TUMBLE(load, ts, INTERVAL '10 seconds')
+///        GROUP BY window_start, window_end",
+/// )?;
+/// let anomalies = engine.subscribe("SELECT window_end, cpu FROM odd WHERE is_anomaly")?;
+///
+/// let second = 1_000_000_000;
+/// let times = TimestampNanosecondArray::from_iter_values((0..2000).map(|i| i * second));
+/// let spike = |i: i64| if i / 10 == 150 { 0.99 } else { 0.2 + 0.001 * (i % 7) as f64 };
+/// let cpu = Float64Array::from_iter_values((0..2000).map(spike));
+/// let source = engine.source("load")?;
+/// source.push(RecordBatch::try_new(source.schema(), vec![Arc::new(times), Arc::new(cpu)])?)?;
+/// engine.shutdown()?;
+///
+/// let found: Vec<_> = anomalies.collect::<Result<_, _>>()?;
+/// assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Engine {
+    core: Arc<Core>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("settings", self.settings()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Starts to describe an engine.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// The numbers that it was built with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        self.core.ingress.settings()
+    }
+
+    /// Executes statements, separated by semicolons, one after the other. Statements that answer, such as SHOW and
+    /// EXPLAIN, add a batch to the result; the others add nothing.
+    ///
+    /// A SELECT has no end, so that it is refused here: see [`Engine::subscribe`].
+    ///
+    /// ```
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let shown = engine.execute("CREATE SOURCE s (n BIGINT); SHOW SOURCES")?;
+    /// assert_eq!(shown.len(), 1);
+    /// assert_eq!(shown[0].num_rows(), 1);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Of the first statement that fails; those before it stay in force. A script that cannot be parsed has no
+    /// effect at all.
+    pub fn execute(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        self.core.ingress.check()?;
+        let mut answers = Vec::new();
+        for parsed in driftline_queries::parse_script(sql)? {
+            answers.extend(statements::execute(&self.core, parsed)?);
+        }
+        Ok(answers)
+    }
+
+    /// Creates a source from a typed definition, as CREATE SOURCE does from text.
+    ///
+    /// # Errors
+    /// If the definition is inconsistent or the name is taken.
+    pub fn create_source(&self, definition: SourceDefinition) -> Result<Source> {
+        let object = self.core.create_source(definition, None)?;
+        Ok(Source::new(Arc::clone(&self.core), object))
+    }
+
+    /// Creates a detector from a typed builder, as CREATE DETECTOR does from text. `query` is the SELECT it reads,
+    /// or the name of a relation.
+    ///
+    /// ```
+    /// use driftline::detectors::{DetectorBuilder, Ewma};
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts)")?;
+    /// engine.create_detector("odd", Ewma::new().partition_by(["host"]), "load")?;
+    /// let anomalies = engine.subscribe("SELECT * FROM odd WHERE is_anomaly")?;
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the query, the columns or an option do not fit, or the name is taken.
+    pub fn create_detector(
+        &self,
+        name: &str,
+        detector: impl Into<DetectorSpec>,
+        query: &str,
+    ) -> Result<()> {
+        self.core.create_detector(name, detector.into(), &query_of(query)?)
+    }
+
+    /// A handle of the source called `name`.
+    ///
+    /// # Errors
+    /// Of kind `Query` if there is none.
+    pub fn source(&self, name: &str) -> Result<Source> {
+        let object = self.core.source_object(name)?;
+        Ok(Source::new(Arc::clone(&self.core), object))
+    }
+
+    /// Starts a query and returns its results as they come. `query` is a SELECT, or the name of a relation.
+    ///
+    /// The query sees the rows that are pushed after this call. It ends when its source is closed, and is dropped,
+    /// with all its state, when the subscription is. A reader that falls behind holds the engine up: see
+    /// [`Settings::subscription_bytes_max`].
+    ///
+    /// # Errors
+    /// If the query cannot be planned: the error says where, why, and how to mend it.
+    pub fn subscribe(&self, query: &str) -> Result<Subscription> {
+        let query = query_of(query)?;
+        let (record, schema) = self.core.start_query(&query, None)?;
+        Ok(Subscription::new(Arc::clone(&self.core), record, schema))
+    }
+
+    /// Starts a query and calls `callback` with its results, on a thread of its own.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    /// use std::sync::Arc;
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// let rows = Arc::new(AtomicUsize::new(0));
+    /// let counted = Arc::clone(&rows);
+    /// let callback = engine.subscribe_with("s", move |batch| {
+    ///     counted.fetch_add(batch.num_rows(), Ordering::Relaxed);
+    /// })?;
+    /// engine.execute("INSERT INTO s VALUES (1), (2)")?;
+    /// engine.source("s")?.close()?;
+    /// callback.join()?;
+    /// assert_eq!(rows.load(Ordering::Relaxed), 2);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
+    /// A callback that panics ends its query, with an error in [`Callback::join`] and in [`Engine::shutdown`];
+    /// nothing else is touched.
+    ///
+    /// # Errors
+    /// As for [`Engine::subscribe`].
+    pub fn subscribe_with(
+        &self,
+        query: &str,
+        callback: impl FnMut(RecordBatch) + Send + 'static,
+    ) -> Result<Callback> {
+        let query = query_of(query)?;
+        let (record, _) = self.core.start_query(&query, None)?;
+        Callback::start(&self.core, record, callback)
+    }
+
+    /// What a statement would do: the plan of a query, or of what a CREATE DETECTOR or INSERT reads.
+    ///
+    /// # Errors
+    /// If the statement cannot be parsed or planned.
+    pub fn explain(&self, sql: &str) -> Result<String> {
+        let mut parsed = driftline_queries::parse_statements(sql)?;
+        match (parsed.pop(), parsed.is_empty()) {
+            (Some(Statement::Explain(statement)), true) => statements::explain(&self.core, &statement),
+            (Some(statement), true) => statements::explain(&self.core, &statement),
+            _ => Err(Error::new(ErrorKind::Query, "EXPLAIN takes one statement")),
+        }
+    }
+
+    /// Counts and levels as of now.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.core.metrics()
+    }
+
+    /// Starts to read the files of all sources that were declared with a path and have not been started. Returns at
+    /// once; each source closes when its files have been read.
+    ///
+    /// # Errors
+    /// If a file cannot be opened. Errors further on end the source, and come out of [`Engine::shutdown`].
+    pub fn start(&self) -> Result<()> {
+        self.core.start_files()
+    }
+
+    /// Waits until all rows pushed before the call have been worked through and their results handed to their
+    /// readers' queues. Do not wait in the thread that reads the results.
+    ///
+    /// # Errors
+    /// If the engine fails meanwhile.
+    pub fn drain(&self) -> Result<()> {
+        self.core.ingress.drain()
+    }
+
+    /// Lets file sources come to their end, closes all other sources, lets every window close, every callback and
+    /// sink finish, and stops. Results that subscriptions have not read yet can be read afterwards.
+    ///
+    /// # Errors
+    /// The first failure of a worker, a file, a callback or a sink.
+    pub fn shutdown(self) -> Result<()> {
+        self.core.shutdown()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.core.abandon();
+    }
+}
+
+/// A SELECT from its text, or of all columns of the relation that the text names.
+fn query_of(text: &str) -> Result<Query> {
+    let name = text.trim();
+    let is_name = !name.is_empty()
+        && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
+    let text = if is_name { format!("SELECT * FROM {name}") } else { text.to_owned() };
+    let mut statements = driftline_queries::parse_statements(&text)?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(Statement::Query(query)), true) => Ok(query),
+        _ => Err(Error::new(ErrorKind::Query, "a subscription takes one SELECT")
+            .with_hint("run other statements with execute")),
+    }
+}

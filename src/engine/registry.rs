@@ -1,0 +1,188 @@
+//! What an engine holds by name: sources, views, detectors and sinks, and the queries that run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use arrow::datatypes::SchemaRef;
+use driftline_operators::dataflow::QueryContext;
+use driftline_operators::detectors::DetectorSpec;
+use driftline_queries::{Catalog, Relation, RelationKind, TimeColumn};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::output::OutputPort;
+use crate::runtime::source_state::{SourceCounters, SourceSpec};
+use crate::runtime::{QueryId, SourceId};
+use crate::sink::SinkObject;
+use crate::source::FilePlan;
+
+/// The objects and queries of one engine.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    pub(crate) objects: BTreeMap<String, Object>,
+    pub(crate) queries: BTreeMap<QueryId, Arc<QueryRecord>>,
+}
+
+/// Something with a name.
+#[derive(Clone, Debug)]
+pub(crate) enum Object {
+    Source(Arc<SourceObject>),
+    View(ViewObject),
+    Detector(DetectorObject),
+    Sink(Arc<SinkObject>),
+}
+
+/// A source.
+#[derive(Debug)]
+pub(crate) struct SourceObject {
+    pub(crate) id: SourceId,
+    pub(crate) spec: Arc<SourceSpec>,
+    pub(crate) counters: Arc<SourceCounters>,
+    /// Files that it reads once the engine is told to start; taken by then.
+    pub(crate) files: Mutex<Option<FilePlan>>,
+}
+
+/// A view.
+#[derive(Clone, Debug)]
+pub(crate) struct ViewObject {
+    pub(crate) text: String,
+    pub(crate) schema: SchemaRef,
+    pub(crate) reads: BTreeSet<String>,
+}
+
+/// A detector, which is a query with a name.
+#[derive(Clone, Debug)]
+pub(crate) struct DetectorObject {
+    pub(crate) query: QueryId,
+    pub(crate) source: SourceId,
+    pub(crate) spec: DetectorSpec,
+    pub(crate) text: String,
+    pub(crate) schema: SchemaRef,
+    pub(crate) time: TimeColumn,
+    pub(crate) window_bounds: Vec<usize>,
+}
+
+/// A query that runs.
+#[derive(Debug)]
+pub(crate) struct QueryRecord {
+    pub(crate) id: QueryId,
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) reads: BTreeSet<String>,
+    pub(crate) writes: Option<String>,
+    pub(crate) context: QueryContext,
+    pub(crate) port: Option<Arc<OutputPort>>,
+    /// What its reader, a callback or a sink, failed with.
+    pub(crate) reader_error: OnceLock<Error>,
+}
+
+impl Object {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Source(_) => "source",
+            Self::View(_) => "view",
+            Self::Detector(_) => "detector",
+            Self::Sink(_) => "sink",
+        }
+    }
+
+    fn relation(&self) -> Relation {
+        match self {
+            Self::Source(source) => Relation {
+                kind: RelationKind::Source,
+                schema: source.spec.schema.clone(),
+                time: source.spec.time.as_ref().map(|t| TimeColumn { index: t.index, lag_ns: 0 }),
+                window_bounds: Vec::new(),
+            },
+            Self::View(view) => Relation {
+                kind: RelationKind::View(view.text.clone()),
+                schema: view.schema.clone(),
+                time: None,
+                window_bounds: Vec::new(),
+            },
+            Self::Detector(detector) => Relation {
+                kind: RelationKind::Detector,
+                schema: detector.schema.clone(),
+                time: Some(detector.time),
+                window_bounds: detector.window_bounds.clone(),
+            },
+            Self::Sink(_) => Relation {
+                kind: RelationKind::Sink,
+                schema: Arc::new(arrow::datatypes::Schema::empty()),
+                time: None,
+                window_bounds: Vec::new(),
+            },
+        }
+    }
+}
+
+impl Registry {
+    /// The object of that name, if it is of the kind that `pick` takes.
+    pub(crate) fn get(&self, name: &str) -> Option<&Object> {
+        self.objects.get(name)
+    }
+
+    /// Refuses a name that is taken, and one object more than the bound.
+    pub(crate) fn check_room(&self, name: &str, objects_max: usize) -> Result<()> {
+        if let Some(object) = self.objects.get(name) {
+            let message = format!("{} \"{name}\" exists already", object.kind());
+            return Err(Error::new(ErrorKind::Query, message)
+                .with_hint("choose another name, or DROP it first"));
+        }
+        self.check_count(objects_max)
+    }
+
+    /// Refuses one object more than the bound.
+    pub(crate) fn check_count(&self, objects_max: usize) -> Result<()> {
+        if self.objects.len() + self.queries.len() >= objects_max {
+            return Err(Error::new(
+                ErrorKind::Settings,
+                format!("engine holds {objects_max} objects and queries already"),
+            )
+            .with_hint("drop some, or raise the setting \"objects_max\""));
+        }
+        Ok(())
+    }
+
+    /// Names of what reads or writes `name`: views, detectors and queries.
+    pub(crate) fn dependents(&self, name: &str) -> Vec<String> {
+        let views = self.objects.iter().filter_map(|(view, object)| match object {
+            Object::View(object) if object.reads.contains(name) => Some(format!("view \"{view}\"")),
+            _ => None,
+        });
+        let queries = self.queries.values().filter_map(|query| {
+            let uses = query.reads.contains(name) || query.writes.as_deref() == Some(name);
+            uses.then(|| query.name.clone())
+        });
+        views.chain(queries).collect()
+    }
+}
+
+/// The catalog as the planner sees it, noting what it looks up.
+#[derive(Debug)]
+pub(crate) struct Lookups<'a> {
+    registry: &'a Registry,
+    seen: std::cell::RefCell<BTreeSet<String>>,
+}
+
+impl<'a> Lookups<'a> {
+    pub(crate) fn new(registry: &'a Registry) -> Self {
+        Self { registry, seen: std::cell::RefCell::default() }
+    }
+
+    /// The relations that were looked up and found.
+    pub(crate) fn into_seen(self) -> BTreeSet<String> {
+        self.seen.into_inner()
+    }
+}
+
+impl Catalog for Lookups<'_> {
+    fn relation(&self, name: &str) -> Option<Relation> {
+        let object = self.registry.objects.get(name)?;
+        self.seen.borrow_mut().insert(name.to_owned());
+        Some(object.relation())
+    }
+
+    fn relation_names(&self) -> Vec<String> {
+        self.registry.objects.keys().cloned().collect()
+    }
+}

@@ -1,0 +1,299 @@
+//! What each statement does, one small function a statement.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::Schema;
+use arrow::record_batch::RecordBatch;
+use driftline_operators::detectors::DetectorSpec;
+use driftline_operators::options::{OptionValue, Options};
+use driftline_queries::{
+    CreateDetector, CreateSink, CreateSource, CreateView, DropObject, InsertSelect, InsertValues,
+    Name, ObjectKind, OptionEntry, Parsed, Statement,
+};
+
+use super::core::{Core, missing};
+use super::registry::{Object, Registry, ViewObject};
+use super::show;
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::ingress::Wait;
+use crate::sink::SinkObject;
+use crate::sink::files::sink_options;
+use crate::source::files::with::{WithOptions, WithValue, source_options};
+use crate::source::{FilePlan, SourceDefinition};
+
+/// Executes one statement; some answer with a batch.
+pub(super) fn execute(core: &Arc<Core>, parsed: Parsed) -> Result<Option<RecordBatch>> {
+    match parsed.statement {
+        Statement::CreateSource(create) => create_source(core, create).map(|()| None),
+        Statement::CreateView(create) => create_view(core, create).map(|()| None),
+        Statement::CreateDetector(create) => create_detector(core, create).map(|()| None),
+        Statement::CreateSink(create) => create_sink(core, create).map(|()| None),
+        Statement::Drop(drop) => drop_object(core, &drop).map(|()| None),
+        Statement::InsertSelect(insert) => insert_select(core, &insert).map(|()| None),
+        Statement::InsertValues(insert) => insert_values(core, &insert).map(|()| None),
+        Statement::Show(what) => show::show(core, what).map(Some),
+        Statement::Explain(statement) => {
+            let text = explain(core, &statement)?;
+            show::text_batch("plan", text.lines()).map(Some)
+        }
+        Statement::Query(_) => Err(Error::new(
+            ErrorKind::Unsupported,
+            "a SELECT over a stream has no end, so that it cannot be executed",
+        )
+        .with_hint("use Engine::subscribe, or INSERT INTO a sink")),
+    }
+}
+
+/// Says what a statement would do.
+pub(super) fn explain(core: &Core, statement: &Statement) -> Result<String> {
+    let registry = core.registry();
+    let lines = match statement {
+        Statement::Query(query) => core.plan(&registry, query)?.plan.explain(),
+        Statement::InsertSelect(insert) => {
+            sink_of(&registry, &insert.target)?;
+            let mut lines = vec![format!("Insert into \"{}\"", insert.target.text)];
+            lines.extend(indented(core.plan(&registry, &insert.query)?.plan.explain()));
+            lines
+        }
+        Statement::CreateView(create) => core.plan(&registry, &create.query)?.plan.explain(),
+        Statement::CreateDetector(create) => {
+            let plan = core.plan(&registry, &create.query)?.plan;
+            let spec = spec_of(create);
+            let stage = core.detector_stage(&create.name.text, &spec, &plan)?;
+            let mut lines = vec![format!("Detect \"{}\" {spec}", create.name.text)];
+            for (name, value) in stage.plan.describe() {
+                lines.push(format!("  {name} = {value}"));
+            }
+            lines.extend(indented(plan.explain()));
+            lines
+        }
+        _ => {
+            return Err(Error::new(ErrorKind::Unsupported, "this statement has no plan")
+                .with_hint("EXPLAIN takes a SELECT, an INSERT, CREATE VIEW or CREATE DETECTOR"));
+        }
+    };
+    Ok(lines.join("\n"))
+}
+
+fn indented(lines: Vec<String>) -> impl Iterator<Item = String> {
+    lines.into_iter().map(|line| format!("  {line}"))
+}
+
+fn create_source(core: &Core, create: CreateSource) -> Result<()> {
+    if create.if_not_exists && has(&core.registry(), &create.name) {
+        return Ok(());
+    }
+    let schema = Arc::new(Schema::new(create.columns));
+    let mut definition = SourceDefinition::new(&create.name.text, schema);
+    let mut file_options = Vec::new();
+    for entry in create.options {
+        if entry.name.text != "allowed_lateness" {
+            file_options.push(entry);
+            continue;
+        }
+        let OptionValue::Interval(ns) = entry.value else {
+            return Err(at(
+                Error::new(ErrorKind::Settings, "option \"allowed_lateness\" is not an interval")
+                    .with_hint("write allowed_lateness = INTERVAL '5 seconds'"),
+                &entry.name,
+            ));
+        };
+        definition = definition.allowed_lateness(duration(ns));
+    }
+    if let Some(watermark) = create.watermark {
+        definition = definition.event_time(&watermark.column.text);
+        if let Some(ns) = watermark.delay_ns {
+            definition = definition.disorder(duration(ns));
+        }
+        if let Some(ns) = watermark.idle_timeout_ns {
+            definition = definition.idle_timeout(duration(ns));
+        }
+    }
+    let files = match file_options.is_empty() {
+        true => None,
+        false => {
+            let (path, options) = source_options(&with_options(file_options)?)?;
+            Some(FilePlan { path, options })
+        }
+    };
+    core.create_source(definition, files).map(|_| ()).map_err(|error| at(error, &create.name))
+}
+
+fn create_view(core: &Core, create: CreateView) -> Result<()> {
+    let mut registry = core.registry();
+    let name = &create.name;
+    if create.if_not_exists && has(&registry, name) {
+        return Ok(());
+    }
+    let replaces = create.or_replace && matches!(registry.get(&name.text), Some(Object::View(_)));
+    if !replaces {
+        registry
+            .check_room(&name.text, core.ingress.settings().objects_max)
+            .map_err(|error| at(error, name))?;
+    }
+    let planned = core.plan(&registry, &create.query)?;
+    if planned.reads.contains(&name.text) {
+        let message = format!("view \"{}\" reads itself", name.text);
+        return Err(at(Error::new(ErrorKind::Query, message), name));
+    }
+    let view = ViewObject {
+        text: create.query.text().to_owned(),
+        schema: planned.plan.schema,
+        reads: planned.reads,
+    };
+    registry.objects.insert(name.text.clone(), Object::View(view));
+    Ok(())
+}
+
+fn spec_of(create: &CreateDetector) -> DetectorSpec {
+    let mut options = Options::new();
+    for entry in &create.options {
+        options.set(&entry.name.text, entry.value.clone());
+    }
+    DetectorSpec {
+        kind: create.kind.text.clone(),
+        options,
+        partition_by: create.partition_by.iter().map(|name| name.text.clone()).collect(),
+    }
+}
+
+fn create_detector(core: &Core, create: CreateDetector) -> Result<()> {
+    if create.if_not_exists && has(&core.registry(), &create.name) {
+        return Ok(());
+    }
+    core.create_detector(&create.name.text, spec_of(&create), &create.query)
+}
+
+fn create_sink(core: &Arc<Core>, create: CreateSink) -> Result<()> {
+    let sink = {
+        let mut registry = core.registry();
+        if create.if_not_exists && has(&registry, &create.name) {
+            return Ok(());
+        }
+        registry
+            .check_room(&create.name.text, core.ingress.settings().objects_max)
+            .map_err(|error| at(error, &create.name))?;
+        let (path, options) = sink_options(&with_options(create.options)?)?;
+        let name = create.name.text.clone();
+        let sink = Arc::new(SinkObject::new(name.clone(), path, options));
+        registry.objects.insert(name, Object::Sink(Arc::clone(&sink)));
+        sink
+    };
+    let Some(query) = create.query else { return Ok(()) };
+    core.start_insert(&sink, &query).inspect_err(|_| {
+        core.registry().objects.remove(&create.name.text);
+    })
+}
+
+fn drop_object(core: &Core, drop: &DropObject) -> Result<()> {
+    let mut registry = core.registry();
+    let (name, kind) = (&drop.name, kind_text(drop.kind));
+    let Some(object) = registry.get(&name.text).filter(|object| object.kind() == kind).cloned()
+    else {
+        if drop.if_exists && !registry.objects.contains_key(&name.text) {
+            return Ok(());
+        }
+        let of_kind = registry.objects.iter().filter(|(_, object)| object.kind() == kind);
+        let names: Vec<&str> = of_kind.map(|(name, _)| name.as_str()).collect();
+        return Err(at(missing(kind, &name.text, &names), name));
+    };
+    let dependents = registry.dependents(&name.text);
+    if !dependents.is_empty() {
+        let message = format!("{kind} \"{}\" is used by {}", name.text, dependents.join(", "));
+        return Err(at(Error::new(ErrorKind::Query, message).with_hint("drop these first"), name));
+    }
+    registry.objects.remove(&name.text);
+    match object {
+        Object::Source(source) => core.ingress.remove_source(source.id),
+        Object::Detector(detector) => {
+            let record = registry.queries.get(&detector.query).cloned();
+            // Cancelling takes the registry's lock itself.
+            std::mem::drop(registry);
+            if let Some(record) = record {
+                core.cancel(&record);
+            }
+        }
+        Object::View(_) | Object::Sink(_) => {}
+    }
+    Ok(())
+}
+
+fn kind_text(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Source => "source",
+        ObjectKind::View => "view",
+        ObjectKind::Detector => "detector",
+        ObjectKind::Sink => "sink",
+    }
+}
+
+fn sink_of(registry: &Registry, name: &Name) -> Result<Arc<SinkObject>> {
+    match registry.get(&name.text) {
+        Some(Object::Sink(sink)) => Ok(Arc::clone(sink)),
+        Some(object) => {
+            let message = format!("{} \"{}\" cannot be inserted into", object.kind(), name.text);
+            let hint = "a SELECT flows into a sink; rows of VALUES go into a source";
+            Err(at(Error::new(ErrorKind::Query, message).with_hint(hint), name))
+        }
+        None => {
+            let sinks = registry.objects.iter().filter(|(_, o)| matches!(o, Object::Sink(_)));
+            let names: Vec<&str> = sinks.map(|(name, _)| name.as_str()).collect();
+            Err(at(missing("sink", &name.text, &names), name))
+        }
+    }
+}
+
+fn insert_select(core: &Arc<Core>, insert: &InsertSelect) -> Result<()> {
+    if let Some(column) = insert.columns.first() {
+        let error = Error::new(ErrorKind::Unsupported, "a sink takes its columns from the SELECT")
+            .with_hint("leave the column list out, and name columns with AS");
+        return Err(at(error, column));
+    }
+    let sink = sink_of(&core.registry(), &insert.target)?;
+    core.start_insert(&sink, &insert.query).map_err(|error| at(error, &insert.target))
+}
+
+fn insert_values(core: &Core, insert: &InsertValues) -> Result<()> {
+    let source = core.source_object(&insert.target.text).map_err(|e| at(e, &insert.target))?;
+    let rows = core.planner.evaluate_rows(insert, source.spec.schema.clone())?;
+    let rows = source.spec.conform(&rows)?;
+    core.ingress.push(source.id, rows, Wait::Yes).map(|_| ())
+}
+
+fn has(registry: &Registry, name: &Name) -> bool {
+    registry.objects.contains_key(&name.text)
+}
+
+/// The error with the place of a name, unless it has a place already.
+fn at(error: Error, name: &Name) -> Error {
+    match error.position() {
+        Some(_) => error,
+        None => error.with_position(name.position.line, name.position.column),
+    }
+}
+
+fn duration(ns: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
+}
+
+fn with_options(entries: Vec<OptionEntry>) -> Result<WithOptions> {
+    let mut options = BTreeMap::new();
+    for entry in entries {
+        let value = match entry.value {
+            OptionValue::Text(text) => WithValue::Text(text),
+            OptionValue::Number(number) => WithValue::Number(number),
+            OptionValue::Integer(number) => WithValue::Number(number as f64),
+            OptionValue::Boolean(value) => WithValue::Bool(value),
+            OptionValue::Interval(_) => {
+                let message = format!("option \"{}\" is an interval", entry.name.text);
+                let error = Error::new(ErrorKind::Settings, message)
+                    .with_hint("give a text, a number or a truth value");
+                return Err(at(error, &entry.name));
+            }
+        };
+        options.insert(entry.name.text, value);
+    }
+    Ok(options)
+}

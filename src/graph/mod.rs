@@ -1,0 +1,172 @@
+//! From a plan to a dataflow: the only place where operators are wired.
+
+use std::sync::Arc;
+
+use driftline_operators::dataflow::{
+    BatchStream, DetectStage, Outbox, QueryContext, Reorder, WindowAssignment, WindowStage,
+    aggregate_windows, assign_windows, collect_into, detect, transform,
+};
+use driftline_operators::detector::DetectorPlan;
+use driftline_operators::error::Result;
+use driftline_operators::key::KeySplitter;
+use driftline_operators::time::Watermarks;
+use driftline_operators::window::{Panes, TimeType, WindowedAggregate};
+use driftline_queries::{Node, Plan, TimeColumn};
+
+use crate::runtime::output::OutputPort;
+use crate::runtime::{QueryId, SourceId};
+use crate::settings::Settings;
+
+/// A query as the workers get it.
+#[derive(Debug)]
+pub(crate) struct QuerySpec {
+    pub(crate) id: QueryId,
+    pub(crate) plan: Plan,
+    pub(crate) detector: Option<DetectorStage>,
+    pub(crate) upstream: Upstream,
+    /// The source at the bottom, whose watermark the query follows.
+    pub(crate) source: SourceId,
+    /// Where results go, besides the queries that read this one.
+    pub(crate) port: Option<Arc<OutputPort>>,
+    pub(crate) context: QueryContext,
+}
+
+/// Where a query's rows come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    /// The in-time rows of a source.
+    Source,
+    /// The rows that a source could not take.
+    Late,
+    /// The results of another query.
+    Query(QueryId),
+}
+
+/// A detector at the end of a query.
+#[derive(Clone, Debug)]
+pub(crate) struct DetectorStage {
+    pub(crate) plan: Arc<dyn DetectorPlan>,
+    pub(crate) partition_by: Vec<usize>,
+    pub(crate) time: TimeColumn,
+}
+
+/// What the operators of a query share on one worker.
+pub(crate) struct Wiring<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) workers: usize,
+    pub(crate) watermarks: Watermarks,
+    pub(crate) context: QueryContext,
+}
+
+/// Builds the dataflow of a query behind `input`; results are collected into `outbox`.
+pub(crate) fn build(
+    query: &QuerySpec,
+    input: BatchStream<'_>,
+    wiring: &Wiring<'_>,
+    outbox: Outbox,
+) -> Result<()> {
+    let rows = wire(&query.plan, input, wiring)?;
+    let results = match &query.detector {
+        None => rows,
+        Some(stage) => detect(rows, detect_stage(stage, &query.plan, wiring)?, stage.plan.detector()),
+    };
+    collect_into(results, outbox, wiring.context.clone());
+    Ok(())
+}
+
+/// Finds out, before any worker is asked, whether a query can be built.
+pub(crate) fn check(
+    plan: &Plan,
+    detector: Option<&DetectorStage>,
+    settings: &Settings,
+) -> Result<()> {
+    let wiring = Wiring {
+        settings,
+        workers: settings.workers,
+        watermarks: Watermarks::default(),
+        context: QueryContext::default(),
+    };
+    if let Some(stage) = detector {
+        detect_stage(stage, plan, &wiring)?;
+    }
+    let mut plan = plan;
+    loop {
+        plan = match &plan.node {
+            Node::Scan(_) => return Ok(()),
+            Node::Transform { input, .. } => input,
+            Node::AssignWindows { input, window, time } => {
+                time_type(input, *time)?.check(window)?;
+                input
+            }
+            Node::AggregateWindows { input, .. } => {
+                Panes::new(windowed_aggregate(plan, settings)?)?;
+                input
+            }
+        };
+    }
+}
+
+fn wire<'scope>(
+    plan: &Plan,
+    input: BatchStream<'scope>,
+    wiring: &Wiring<'_>,
+) -> Result<BatchStream<'scope>> {
+    let context = wiring.context.clone();
+    match &plan.node {
+        Node::Scan(_) => Ok(input),
+        Node::Transform { input: below, program, .. } => {
+            Ok(transform(wire(below, input, wiring)?, Arc::clone(program), context))
+        }
+        Node::AssignWindows { input: below, window, time } => {
+            let assignment = WindowAssignment {
+                window: *window,
+                time_index: *time,
+                time: time_type(below, *time)?,
+                schema: plan.schema.clone(),
+            };
+            Ok(assign_windows(wire(below, input, wiring)?, assignment, context))
+        }
+        Node::AggregateWindows { input: below, time, .. } => {
+            let stage = WindowStage {
+                aggregate: windowed_aggregate(plan, wiring.settings)?,
+                lag_ns: time.lag_ns,
+                watermarks: wiring.watermarks.clone(),
+                context,
+            };
+            aggregate_windows(wire(below, input, wiring)?, stage)
+        }
+    }
+}
+
+fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggregate> {
+    let Node::AggregateWindows { input, window, time, program, .. } = &plan.node else {
+        unreachable!("callers match on the node");
+    };
+    let time_type = time_type(input, time.index)?;
+    time_type.check(window)?;
+    Ok(WindowedAggregate {
+        window: *window,
+        time_index: time.index,
+        time: time_type,
+        program: Arc::clone(program),
+        schema: plan.schema.clone(),
+        groups_max: settings.window_groups_max,
+        panes_max: settings.window_panes_max,
+    })
+}
+
+fn detect_stage(stage: &DetectorStage, plan: &Plan, wiring: &Wiring<'_>) -> Result<DetectStage> {
+    let time = time_type(plan, stage.time.index)?;
+    let partition_by = stage.partition_by.clone();
+    Ok(DetectStage {
+        splitter: KeySplitter::new(&plan.schema, partition_by, wiring.workers)?,
+        reorder: Reorder::new(stage.time.index, time, wiring.settings.reorder_rows_max),
+        lag_ns: stage.time.lag_ns,
+        watermarks: wiring.watermarks.clone(),
+        context: wiring.context.clone(),
+    })
+}
+
+fn time_type(plan: &Plan, index: usize) -> Result<TimeType> {
+    TimeType::new(plan.schema.field(index).data_type())
+}

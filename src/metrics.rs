@@ -1,0 +1,94 @@
+//! What an engine counts, as plain structs that a host can print, serialize or export.
+
+use serde::Serialize;
+
+use crate::source::EventTime;
+
+/// Counts and levels of an engine at one moment; see [`Engine::metrics`](crate::Engine::metrics).
+///
+/// ```
+/// use driftline::Engine;
+///
+/// let engine = Engine::builder().build()?;
+/// engine.execute("CREATE SOURCE s (n BIGINT); INSERT INTO s VALUES (1), (2)")?;
+/// let metrics = engine.metrics();
+/// assert_eq!(metrics.source("s").map(|source| source.rows), Some(2));
+/// # Ok::<(), driftline::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// The epoch that is open.
+    pub epoch: u64,
+    /// Epochs closed and not worked through.
+    pub epochs_in_flight: u64,
+    /// Bytes pushed and not worked through.
+    pub ingress_bytes: u64,
+    /// One entry per source, by name.
+    pub sources: Vec<SourceMetrics>,
+    /// One entry per running query, detectors among them, in order of their start.
+    pub queries: Vec<QueryMetrics>,
+}
+
+impl Metrics {
+    /// The source called `name`.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&SourceMetrics> {
+        self.sources.iter().find(|source| source.name == name)
+    }
+
+    /// The detector called `name`.
+    #[must_use]
+    pub fn detector(&self, name: &str) -> Option<&QueryMetrics> {
+        let name = format!("detector \"{name}\"");
+        self.queries.iter().find(|query| query.name == name)
+    }
+}
+
+/// Counts of one source.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SourceMetrics {
+    /// Its name.
+    pub name: String,
+    /// Rows pushed, late and malformed ones among them.
+    pub rows: u64,
+    /// Batches pushed.
+    pub batches: u64,
+    /// Rows below the watermark, as far as a query read the source when they came. They went to `LATE(source)`.
+    pub rows_late: u64,
+    /// Rows without a usable event time, likewise, and rows of files that could not be read.
+    pub rows_malformed: u64,
+    /// The watermark, allowed lateness taken off.
+    pub watermark: EventTime,
+}
+
+/// Counts of one query, summed over workers.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct QueryMetrics {
+    /// `detector "name"`, `subscription N` or `insert N into "name"`.
+    pub name: String,
+    /// Rows read.
+    pub rows_in: u64,
+    /// Rows given out.
+    pub rows_out: u64,
+    /// Rows left out because an expression failed on them; see [`QueryMetrics::first_row_error`].
+    pub rows_failed: u64,
+    /// Rows left out because a bound was reached: groups, panes, or rows that wait for the watermark.
+    pub rows_refused: u64,
+    /// Windows closed; a window counts once for each worker that holds keys of it.
+    pub windows_closed: u64,
+    /// Models held.
+    pub models: u64,
+    /// Models dropped because there were more keys than the bound allows.
+    pub models_evicted: u64,
+    /// Rows found anomalous.
+    pub anomalies: u64,
+    /// Bytes of state, estimated as of the last closed window or epoch.
+    pub state_bytes: u64,
+    /// Bytes that wait for the reader.
+    pub waiting_bytes: u64,
+    /// What the first row that an expression failed on had to say.
+    pub first_row_error: Option<String>,
+}

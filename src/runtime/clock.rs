@@ -1,0 +1,122 @@
+//! The one place that reads wall time, and its stand-in for tests.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Where the engine gets its time from. It serves to close epochs and to notice idle sources, and never touches
+/// what rows mean: event time is in the rows.
+pub trait Clock: Debug + Send + Sync {
+    /// Time since the clock was made. May stand still; a clock that goes backwards only delays what waits on it.
+    fn now(&self) -> Duration;
+
+    /// Waits until `alarm` rings, or until `deadline` if there is one.
+    fn wait(&self, alarm: &Arc<Alarm>, deadline: Option<Duration>);
+}
+
+/// A bell that ends a wait early. It stays rung until the wait has noticed.
+#[derive(Debug, Default)]
+pub struct Alarm {
+    rung: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Alarm {
+    /// Rings.
+    pub fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.bell.notify_all();
+    }
+
+    /// Waits for a ring, at most as long as given, and quiets the bell.
+    pub fn wait(&self, at_most: Option<Duration>) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*rung {
+            rung = match at_most {
+                None => self.bell.wait(rung).unwrap_or_else(PoisonError::into_inner),
+                Some(time) => {
+                    let waited = self.bell.wait_timeout(rung, time);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        *rung = false;
+    }
+}
+
+/// The system's monotonic clock.
+#[derive(Debug)]
+pub struct SystemClock(Instant);
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self(now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Duration {
+        now().saturating_duration_since(self.0)
+    }
+
+    fn wait(&self, alarm: &Arc<Alarm>, deadline: Option<Duration>) {
+        alarm.wait(deadline.map(|deadline| deadline.saturating_sub(self.now())));
+    }
+}
+
+/// The instant that timely's own timers count from.
+#[expect(clippy::disallowed_methods, reason = "this file is where the clock is read")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A clock that moves only when told to, so that tests need not sleep.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use driftline::{Engine, ManualClock};
+///
+/// let clock = Arc::new(ManualClock::default());
+/// let engine = Engine::builder().clock(clock.clone()).build()?;
+/// clock.advance(Duration::from_secs(60));
+/// # Ok::<(), driftline::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct ManualClock(Mutex<Manual>);
+
+#[derive(Debug, Default)]
+struct Manual {
+    now: Duration,
+    waiting: Vec<Weak<Alarm>>,
+}
+
+impl ManualClock {
+    /// Moves time forward.
+    pub fn advance(&self, by: Duration) {
+        let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        manual.now = manual.now.saturating_add(by);
+        for alarm in std::mem::take(&mut manual.waiting) {
+            if let Some(alarm) = alarm.upgrade() {
+                alarm.ring();
+            }
+        }
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).now
+    }
+
+    fn wait(&self, alarm: &Arc<Alarm>, deadline: Option<Duration>) {
+        {
+            let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if deadline.is_some_and(|deadline| deadline <= manual.now) {
+                return;
+            }
+            manual.waiting.push(Arc::downgrade(alarm));
+        }
+        alarm.wait(None);
+    }
+}

@@ -1,0 +1,473 @@
+//! The way in: rows from host threads become messages to workers, cut into epochs, bounded in bytes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::Thread;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use crossbeam_channel::Sender;
+use driftline_operators::time::{Epoch, EventTime};
+
+use super::clock::{Alarm, Clock};
+use super::output::OutputPort;
+use super::source_state::{SourceCounters, SourceSpec, SourceState, bytes_of};
+use super::{Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
+use crate::error::{Error, Result};
+use crate::graph::QuerySpec;
+use crate::settings::Settings;
+
+/// A batch of more rows than this is shared out between workers.
+const ROWS_PER_SHARE_MIN: usize = 4096;
+
+/// Shared by every handle of an engine and by its threads.
+#[derive(Debug)]
+pub(crate) struct Ingress {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// Rings when bytes were given back, when all queries have ended, and when the engine fails.
+    changed: Condvar,
+    /// Wakes the thread that closes epochs by time.
+    pub(super) alarm: Arc<Alarm>,
+    senders: Vec<Sender<Message>>,
+    threads: OnceLock<Vec<Thread>>,
+    failure: OnceLock<Error>,
+    ports: Mutex<Vec<Weak<OutputPort>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    open: Epoch,
+    open_bytes: usize,
+    /// Since when there has been something to close the epoch for.
+    dirty_since: Option<Duration>,
+    in_flight: VecDeque<(Epoch, usize)>,
+    held_bytes: usize,
+    sources: BTreeMap<SourceId, SourceState>,
+    /// For each worker, the first epoch that it has not worked through.
+    unfinished: Vec<Epoch>,
+    /// For each worker, whether all its queries have ended.
+    quiet: Vec<bool>,
+    next_worker: usize,
+    next_sequence: u64,
+    next_id: u64,
+    stopped: bool,
+}
+
+/// How a push went.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    Accepted,
+    Full,
+}
+
+impl Ingress {
+    pub(crate) fn new(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        senders: Vec<Sender<Message>>,
+    ) -> Self {
+        let state = State {
+            open: 1,
+            open_bytes: 0,
+            dirty_since: None,
+            in_flight: VecDeque::new(),
+            held_bytes: 0,
+            sources: BTreeMap::new(),
+            unfinished: vec![0; senders.len()],
+            quiet: vec![true; senders.len()],
+            next_worker: 0,
+            next_sequence: 1,
+            next_id: 1,
+            stopped: false,
+        };
+        Self {
+            settings,
+            clock,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            alarm: Arc::default(),
+            senders,
+            threads: OnceLock::new(),
+            failure: OnceLock::new(),
+            ports: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Tells which threads to wake when a message waits for them.
+    pub(crate) fn set_threads(&self, threads: Vec<Thread>) {
+        let _ = self.threads.set(threads);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, so that the state is whole even then.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The failure that ended the engine, as an error for whoever asks.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.failure.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Ends the engine with an error on every handle.
+    pub(crate) fn fail(&self, error: Error) {
+        let error = self.failure.get_or_init(|| error).clone();
+        self.lock().stopped = true;
+        for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(port) = port.upgrade() {
+                port.fail(&error);
+            }
+        }
+        self.changed.notify_all();
+        self.alarm.ring();
+        self.tell_all(&Message::Stop);
+    }
+
+    fn tell(&self, worker: usize, message: Message) {
+        // A worker that is gone has left a failure behind, which every handle reports.
+        let _ = self.senders[worker].send(message);
+        if let Some(threads) = self.threads.get() {
+            threads[worker].unpark();
+        }
+    }
+
+    fn tell_all(&self, message: &Message) {
+        (0..self.senders.len()).for_each(|worker| self.tell(worker, message.clone()));
+    }
+
+    // ---- sources ----
+
+    pub(crate) fn add_source(&self, spec: Arc<SourceSpec>, counters: Arc<SourceCounters>) -> SourceId {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let id = SourceId(state.take_id());
+        state.sources.insert(id, SourceState::new(spec, counters, now));
+        id
+    }
+
+    pub(crate) fn remove_source(&self, id: SourceId) {
+        if self.lock().sources.remove(&id).is_some() {
+            self.tell_all(&Message::Forget(id));
+        }
+    }
+
+    /// Pushes rows that already have the source's schema. Waits for room if asked to.
+    pub(crate) fn push(&self, id: SourceId, rows: RecordBatch, wait: Wait) -> Result<Pushed> {
+        self.check()?;
+        let spec = match self.lock().sources.get(&id) {
+            Some(source) => Arc::clone(&source.spec),
+            None => return Err(Error::closed("source")),
+        };
+        if rows.num_rows() == 0 {
+            return Ok(Pushed::Accepted);
+        }
+        let bytes = bytes_of(&rows);
+        let range = spec.time_range(&rows);
+        let mut state = self.lock();
+        loop {
+            self.check()?;
+            let source = state.sources.get(&id).filter(|source| !source.closed);
+            if source.is_none() || state.stopped {
+                return Err(Error::closed(&format!("source \"{}\"", spec.name)));
+            }
+            if state.held_bytes == 0 || state.held_bytes + bytes <= self.settings.ingress_bytes_max {
+                break;
+            }
+            match wait {
+                Wait::No => return Ok(Pushed::Full),
+                Wait::Yes => {
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+        let now = self.clock.now();
+        if let Some(source) = state.sources.get_mut(&id) {
+            source.pushed(range, now);
+            let counters = &source.counters;
+            counters.rows.fetch_add(rows.num_rows() as u64, std::sync::atomic::Ordering::Relaxed);
+            counters.batches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        state.held_bytes += bytes;
+        state.open_bytes += bytes;
+        let earliest = range.bounds.map(|(earliest, _)| earliest);
+        for rows in shares(&rows, self.senders.len()) {
+            let sequence = state.next_sequence;
+            state.next_sequence += 1;
+            let worker = state.next_worker;
+            state.next_worker = (worker + 1) % self.senders.len();
+            let has_unusable = range.has_unusable;
+            let rows = Rows { source: id, rows, sequence, earliest, has_unusable };
+            self.tell(worker, Message::Rows(rows));
+        }
+        self.mark_dirty(&mut state, now);
+        Ok(Pushed::Accepted)
+    }
+
+    /// Changes what the host says of a source.
+    pub(crate) fn with_source(&self, id: SourceId, change: impl FnOnce(&mut SourceState)) -> Result<()> {
+        self.check()?;
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let Some(source) = state.sources.get_mut(&id) else { return Err(Error::closed("source")) };
+        change(source);
+        if source.watermark(now) != source.announced() || (source.closed && !source.end_announced) {
+            self.mark_dirty(&mut state, now);
+        }
+        Ok(())
+    }
+
+    /// Reads what is known of a source.
+    pub(crate) fn read_source<T>(&self, id: SourceId, read: impl FnOnce(&SourceState) -> T) -> Option<T> {
+        self.lock().sources.get(&id).map(read)
+    }
+
+    // ---- queries ----
+
+    pub(crate) fn new_query_id(&self) -> QueryId {
+        QueryId(self.lock().take_id())
+    }
+
+    /// Starts a query on all workers with the open epoch.
+    pub(crate) fn install(&self, query: Arc<QuerySpec>) -> Result<()> {
+        let state = self.lock();
+        self.check()?;
+        if state.stopped {
+            return Err(Error::closed("engine"));
+        }
+        if let Some(port) = &query.port {
+            let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+            ports.retain(|port| port.strong_count() > 0);
+            ports.push(Arc::downgrade(port));
+        }
+        let Some(source) = state.sources.get(&query.source).filter(|source| !source.closed) else {
+            return Err(Error::closed("source").with_hint("create it again to read it anew"));
+        };
+        let installation = Installation {
+            spec: Arc::clone(&source.spec),
+            counters: Arc::clone(&source.counters),
+            watermark: source.announced(),
+            ended: source.end_announced,
+            query,
+        };
+        self.tell_all(&Message::Install(Arc::new(installation)));
+        Ok(())
+    }
+
+    pub(crate) fn cancel(&self, id: QueryId) {
+        // Under the lock, so that all workers see it between the same two epochs.
+        let _state = self.lock();
+        self.tell_all(&Message::Cancel(id));
+    }
+
+    // ---- epochs ----
+
+    fn mark_dirty(&self, state: &mut State, now: Duration) {
+        let was_clean = state.dirty_since.is_none();
+        state.dirty_since.get_or_insert(now);
+        let full = state.open_bytes >= self.settings.epoch_bytes;
+        self.close_if(state, now, full);
+        if was_clean && state.dirty_since.is_some() {
+            self.alarm.ring();
+        }
+    }
+
+    /// Closes the open epoch if there is a reason to, no epoch is being worked on or `due`, and there is room for
+    /// one more in flight.
+    fn close_if(&self, state: &mut State, now: Duration, due: bool) {
+        let ready = state.in_flight.is_empty()
+            || (due && state.in_flight.len() < self.settings.epochs_in_flight_max);
+        if state.dirty_since.is_none() || !ready || state.stopped {
+            return;
+        }
+        let mut watermarks = Vec::new();
+        for (id, source) in &mut state.sources {
+            if let Some(watermark) = source.announce(now) {
+                watermarks.push(SourceWatermark { source: *id, watermark, ended: source.closed });
+            }
+        }
+        let epoch = state.open;
+        self.tell_all(&Message::Close { epoch, watermarks: watermarks.into() });
+        state.in_flight.push_back((epoch, state.open_bytes));
+        state.open += 1;
+        state.open_bytes = 0;
+        state.dirty_since = None;
+    }
+
+    /// A worker tells the first epoch that it has not worked through, and whether all its queries have ended.
+    pub(crate) fn progressed(&self, worker: usize, unfinished: Epoch, quiet: bool) {
+        let mut state = self.lock();
+        state.unfinished[worker] = unfinished;
+        state.quiet[worker] = quiet;
+        let least = state.unfinished.iter().copied().min().unwrap_or(Epoch::MAX);
+        let mut freed = false;
+        while let Some(&(epoch, bytes)) = state.in_flight.front() {
+            if epoch >= least {
+                break;
+            }
+            state.in_flight.pop_front();
+            state.held_bytes -= bytes;
+            freed = true;
+        }
+        if freed {
+            let now = self.clock.now();
+            self.close_if(&mut state, now, false);
+        }
+        if freed || quiet {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Closes epochs and notices idle sources by the clock; tells when to be called again.
+    pub(super) fn tick(&self) -> Tick {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if state.stopped {
+            return Tick::Stop;
+        }
+        let moved = state.sources.values().any(|source| {
+            source.is_idle(now) && !source.closed && source.watermark(now) != source.announced()
+        });
+        if moved {
+            state.dirty_since.get_or_insert(now);
+        }
+        let length = self.settings.epoch_length();
+        let due = state.dirty_since.is_some_and(|since| since + length <= now);
+        self.close_if(&mut state, now, due || moved);
+        let epoch_due = match state.dirty_since {
+            // With no room in flight, an epoch's end is what comes next, and closes this one.
+            Some(since) if state.in_flight.len() < self.settings.epochs_in_flight_max => {
+                Some(since + length)
+            }
+            _ => None,
+        };
+        let idle_due = state
+            .sources
+            .values()
+            .filter(|source| !source.closed)
+            .filter_map(|source| match source.is_idle(now) {
+                // An idle source's watermark moves with the clock, a step at a time.
+                true => Some(now + IDLE_STEP),
+                false => source.idle_at(),
+            })
+            .min();
+        match (epoch_due, idle_due) {
+            (Some(a), Some(b)) => Tick::Until(Some(a.min(b))),
+            (a, b) => Tick::Until(a.or(b)),
+        }
+    }
+
+    /// Whether all that was pushed has been worked through.
+    pub(crate) fn drain(&self) -> Result<()> {
+        let mut state = self.lock();
+        while state.dirty_since.is_some() || !state.in_flight.is_empty() {
+            self.check()?;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.check()
+    }
+
+    /// Lets results leave the engine although nobody reads them.
+    pub(crate) fn lift_bounds(&self) {
+        for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(port) = port.upgrade() {
+                port.lift_bound();
+            }
+        }
+    }
+
+    /// Ends all sources, lets every query finish, and stops the workers.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        for source in state.sources.values_mut() {
+            source.closed = true;
+        }
+        self.mark_dirty(&mut state, now);
+        loop {
+            self.check()?;
+            let closed = state.dirty_since.is_none() && state.in_flight.is_empty();
+            if closed && state.quiet.iter().all(|&quiet| quiet) {
+                break;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        self.stop();
+        Ok(())
+    }
+
+    /// Whether the engine has ended or is ending.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// Stops the workers where they are.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+        self.alarm.ring();
+        self.tell_all(&Message::Stop);
+    }
+
+    /// Tells every reader that no more will come, because the engine was dropped.
+    pub(crate) fn abandon_readers(&self) {
+        let error = Error::closed("engine");
+        for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(port) = port.upgrade() {
+                port.fail(&error);
+            }
+        }
+    }
+
+    /// Bytes pushed and not worked through; epochs in flight; the open epoch.
+    pub(crate) fn levels(&self) -> (usize, usize, Epoch) {
+        let state = self.lock();
+        (state.held_bytes, state.in_flight.len(), state.open)
+    }
+
+    /// The watermark of a source as last told to the workers.
+    pub(crate) fn watermark(&self, id: SourceId) -> EventTime {
+        self.read_source(id, SourceState::announced).unwrap_or(EventTime::MIN)
+    }
+}
+
+/// How far the clock takes an idle source's watermark at a time.
+const IDLE_STEP: Duration = Duration::from_millis(100);
+
+/// Whether a push waits for room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    Yes,
+    No,
+}
+
+/// What the thread that watches the clock does next.
+pub(super) enum Tick {
+    Until(Option<Duration>),
+    Stop,
+}
+
+impl State {
+    fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+}
+
+/// Cuts a large batch into one share for each worker; the shares keep its order.
+fn shares(rows: &RecordBatch, workers: usize) -> Vec<RecordBatch> {
+    let share = rows.num_rows().div_ceil(workers).max(ROWS_PER_SHARE_MIN);
+    (0..rows.num_rows())
+        .step_by(share)
+        .map(|start| rows.slice(start, share.min(rows.num_rows() - start)))
+        .collect()
+}

@@ -1,0 +1,153 @@
+//! The queue between a query and its reader: bounded in bytes, readable by a thread or a task.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::thread::Thread;
+
+use arrow::record_batch::RecordBatch;
+
+use crate::error::{Error, Result};
+
+/// Results of one query on their way to its reader.
+#[derive(Debug)]
+pub(crate) struct OutputPort {
+    state: Mutex<State>,
+    filled: Condvar,
+    bytes_max: usize,
+    workers: Vec<Thread>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    batches: VecDeque<RecordBatch>,
+    bytes: usize,
+    workers_done: usize,
+    error: Option<Error>,
+    reader_gone: bool,
+    unbounded: bool,
+    worker_waits: bool,
+    waker: Option<Waker>,
+}
+
+impl OutputPort {
+    /// A queue of at most `bytes_max` bytes, or of one batch that is larger, fed by `workers`.
+    pub(crate) fn new(bytes_max: usize, workers: Vec<Thread>) -> Self {
+        Self { state: Mutex::default(), filled: Condvar::new(), bytes_max, workers }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, so that the state is whole even then.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Offers a batch; `false` if there is no room, in which case the worker is woken when there is.
+    pub(crate) fn offer(&self, rows: &RecordBatch) -> bool {
+        let bytes = rows.get_array_memory_size();
+        let mut state = self.lock();
+        if state.reader_gone || state.error.is_some() {
+            return true;
+        }
+        if !state.unbounded && state.bytes > 0 && state.bytes + bytes > self.bytes_max {
+            state.worker_waits = true;
+            return false;
+        }
+        state.bytes += bytes;
+        state.batches.push_back(rows.clone());
+        self.wake_reader(&mut state);
+        true
+    }
+
+    /// Tells that one worker has given all that it had.
+    pub(crate) fn worker_done(&self) {
+        let mut state = self.lock();
+        state.workers_done += 1;
+        self.wake_reader(&mut state);
+    }
+
+    /// Ends the query with an error, after the batches that are already here.
+    pub(crate) fn fail(&self, error: &Error) {
+        let mut state = self.lock();
+        if state.workers_done < self.workers.len() && state.error.is_none() {
+            state.error = Some(error.clone());
+        }
+        self.wake_reader(&mut state);
+        self.wake_workers();
+    }
+
+    /// Lifts the bound, so that what is left can leave the engine although nobody reads.
+    pub(crate) fn lift_bound(&self) {
+        self.lock().unbounded = true;
+        self.wake_workers();
+    }
+
+    /// Drops what is here and all that follows.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        state.reader_gone = true;
+        state.batches.clear();
+        state.bytes = 0;
+        // Whoever still waits for a result, such as a cancelled callback's thread, sees the end.
+        state.workers_done = self.workers.len();
+        self.wake_reader(&mut state);
+        self.wake_workers();
+    }
+
+    fn wake_reader(&self, state: &mut State) {
+        self.filled.notify_all();
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_workers(&self) {
+        self.workers.iter().for_each(Thread::unpark);
+    }
+
+    fn take(&self, state: &mut State) -> Poll<Option<Result<RecordBatch>>> {
+        if let Some(rows) = state.batches.pop_front() {
+            state.bytes -= rows.get_array_memory_size().min(state.bytes);
+            if std::mem::take(&mut state.worker_waits) {
+                self.wake_workers();
+            }
+            return Poll::Ready(Some(Ok(rows)));
+        }
+        if let Some(error) = state.error.take() {
+            // Given once; after it the queue reads as ended.
+            state.workers_done = self.workers.len();
+            return Poll::Ready(Some(Err(error)));
+        }
+        if state.workers_done >= self.workers.len() { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    /// The next batch, if there is one now.
+    pub(crate) fn try_next(&self) -> Poll<Option<Result<RecordBatch>>> {
+        self.take(&mut self.lock())
+    }
+
+    /// The next batch; waits for it.
+    pub(crate) fn next(&self) -> Option<Result<RecordBatch>> {
+        let mut state = self.lock();
+        loop {
+            if let Poll::Ready(next) = self.take(&mut state) {
+                return next;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next batch; `waker` is woken when it is worth asking again.
+    pub(crate) fn poll_next(&self, waker: &Waker) -> Poll<Option<Result<RecordBatch>>> {
+        let mut state = self.lock();
+        let next = self.take(&mut state);
+        if next.is_pending() {
+            state.waker = Some(waker.clone());
+        }
+        next
+    }
+
+    /// Bytes that wait for the reader.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+}

@@ -1,0 +1,300 @@
+//! What the engine knows of one source: its columns, its event time, and how far its watermark has come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use driftline_operators::time::EventTime;
+use driftline_operators::window::TimeType;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How a source was declared.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceSpec {
+    pub(crate) name: String,
+    pub(crate) schema: SchemaRef,
+    pub(crate) time: Option<SourceTime>,
+}
+
+/// Event time of a source.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceTime {
+    pub(crate) index: usize,
+    pub(crate) time: TimeType,
+    /// How far the watermark stays behind the latest row; `None` where only the host moves it.
+    pub(crate) delay_ns: Option<i64>,
+    pub(crate) lateness_ns: i64,
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+/// Counts of one source, summed over workers.
+#[derive(Debug, Default)]
+pub(crate) struct SourceCounters {
+    pub(crate) rows: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) rows_late: AtomicU64,
+    pub(crate) rows_malformed: AtomicU64,
+}
+
+/// The earliest and latest usable event times of a batch, and whether some rows have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimeRange {
+    pub(crate) bounds: Option<(EventTime, EventTime)>,
+    pub(crate) has_unusable: bool,
+}
+
+/// Why a row is on the side relation of its source.
+const LATE: &str = "late";
+const MALFORMED: &str = "event time is null or out of range";
+
+impl SourceSpec {
+    /// Columns of the side relation: the source's, all nullable, and `reason`.
+    pub(crate) fn late_schema(&self) -> SchemaRef {
+        let nullable = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_nullable(true));
+        let mut fields: Vec<Arc<Field>> = self.schema.fields().iter().map(nullable).collect();
+        fields.push(Arc::new(Field::new("reason", DataType::Utf8, false)));
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The batch with this source's own schema.
+    pub(crate) fn conform(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let (want, have) = (self.schema.fields(), batch.schema_ref().fields());
+        let refuse = |problem: String| {
+            Err(Error::new(
+                ErrorKind::Data,
+                format!("batch for source \"{}\" {problem}", self.name),
+            )
+            .with_hint(format!("push columns ({})", columns_text(&self.schema))))
+        };
+        if want.len() != have.len() {
+            return refuse(format!("has {} columns, not {}", have.len(), want.len()));
+        }
+        for (index, (want, have)) in want.iter().zip(have).enumerate() {
+            if want.name() != have.name() {
+                return refuse(format!(
+                    "has column \"{}\" in place {}, not \"{}\"",
+                    have.name(),
+                    index + 1,
+                    want.name()
+                ));
+            }
+            if want.data_type() != have.data_type() {
+                return refuse(format!(
+                    "has column \"{}\" of type {}, not {}",
+                    have.name(),
+                    have.data_type(),
+                    want.data_type()
+                ));
+            }
+            let nulls = batch.column(index).null_count();
+            let is_time = self.time.as_ref().is_some_and(|time| time.index == index);
+            // A null event time is a malformed row, not a malformed batch.
+            if nulls > 0 && !want.is_nullable() && !is_time {
+                return refuse(format!("has {nulls} nulls in column \"{}\"", want.name()));
+            }
+        }
+        // Nullability is all that may differ; the side relation, where null times go, has its own schema.
+        let schema = self.relaxed_schema();
+        RecordBatch::try_new(schema, batch.columns().to_vec()).map_err(|error| {
+            Error::new(ErrorKind::Data, format!("batch for source \"{}\" is inconsistent", self.name))
+                .with_source(error)
+        })
+    }
+
+    /// The source's schema with a nullable event time, as rows have it before malformed ones are taken out.
+    fn relaxed_schema(&self) -> SchemaRef {
+        match &self.time {
+            Some(time) if !self.schema.field(time.index).is_nullable() => {
+                let mut fields: Vec<Arc<Field>> = self.schema.fields().iter().cloned().collect();
+                let field = fields[time.index].as_ref().clone().with_nullable(true);
+                fields[time.index] = Arc::new(field);
+                Arc::new(Schema::new(fields))
+            }
+            _ => self.schema.clone(),
+        }
+    }
+
+    /// The range of event times in a batch.
+    pub(crate) fn time_range(&self, batch: &RecordBatch) -> TimeRange {
+        let Some(time) = &self.time else {
+            return TimeRange { bounds: None, has_unusable: false };
+        };
+        let column = batch.column(time.index);
+        let times = time.time.read(column);
+        let (mut least, mut most, mut unusable) = (i64::MAX, i64::MIN, false);
+        for (row, &ns) in times.iter().enumerate() {
+            if EventTime(ns).is_in_range() && column.is_valid(row) {
+                least = least.min(ns);
+                most = most.max(ns);
+            } else {
+                unusable = true;
+            }
+        }
+        let bounds = (least <= most).then_some((EventTime(least), EventTime(most)));
+        TimeRange { bounds, has_unusable: unusable }
+    }
+
+    /// Splits rows into those that are in time, with the source's schema, and the others, with the schema of the
+    /// side relation. Counts the others.
+    pub(crate) fn sort_out(
+        &self,
+        rows: &RecordBatch,
+        watermark: EventTime,
+        counters: &SourceCounters,
+    ) -> Result<(RecordBatch, RecordBatch)> {
+        let time = self.time.as_ref().expect("only sources with event time sort rows out");
+        let column = rows.column(time.index);
+        let times = time.time.read(column);
+        let usable: Vec<bool> = times
+            .iter()
+            .enumerate()
+            .map(|(row, &ns)| EventTime(ns).is_in_range() && column.is_valid(row))
+            .collect();
+        let keep: BooleanArray =
+            usable.iter().zip(&*times).map(|(ok, &ns)| Some(*ok && ns >= watermark.0)).collect();
+        let drop = arrow::compute::not(&keep).map_err(internal)?;
+        let kept = filter_record_batch(rows, &keep).map_err(internal)?;
+        let kept = RecordBatch::try_new(self.schema.clone(), kept.columns().to_vec());
+        let dropped = filter_record_batch(rows, &drop).map_err(internal)?;
+        let reasons: StringArray = (0..rows.num_rows())
+            .filter(|&row| drop.value(row))
+            .map(|row| Some(if usable[row] { LATE } else { MALFORMED }))
+            .collect();
+        let late = reasons.iter().filter(|reason| *reason == Some(LATE)).count() as u64;
+        counters.rows_late.fetch_add(late, Ordering::Relaxed);
+        counters.rows_malformed.fetch_add(reasons.len() as u64 - late, Ordering::Relaxed);
+        let mut columns: Vec<ArrayRef> = dropped.columns().to_vec();
+        columns.push(Arc::new(reasons));
+        let dropped = RecordBatch::try_new(self.late_schema(), columns);
+        Ok((kept.map_err(internal)?, dropped.map_err(internal)?))
+    }
+}
+
+fn internal(error: arrow::error::ArrowError) -> Error {
+    Error::internal("rows could not be sorted by lateness").with_source(error)
+}
+
+/// Columns as CREATE SOURCE would list them.
+pub(crate) fn columns_text(schema: &Schema) -> String {
+    let columns = schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type()));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+/// A source as the ingress follows it.
+#[derive(Debug)]
+pub(crate) struct SourceState {
+    pub(crate) spec: Arc<SourceSpec>,
+    pub(crate) counters: Arc<SourceCounters>,
+    latest: EventTime,
+    by_host: EventTime,
+    announced: EventTime,
+    last_push: Duration,
+    idle_by_host: bool,
+    pub(crate) closed: bool,
+    /// Whether the workers have been told that it is closed.
+    pub(crate) end_announced: bool,
+}
+
+impl SourceState {
+    pub(crate) fn new(spec: Arc<SourceSpec>, counters: Arc<SourceCounters>, now: Duration) -> Self {
+        Self {
+            spec,
+            counters,
+            latest: EventTime::MIN,
+            by_host: EventTime::MIN,
+            announced: EventTime::MIN,
+            last_push: now,
+            idle_by_host: false,
+            closed: false,
+            end_announced: false,
+        }
+    }
+
+    /// Takes note of a push.
+    pub(crate) fn pushed(&mut self, range: TimeRange, now: Duration) {
+        if let Some((_, latest)) = range.bounds {
+            self.latest = self.latest.max(latest);
+        }
+        self.last_push = now;
+        self.idle_by_host = false;
+    }
+
+    /// Takes the host's word that no row below `watermark` will follow.
+    pub(crate) fn advance(&mut self, watermark: EventTime) {
+        self.by_host = self.by_host.max(watermark);
+    }
+
+    /// Takes the host's word that nothing will come for a while.
+    pub(crate) fn declare_idle(&mut self) {
+        self.idle_by_host = true;
+    }
+
+    /// When silence makes the source idle; `None` if it never does or has said nothing yet.
+    pub(crate) fn idle_at(&self) -> Option<Duration> {
+        let timeout = self.spec.time.as_ref()?.idle_timeout?;
+        (!self.closed && self.latest > EventTime::MIN).then(|| self.last_push + timeout)
+    }
+
+    /// Whether the source is idle.
+    pub(crate) fn is_idle(&self, now: Duration) -> bool {
+        self.idle_by_host || self.idle_at().is_some_and(|at| at <= now)
+    }
+
+    /// The watermark as of now, allowed lateness taken off; never less than what was announced before.
+    ///
+    /// While the source is idle the watermark goes on with the clock from the last push, so that windows close
+    /// although nothing arrives; what arrives later with later times is not late.
+    pub(crate) fn watermark(&self, now: Duration) -> EventTime {
+        if self.closed {
+            return EventTime::MAX;
+        }
+        let Some(time) = &self.spec.time else { return EventTime::MIN };
+        let mut watermark = self.by_host;
+        if let Some(delay) = time.delay_ns.filter(|_| self.latest > EventTime::MIN) {
+            let mut by_rows = self.latest.0.saturating_sub(delay);
+            if self.is_idle(now) {
+                let silence = now.saturating_sub(self.last_push).as_nanos();
+                by_rows = by_rows.saturating_add(i64::try_from(silence).unwrap_or(i64::MAX));
+            }
+            // Only the end of a source says MAX.
+            watermark = watermark.max(EventTime(by_rows.min(i64::MAX - 1)));
+        }
+        self.announced.max(watermark.minus_ns(time.lateness_ns))
+    }
+
+    /// The watermark as last told to the workers.
+    pub(crate) fn announced(&self) -> EventTime {
+        self.announced
+    }
+
+    /// Remembers what the workers are being told; `None` if that is nothing new.
+    pub(crate) fn announce(&mut self, now: Duration) -> Option<EventTime> {
+        let watermark = self.watermark(now);
+        let ends = self.closed && !self.end_announced;
+        if watermark == self.announced && !ends {
+            return None;
+        }
+        self.announced = watermark;
+        self.end_announced = self.closed;
+        Some(watermark)
+    }
+}
+
+/// Rows of a batch that has a dictionary or view layout share buffers; this is what the batch alone would take.
+pub(crate) fn bytes_of(rows: &RecordBatch) -> usize {
+    rows.columns()
+        .iter()
+        .map(|column| {
+            let data = column.to_data();
+            data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+        })
+        .sum::<usize>()
+        .max(1)
+}
+
+#[cfg(test)]
+mod tests;

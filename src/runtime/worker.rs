@@ -1,0 +1,319 @@
+//! One worker: a thread that steps a timely dataflow per query and carries rows to and results from them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use driftline_operators::batch::Batch;
+use driftline_operators::dataflow::{Outbox, QueryContext};
+use driftline_operators::time::{Epoch, EventTime, Watermarks};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::InputHandle;
+use timely::worker::Worker as TimelyWorker;
+
+use super::ingress::Ingress;
+use super::output::OutputPort;
+use super::source_state::{SourceCounters, SourceSpec};
+use super::{Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
+use crate::error::Error;
+use crate::graph::{self, Upstream, Wiring};
+
+/// A worker looks around at least this often, whether or not it was woken.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
+
+/// Messages that a worker takes before it lets its dataflows run.
+const MESSAGES_PER_TURN: usize = 64;
+
+type Input = InputHandle<Epoch, CapacityContainerBuilder<Vec<Batch>>>;
+
+pub(super) struct Worker {
+    timely: TimelyWorker,
+    ingress: Arc<Ingress>,
+    messages: Receiver<Message>,
+    open: Epoch,
+    sources: BTreeMap<SourceId, WorkerSource>,
+    queries: BTreeMap<QueryId, Running>,
+    reported: (Epoch, bool),
+}
+
+struct WorkerSource {
+    spec: Arc<SourceSpec>,
+    counters: Arc<SourceCounters>,
+    watermarks: Watermarks,
+    watermark: EventTime,
+    ended: bool,
+}
+
+struct Running {
+    source: SourceId,
+    upstream: Upstream,
+    input: Option<Input>,
+    outbox: Outbox,
+    context: QueryContext,
+    port: Option<Arc<OutputPort>>,
+    downstream: Vec<QueryId>,
+    ended: bool,
+}
+
+impl Worker {
+    pub(super) fn new(
+        timely: TimelyWorker,
+        ingress: Arc<Ingress>,
+        messages: Receiver<Message>,
+    ) -> Self {
+        Self {
+            timely,
+            ingress,
+            messages,
+            open: 1,
+            sources: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            reported: (0, true),
+        }
+    }
+
+    /// Works until told to stop.
+    pub(super) fn run(&mut self) {
+        loop {
+            for _ in 0..MESSAGES_PER_TURN {
+                match self.messages.try_recv() {
+                    Ok(Message::Stop) => return,
+                    Ok(message) => self.handle(message),
+                    Err(_) => break,
+                }
+            }
+            let moved = self.pass_on();
+            self.report();
+            if moved || !self.messages.is_empty() {
+                self.timely.step();
+            } else {
+                // Whoever sends a message, makes room for results or sends rows from another worker unparks this
+                // thread, and an unpark that comes before the park is remembered.
+                self.timely.step_or_park(Some(LOOK_AROUND));
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Rows(rows) => self.take_rows(&rows),
+            Message::Close { epoch, watermarks } => self.close(epoch, &watermarks),
+            Message::Install(installation) => self.install(&installation),
+            Message::Cancel(id) => self.cancel(id),
+            Message::Forget(id) => {
+                self.sources.remove(&id);
+            }
+            Message::Stop => unreachable!("the loop returns on it"),
+        }
+    }
+
+    fn take_rows(&mut self, rows: &Rows) {
+        // A source that no query has read is not known here, and its rows are of no interest.
+        let Some(source) = self.sources.get(&rows.source) else { return };
+        let is_late = rows.earliest.is_none_or(|earliest| earliest < source.watermark);
+        let needs_sorting_out =
+            source.spec.time.is_some() && (rows.has_unusable || (is_late && rows.earliest.is_some()));
+        let (kept, dropped) = if needs_sorting_out {
+            match source.spec.sort_out(&rows.rows, source.watermark, &source.counters) {
+                Ok((kept, dropped)) => (kept, Some(dropped)),
+                Err(error) => return self.ingress.fail(error),
+            }
+        } else {
+            (rows.rows.clone(), None)
+        };
+        for query in self.queries.values_mut().filter(|query| query.source == rows.source) {
+            let part = match query.upstream {
+                Upstream::Source => &kept,
+                Upstream::Late => match &dropped {
+                    Some(dropped) => dropped,
+                    None => continue,
+                },
+                Upstream::Query(_) => continue,
+            };
+            let Some(input) = query.input.as_mut().filter(|_| part.num_rows() > 0) else { continue };
+            query.context.count(|c| &c.rows_in, part.num_rows() as u64);
+            let batch = Batch { rows: part.clone(), sequence: rows.sequence, target: 0 };
+            input.send_batch(&mut vec![batch]);
+        }
+    }
+
+    fn close(&mut self, epoch: Epoch, watermarks: &[SourceWatermark]) {
+        for told in watermarks {
+            if let Some(source) = self.sources.get_mut(&told.source) {
+                source.watermark = told.watermark;
+                source.watermarks.record(epoch, told.watermark);
+                source.ended |= told.ended;
+            }
+        }
+        self.open = epoch + 1;
+        for query in self.queries.values_mut() {
+            if matches!(query.upstream, Upstream::Query(_)) {
+                continue;
+            }
+            if self.sources.get(&query.source).is_none_or(|source| source.ended) {
+                query.input = None;
+            } else if let Some(input) = &mut query.input {
+                input.advance_to(self.open);
+            }
+        }
+    }
+
+    fn install(&mut self, installation: &Installation) {
+        let Installation { query, spec, counters, watermark, ended } = installation;
+        let (ingress, open) = (Arc::clone(&self.ingress), self.open);
+        let source = self.sources.entry(query.source).or_insert_with(|| {
+            let watermarks = Watermarks::default();
+            watermarks.record(open - 1, *watermark);
+            WorkerSource {
+                spec: Arc::clone(spec),
+                counters: Arc::clone(counters),
+                watermarks,
+                watermark: *watermark,
+                ended: *ended,
+            }
+        });
+        let source_ended = source.ended;
+        let (outbox, context) = (Outbox::default(), query.context.clone());
+        let wiring = Wiring {
+            settings: ingress.settings(),
+            workers: self.timely.peers(),
+            watermarks: source.watermarks.clone(),
+            context: context.clone(),
+        };
+        let mut input = Input::new_with_builder();
+        let built = self.timely.dataflow_named(&format!("query {}", query.id.0), |scope| {
+            graph::build(query, input.to_stream(scope), &wiring, outbox.clone())
+        });
+        if let Err(error) = built {
+            // Planning has checked that it can be built, so that this is a bug; the graph is complete enough to end.
+            context.fail(error);
+        }
+        input.advance_to(self.open);
+        let mut input = Some(input);
+        match query.upstream {
+            Upstream::Query(id) => match self.queries.get_mut(&id) {
+                Some(upstream) if !upstream.ended => upstream.downstream.push(query.id),
+                _ => input = None,
+            },
+            Upstream::Source | Upstream::Late => {
+                if source_ended {
+                    input = None;
+                }
+            }
+        }
+        let running = Running {
+            source: query.source,
+            upstream: query.upstream,
+            input,
+            outbox,
+            context,
+            port: query.port.clone(),
+            downstream: Vec::new(),
+            ended: false,
+        };
+        self.queries.insert(query.id, running);
+    }
+
+    fn cancel(&mut self, id: QueryId) {
+        if let Some(query) = self.queries.get_mut(&id) {
+            query.context.cancel();
+            query.input = None;
+        }
+    }
+
+    /// Hands results on to readers and to the queries that read them; whether anything moved.
+    fn pass_on(&mut self) -> bool {
+        let mut moved = false;
+        // A query's readers have higher numbers than the query itself, so that one pass carries rows all the way.
+        let ids: Vec<QueryId> = self.queries.keys().copied().collect();
+        for id in ids {
+            let Some(query) = self.queries.get(&id).filter(|query| !query.ended) else { continue };
+            let (outbox, port) = (query.outbox.clone(), query.port.clone());
+            let (context, downstream) = (query.context.clone(), query.downstream.clone());
+            if let Some(error) = context.failure() {
+                if let Some(port) = &port {
+                    port.fail(&Error::from(error));
+                }
+                if let Some(query) = self.queries.get_mut(&id) {
+                    query.input = None;
+                }
+            }
+            while let Some((epoch, rows)) = outbox.peek() {
+                if port.as_ref().is_some_and(|port| !port.offer(&rows)) {
+                    break;
+                }
+                for reader in &downstream {
+                    let Some(reader) = self.queries.get_mut(reader) else { continue };
+                    let Some(input) = reader.input.as_mut() else { continue };
+                    if *input.time() < epoch {
+                        input.advance_to(epoch);
+                    }
+                    reader.context.count(|c| &c.rows_in, rows.num_rows() as u64);
+                    let batch = Batch { rows: rows.clone(), sequence: 0, target: 0 };
+                    input.send_batch(&mut vec![batch]);
+                }
+                outbox.pop();
+                moved = true;
+            }
+            if !outbox.is_empty() {
+                continue;
+            }
+            let open = outbox.open_epoch();
+            for reader in &downstream {
+                let Some(reader) = self.queries.get_mut(reader) else { continue };
+                match &mut reader.input {
+                    Some(_) if open == Epoch::MAX => {
+                        reader.input = None;
+                        moved = true;
+                    }
+                    Some(input) if *input.time() < open => {
+                        input.advance_to(open);
+                        moved = true;
+                    }
+                    _ => {}
+                }
+            }
+            if open == Epoch::MAX {
+                self.end(id);
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// A query has given all that it had.
+    fn end(&mut self, id: QueryId) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        query.ended = true;
+        if let Some(port) = &query.port {
+            port.worker_done();
+        }
+        if let Upstream::Query(upstream) = query.upstream {
+            if let Some(upstream) = self.queries.get_mut(&upstream) {
+                upstream.downstream.retain(|reader| *reader != id);
+            }
+        }
+        self.queries.remove(&id);
+    }
+
+    /// Tells the ingress how far this worker has come, if that has changed.
+    fn report(&mut self) {
+        let unfinished = self
+            .queries
+            .values()
+            .map(|query| match query.outbox.peek() {
+                Some((epoch, _)) => epoch,
+                None => query.outbox.open_epoch(),
+            })
+            .fold(self.open, Epoch::min);
+        let now = (unfinished, self.queries.is_empty());
+        if now != self.reported {
+            self.reported = now;
+            for source in self.sources.values() {
+                source.watermarks.forget_before(unfinished.saturating_sub(1));
+            }
+            self.ingress.progressed(self.timely.index(), now.0, now.1);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Every number that bounds or paces an engine, validated in one place.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Numbers of an engine. The defaults suit a host with a few sources and some ten thousand keys.
+///
+/// ```
+/// use driftline::{Engine, Settings};
+///
+/// let settings = Settings { ingress_bytes_max: 8 << 20, ..Settings::default() };
+/// let engine = Engine::builder().settings(settings).build()?;
+/// assert!(Settings { epochs_in_flight_max: 0, ..Settings::default() }.validate().is_err());
+/// # Ok::<(), driftline::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Worker threads. Default: one for each core the process may use.
+    pub workers: usize,
+    /// Bytes of rows that have been pushed and not yet been worked through, over all sources. A push beyond them
+    /// waits; one batch larger than all of it is let in alone. Default 64 MiB.
+    pub ingress_bytes_max: usize,
+    /// An epoch closes when it has lasted this long, if earlier ones are still being worked on; if none is, it
+    /// closes at once. In milliseconds, default 10.
+    pub epoch_millis: u64,
+    /// An epoch closes when it holds this many bytes. Default 16 MiB.
+    pub epoch_bytes: usize,
+    /// Epochs that are closed and not yet worked through. Default 4.
+    pub epochs_in_flight_max: usize,
+    /// Bytes of results that wait in one subscription, callback or sink before the engine waits for its reader.
+    /// Default 16 MiB.
+    pub subscription_bytes_max: usize,
+    /// Groups (key and pane) that one worker holds for one query. Rows beyond them are refused and counted in
+    /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). Default 4 million.
+    pub window_groups_max: usize,
+    /// Panes that one worker holds open for one query, with the same policy. Default 100,000.
+    pub window_panes_max: usize,
+    /// Rows that wait on one worker for one detector until the watermark releases them, with the same policy.
+    /// Default 4 million.
+    pub reorder_rows_max: usize,
+    /// Models that one worker keeps for one detector. Beyond them the longest unused one is dropped and counted
+    /// in [`QueryMetrics::models_evicted`](crate::QueryMetrics::models_evicted). Default 1 million.
+    pub models_max: usize,
+    /// Sources, views, detectors, sinks and queries that one engine holds at once. Default 10,000.
+    pub objects_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            ingress_bytes_max: 64 << 20,
+            epoch_millis: 10,
+            epoch_bytes: 16 << 20,
+            epochs_in_flight_max: 4,
+            subscription_bytes_max: 16 << 20,
+            window_groups_max: 4_000_000,
+            window_panes_max: 100_000,
+            reorder_rows_max: 4_000_000,
+            models_max: 1_000_000,
+            objects_max: 10_000,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// Of kind [`ErrorKind::Settings`], naming the first number that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let ranges = [
+            ("workers", self.workers as u64, 1, 1024),
+            ("ingress_bytes_max", self.ingress_bytes_max as u64, 1, u64::MAX),
+            ("epoch_millis", self.epoch_millis, 1, 60_000),
+            ("epoch_bytes", self.epoch_bytes as u64, 1, u64::MAX),
+            ("epochs_in_flight_max", self.epochs_in_flight_max as u64, 1, 1024),
+            ("subscription_bytes_max", self.subscription_bytes_max as u64, 1, u64::MAX),
+            ("window_groups_max", self.window_groups_max as u64, 1, u64::from(u32::MAX)),
+            ("window_panes_max", self.window_panes_max as u64, 1, u64::from(u32::MAX)),
+            ("reorder_rows_max", self.reorder_rows_max as u64, 1, u64::from(u32::MAX)),
+            ("models_max", self.models_max as u64, 1, u64::from(u32::MAX)),
+            ("objects_max", self.objects_max as u64, 1, u64::from(u32::MAX)),
+        ];
+        for (name, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                let message = format!("setting \"{name}\" is {value}");
+                return Err(Error::new(ErrorKind::Settings, message)
+                    .with_hint(format!("give a number from {least} to {most}")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn epoch_length(&self) -> Duration {
+        Duration::from_millis(self.epoch_millis)
+    }
+}

@@ -1,0 +1,88 @@
+//! How a file is written: its format, and whether it replaces the file before it or grows.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::files::failure::settings;
+use crate::source::files::options::is_gzip_name;
+use crate::source::files::with::{Taker, WithOptions};
+use crate::source::files::{CsvOptions, FileFormat};
+
+/// What becomes of a file that is there already, and when rows can be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteMode {
+    /// Rows go to a file beside it, named `<path>.partial`, which takes its place when the sink is finished. So
+    /// the path never holds half a file.
+    #[default]
+    Replace,
+    /// Rows are added to the end of the file, each batch as it is written. For csv and ndjson without gzip.
+    Append,
+}
+
+/// How a [`FileSink`](super::FileSink) writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileWriteOptions {
+    /// The format; by default told from the file's name. Arrow IPC is written as a stream if the name ends in
+    /// `.arrows`, else in the file format.
+    pub format: Option<FileFormat>,
+    /// Whether text is compressed; by default if the file's name ends in `.gz`.
+    pub gzip: Option<bool>,
+    /// Whether the file is replaced or grows.
+    pub mode: WriteMode,
+    /// How delimited text is written down.
+    pub csv: CsvOptions,
+}
+
+impl FileWriteOptions {
+    pub(super) fn format_of(&self, path: &Path) -> Result<FileFormat> {
+        self.format.or_else(|| FileFormat::of_path(path)).ok_or_else(|| {
+            settings(
+                format!("the format of file \"{}\" cannot be told from its name", path.display()),
+                "add format = 'csv', 'ndjson', 'parquet' or 'arrow_ipc'",
+            )
+        })
+    }
+
+    pub(super) fn is_gzip(&self, path: &Path) -> bool {
+        self.gzip.unwrap_or_else(|| is_gzip_name(path))
+    }
+
+    pub(super) fn validate(&self, path: &Path) -> Result<()> {
+        self.csv.validate()?;
+        let format = self.format_of(path)?;
+        let is_text = matches!(format, FileFormat::Csv | FileFormat::Ndjson);
+        if self.is_gzip(path) && !is_text {
+            return Err(settings(
+                format!("a file sink cannot gzip format {}", format.name()),
+                "parquet compresses by itself; choose a path that does not end in .gz",
+            ));
+        }
+        if self.mode == WriteMode::Append && (!is_text || self.is_gzip(path)) {
+            let what = if is_text { "gzip" } else { format.name() };
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("a file sink cannot append to {what} files"),
+            )
+            .with_hint("append to csv or ndjson without gzip, or choose mode = 'replace'"));
+        }
+        Ok(())
+    }
+}
+
+/// The path and the options of a file sink.
+///
+/// Known are: `path`, `format`, `gzip`, `mode` (`'replace'`, `'append'`), `header`, `delimiter` and `null_text`.
+pub(crate) fn sink_options(with: &WithOptions) -> Result<(PathBuf, FileWriteOptions)> {
+    let mut with = Taker::new("file sink", with);
+    let path = with.path()?;
+    let modes = [("replace", WriteMode::Replace), ("append", WriteMode::Append)];
+    let options = FileWriteOptions {
+        format: with.format()?,
+        gzip: with.bool("gzip")?,
+        mode: with.choice("mode", &modes)?.unwrap_or_default(),
+        csv: with.csv()?,
+    };
+    with.finish()?;
+    options.validate(&path)?;
+    Ok((path, options))
+}

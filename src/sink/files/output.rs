@@ -1,0 +1,91 @@
+//! The file that a sink writes: opened, locked, and put in its place at the end.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::options::WriteMode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::source::files::failure::{settings, write_failed};
+
+/// Where the bytes go until the sink is finished.
+pub(super) struct Destination {
+    /// Where they are in the end.
+    pub(super) path: PathBuf,
+    /// Where they are until then: beside it, or the same.
+    written: PathBuf,
+}
+
+impl Destination {
+    /// Opens the file for writing at its end, and locks it against other sinks.
+    pub(super) fn open(path: &Path, mode: WriteMode) -> Result<(Self, File)> {
+        if path.is_dir() {
+            return Err(settings(
+                format!("path \"{}\" of a file sink is a folder", path.display()),
+                "add a file name: 'folder/file.csv'",
+            ));
+        }
+        let written = match mode {
+            WriteMode::Append => path.to_owned(),
+            WriteMode::Replace => {
+                let mut name = OsString::from(path);
+                name.push(".partial");
+                name.into()
+            }
+        };
+        let file = OpenOptions::new()
+            .read(mode == WriteMode::Append)
+            .append(true)
+            .create(true)
+            .open(&written)
+            .map_err(|error| write_failed(&written, error))?;
+        // File systems without locks let two sinks collide; there is no remedy that works on all of them.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            let message =
+                format!("file \"{}\" is being written by another sink", written.display());
+            return Err(Error::new(ErrorKind::Unavailable, message)
+                .with_hint("finish the other sink first, or choose another path"));
+        }
+        if mode == WriteMode::Replace && is_regular(&file) {
+            file.set_len(0).map_err(|error| write_failed(&written, error))?;
+        }
+        Ok((Self { path: path.to_owned(), written }, file))
+    }
+
+    /// Makes the bytes durable and puts the file in its place.
+    pub(super) fn settle(&self, file: &File) -> Result<()> {
+        if is_regular(file) {
+            file.sync_all().map_err(|error| write_failed(&self.written, error))?;
+        }
+        if self.written == self.path {
+            return Ok(());
+        }
+        fs::rename(&self.written, &self.path).map_err(|error| write_failed(&self.path, error))?;
+        // The rename is durable once the folder is; not every system can sync one, and the file is whole anyway.
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
+            let _best_effort = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn is_regular(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.is_file())
+}
+
+/// Ends a last line that has no line feed, as a crash may leave it; says whether the file holds anything.
+pub(super) fn mend_last_line(file: &mut File, path: &Path) -> Result<bool> {
+    let failed = |error| write_failed(path, error);
+    if !is_regular(file) || file.metadata().map_err(failed)?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1)).map_err(failed)?;
+    file.read_exact(&mut last).map_err(failed)?;
+    if last != *b"\n" {
+        file.write_all(b"\n").map_err(failed)?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,191 @@
+//! Results on their way to the host: an iterator, an async stream, or a callback on a thread of its own.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+
+use crate::engine::{Core, QueryRecord};
+use crate::error::{Error, Result};
+use crate::runtime::output::OutputPort;
+use crate::runtime::threads::panic_text;
+
+/// The results of a query, batch by batch, as an iterator that waits for the next one.
+///
+/// It ends when the query's source has been closed and everything has been given out. An error ends it too, and is
+/// given once. Dropping it ends the query.
+///
+/// Rows of one key come in order of their windows or event times; batches of different keys may come in any order,
+/// because workers do not wait for each other.
+///
+/// ```
+/// use driftline::Engine;
+///
+/// let engine = Engine::builder().build()?;
+/// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+/// let mut results = engine.subscribe("SELECT n + 1 AS m FROM s")?;
+/// assert_eq!(results.schema().field(0).name(), "m");
+/// engine.execute("INSERT INTO s VALUES (1)")?;
+/// engine.shutdown()?;
+/// assert_eq!(results.next().transpose()?.map(|batch| batch.num_rows()), Some(1));
+/// assert!(results.next().is_none());
+/// # Ok::<(), driftline::Error>(())
+/// ```
+pub struct Subscription {
+    core: Arc<Core>,
+    record: Arc<QueryRecord>,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("query", &self.record.text).finish_non_exhaustive()
+    }
+}
+
+impl Subscription {
+    pub(crate) fn new(core: Arc<Core>, record: Arc<QueryRecord>, schema: SchemaRef) -> Self {
+        Self { core, record, schema }
+    }
+
+    /// Columns of every batch.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn port(&self) -> &OutputPort {
+        self.record.port.as_ref().expect("a subscription's query has a port")
+    }
+
+    /// The next batch if there is one now, without waiting. `None` says that there is none yet, or that there will
+    /// be none any more; the iterator tells these apart.
+    ///
+    /// # Errors
+    /// What the query failed with.
+    pub fn try_next(&mut self) -> Result<Option<RecordBatch>> {
+        match self.port().try_next() {
+            Poll::Ready(Some(next)) => next.map(Some),
+            Poll::Ready(None) | Poll::Pending => Ok(None),
+        }
+    }
+
+    /// The same results as an async stream, for any runtime.
+    ///
+    /// ```
+    /// use std::task::{Context, Poll, Waker};
+    /// use driftline::futures_core::Stream;
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// let mut stream = Box::pin(engine.subscribe("s")?.into_stream());
+    /// engine.shutdown()?;
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(matches!(stream.as_mut().poll_next(&mut context), Poll::Ready(None)));
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    #[must_use]
+    pub fn into_stream(self) -> ResultStream {
+        ResultStream(self)
+    }
+}
+
+impl Iterator for Subscription {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.port().next()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.core.cancel(&self.record);
+    }
+}
+
+/// The results of a query as an async stream; see [`Subscription::into_stream`].
+#[derive(Debug)]
+pub struct ResultStream(Subscription);
+
+impl futures_core::Stream for ResultStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.port().poll_next(context.waker())
+    }
+}
+
+/// A query whose results go to a callback. Dropping the handle leaves the callback running until the query ends.
+#[derive(Debug)]
+pub struct Callback {
+    core: Arc<Core>,
+    record: Arc<QueryRecord>,
+    ended: Arc<Ended>,
+}
+
+/// Set when the callback's thread has nothing more to do.
+#[derive(Debug, Default)]
+struct Ended {
+    result: Mutex<Option<Result<()>>>,
+    set: Condvar,
+}
+
+impl Ended {
+    fn set(&self, result: Result<()>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.set.notify_all();
+    }
+
+    fn wait(&self) -> Result<()> {
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*result {
+                Some(result) => return result.clone(),
+                None => result = self.set.wait(result).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+impl Callback {
+    pub(crate) fn start(
+        core: &Arc<Core>,
+        record: Arc<QueryRecord>,
+        mut callback: impl FnMut(RecordBatch) + Send + 'static,
+    ) -> Result<Self> {
+        let ended = Arc::new(Ended::default());
+        let (read, tell) = (Arc::clone(&record), Arc::clone(&ended));
+        core.start_reader(&record, move || {
+            let port = read.port.as_ref().expect("a callback's query has a port");
+            let result = std::iter::from_fn(|| port.next()).try_for_each(|rows| {
+                let rows = rows?;
+                catch_unwind(AssertUnwindSafe(|| callback(rows))).map_err(|panic| {
+                    let text = panic_text(&*panic);
+                    Error::internal(format!("callback of {} panicked: {text}", read.name))
+                })
+            });
+            tell.set(result.clone());
+            result
+        })?;
+        Ok(Self { core: Arc::clone(core), record, ended })
+    }
+
+    /// Waits until the query has ended, because its source was closed, the engine stopped or it was cancelled.
+    ///
+    /// # Errors
+    /// What the query failed with, or that the callback panicked.
+    pub fn join(self) -> Result<()> {
+        self.ended.wait()
+    }
+
+    /// Ends the query; the callback is not called again once this call of it returns.
+    pub fn cancel(&self) {
+        self.core.cancel(&self.record);
+    }
+}
