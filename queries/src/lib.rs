@@ -31,7 +31,9 @@ mod statement;
 
 pub use catalog::{Catalog, Relation, RelationKind};
 pub use error::{Position, Result, SqlError, SqlErrorKind};
-pub use functions::{Accumulator, AggregateFunction, ArgumentTypes, BoxError, Functions, ScalarFunction};
+pub use functions::{
+    Accumulator, AggregateFunction, ArgumentTypes, BoxError, Functions, ScalarFunction,
+};
 pub use parse::{Parsed, parse_script, parse_statements};
 pub use plan::{Node, Plan, Scan, ScanStream, TimeColumn};
 pub use planner::Planner;

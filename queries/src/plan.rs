@@ -133,7 +133,10 @@ impl Node {
         match self {
             Self::Scan(Scan { relation, stream: ScanStream::Rows }) => format!(
                 "Scan {relation}{}",
-                plan.time.map_or(String::new(), |time| format!(", event time {}", column(plan, time.index)))
+                plan.time.map_or(String::new(), |time| format!(
+                    ", event time {}",
+                    column(plan, time.index)
+                ))
             ),
             Self::Scan(Scan { relation, stream: ScanStream::Late }) => {
                 format!("Scan LATE({relation})")

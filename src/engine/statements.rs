@@ -102,6 +102,7 @@ fn create_source(core: &Core, create: CreateSource) -> Result<()> {
         };
         definition = definition.allowed_lateness(duration(ns));
     }
+    let time_column = create.watermark.as_ref().map(|w| w.column.text.clone());
     if let Some(watermark) = create.watermark {
         definition = definition.event_time(&watermark.column.text);
         if let Some(ns) = watermark.delay_ns {
@@ -114,7 +115,8 @@ fn create_source(core: &Core, create: CreateSource) -> Result<()> {
     let files = match file_options.is_empty() {
         true => None,
         false => {
-            let (path, options) = source_options(&with_options(file_options)?)?;
+            let (path, mut options) = source_options(&with_options(file_options)?)?;
+            options.time_column = options.time_column.or(time_column);
             Some(FilePlan { path, options })
         }
     };

@@ -7,4 +7,3 @@ mod answers;
 mod fixture;
 mod settings;
 mod state;
-mod zz_probe;

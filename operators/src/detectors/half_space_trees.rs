@@ -47,7 +47,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::forest::Forest;
+use self::forest::{Forest, Shape};
 use super::builder::{DetectorBuilder, DetectorSpec};
 use super::history::{median, quantile};
 use super::univariate::ScaleFloor;
@@ -93,12 +93,17 @@ impl DetectorKind for HalfSpaceTreesKind {
         let owner = format!("detector kind \"{NAME}\"");
         let reader = OptionReader::new(owner, request.options, &self.options())?;
         let plan = KeyedPlan::new(NAME, request, &reader, |features| {
-            let (trees, depth) = (reader.count("trees"), reader.count("depth"));
-            let seed = reader.integer("seed").unsigned_abs();
-            Arc::new(Factory(Arc::new(Settings {
+            let shape = Shape {
+                trees: reader.count("trees"),
+                depth: reader.count("depth"),
                 window: reader.count("window"),
+                seed: reader.integer("seed").unsigned_abs(),
+            };
+            let forest = Forest::grow(features.len(), shape);
+            Arc::new(Factory(Arc::new(Settings {
+                window: shape.window,
                 features: features.len(),
-                forest: Forest::grow(features.len(), trees, depth, seed),
+                forest,
             })))
         })?;
         Ok(Arc::new(plan))
@@ -288,10 +293,9 @@ impl Profile {
             }
         }
         let inside = 1.0 - isolated;
-        let bits =
-            settings.forest.rarity(&self.masses, settings.window, own, place, |feature, bits| {
-                contribute(feature, inside * bits);
-            });
+        let bits = settings.forest.rarity(&self.masses, own, place, |feature, bits| {
+            contribute(feature, inside * bits);
+        });
         isolated_bits + inside * bits
     }
 }

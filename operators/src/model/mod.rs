@@ -13,6 +13,7 @@
 //! ```
 
 mod columns;
+mod explain;
 mod keyed;
 mod output;
 pub(crate) mod snapshot;

@@ -1,7 +1,7 @@
 //! The columns that every keyed detector appends to its input.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -15,6 +15,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use super::columns::{Columns, in_unit};
+use super::explain::Explanation;
 use super::{Extra, Judgement, Phase, Row};
 use crate::detector::OUTPUT_COLUMNS;
 use crate::detectors::anomaly::metadata;
@@ -395,53 +396,6 @@ impl ExtraBuilder {
             Self::Number(builder) => Arc::new(builder.finish()),
             Self::Integer(builder) => Arc::new(builder.finish()),
             Self::Text(builder) => Arc::new(builder.finish()),
-        }
-    }
-}
-
-/// One sentence about an anomalous row.
-struct Explanation<'a> {
-    names: &'a [&'a str],
-    finding: &'a Finding<'a>,
-}
-
-impl fmt::Display for Explanation<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { row, judgement, verdict, .. } = self.finding;
-        match verdict.feature {
-            Some(i) => {
-                let judged = &judgement.features[i];
-                write!(f, "{} is {}", self.names[i], Short(row.features[i]))?;
-                if !judged.expected.is_nan() {
-                    write!(f, ", expected {}", Short(judged.expected))?;
-                }
-                if !judged.lower.is_nan() && !judged.upper.is_nan() {
-                    write!(f, " ({} to {})", Short(judged.lower), Short(judged.upper))?;
-                }
-            }
-            None => f.write_str("the row is unlike those before it")?,
-        }
-        write!(f, "; score {} is above ", Short(judgement.score))?;
-        write!(f, "the threshold {}", Short(judgement.threshold))
-    }
-}
-
-/// A number with about four digits that matter.
-pub(crate) struct Short(pub(crate) f64);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let magnitude = self.0.abs();
-        if self.0.fract().abs() <= 0.0 && magnitude < 1e6 {
-            write!(f, "{}", self.0)
-        } else if (1e3..1e6).contains(&magnitude) {
-            write!(f, "{:.0}", self.0)
-        } else if (1.0..1e3).contains(&magnitude) {
-            write!(f, "{:.2}", self.0)
-        } else if (1e-3..1.0).contains(&magnitude) {
-            write!(f, "{:.4}", self.0)
-        } else {
-            write!(f, "{:.3e}", self.0)
         }
     }
 }

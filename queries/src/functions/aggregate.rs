@@ -8,9 +8,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{DataFusionError, Result as DfResult, ScalarValue};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion_expr::{
-    Accumulator as DfAccumulator, AggregateUDF, AggregateUDFImpl, Signature,
-};
+use datafusion_expr::{Accumulator as DfAccumulator, AggregateUDF, AggregateUDFImpl, Signature};
 
 use super::scalar::{ArgumentTypes, BoxError, check};
 
@@ -196,7 +194,11 @@ impl DfAccumulator for Running {
                 self.function.state.len(),
             )));
         }
-        state.iter().zip(&self.function.state).map(|(array, kind)| self.value(array, kind)).collect()
+        state
+            .iter()
+            .zip(&self.function.state)
+            .map(|(array, kind)| self.value(array, kind))
+            .collect()
     }
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
+use datafusion_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
 use super::{AggregateFunction, ArgumentTypes, ScalarFunction};
 use crate::error::{Result, SqlError};
@@ -14,7 +14,6 @@ pub struct Functions {
     pub(crate) scalar: BTreeMap<String, Arc<ScalarUDF>>,
     pub(crate) aggregate: BTreeMap<String, Arc<AggregateUDF>>,
     pub(crate) window: BTreeMap<String, Arc<WindowUDF>>,
-    pub(crate) higher_order: BTreeMap<String, Arc<HigherOrderUDF>>,
 }
 
 impl Default for Functions {
@@ -24,19 +23,24 @@ impl Default for Functions {
 }
 
 /// Names that mean a window or a stream in FROM or GROUP BY.
-const RESERVED: [&str; 9] =
-    ["tumble", "hop", "session", "cumulate", "count_window", "late", "descriptor", "log_keys", "grouping"];
+const RESERVED: [&str; 9] = [
+    "tumble",
+    "hop",
+    "session",
+    "cumulate",
+    "count_window",
+    "late",
+    "descriptor",
+    "log_keys",
+    "grouping",
+];
 
 impl Functions {
     /// The built-in functions.
     #[must_use]
     pub fn new() -> Self {
-        let mut functions = Self {
-            scalar: BTreeMap::new(),
-            aggregate: BTreeMap::new(),
-            window: BTreeMap::new(),
-            higher_order: BTreeMap::new(),
-        };
+        let mut functions =
+            Self { scalar: BTreeMap::new(), aggregate: BTreeMap::new(), window: BTreeMap::new() };
         let nested = datafusion_functions_nested::all_default_nested_functions();
         for udf in datafusion_functions::all_default_functions().into_iter().chain(nested) {
             for name in names(udf.name(), udf.aliases()) {
@@ -51,11 +55,6 @@ impl Functions {
         for udf in datafusion_functions_window::all_default_window_functions() {
             for name in names(udf.name(), udf.aliases()) {
                 functions.window.insert(name, Arc::clone(&udf));
-            }
-        }
-        for udf in datafusion_functions_nested::all_default_higher_order_functions() {
-            for name in names(udf.name(), udf.aliases()) {
-                functions.higher_order.insert(name, Arc::clone(&udf));
             }
         }
         functions
@@ -93,13 +92,8 @@ impl Functions {
     /// Names of all functions, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self
-            .scalar
-            .keys()
-            .chain(self.aggregate.keys())
-            .chain(self.higher_order.keys())
-            .cloned()
-            .collect();
+        let mut names: Vec<String> =
+            self.scalar.keys().chain(self.aggregate.keys()).cloned().collect();
         names.sort();
         names.dedup();
         names
@@ -117,7 +111,6 @@ impl Functions {
         let taken = self.scalar.contains_key(name)
             || self.aggregate.contains_key(name)
             || self.window.contains_key(name)
-            || self.higher_order.contains_key(name)
             || RESERVED.contains(&name);
         if taken {
             return Err(SqlError::settings(format!("function \"{name}\" exists already"))

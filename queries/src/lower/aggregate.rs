@@ -128,7 +128,9 @@ fn argument(expr: &Expr, aggregate: &Aggregate, exprs: &[Expr], width: usize) ->
     }
     if numbers(&expr).into_iter().any(|n| n >= width) {
         return Err(SqlError::unsupported("aggregate that reads window bounds is not supported")
-            .hint("a bound is the same for all rows of a group: compute on it outside the aggregate"));
+            .hint(
+                "a bound is the same for all rows of a group: compute on it outside the aggregate",
+            ));
     }
     Ok(expr)
 }

@@ -94,7 +94,7 @@ pub(super) fn describe(expr: &Expr, schema: &SchemaRef) -> String {
         let field = schema.fields().get(index)?;
         Some(Expr::Column(Column::new_unqualified(field.name())))
     });
-    plain(&named.map_or_else(|_| expr.to_string(), |expr| expr.human_display().to_string()))
+    plain(&named.map_or_else(|_| expr.to_string(), |expr| expr.to_string()))
 }
 
 /// Constants without their types: `'a'` for `Utf8("a")`, `1` for `Int64(1)`.
@@ -103,7 +103,8 @@ fn plain(text: &str) -> String {
     for kind in ["Int64", "Float64", "Boolean", "Utf8"] {
         let open = format!("{kind}(");
         let mut from = 0;
-        while let Some(start) = plain.get(from..).and_then(|rest| rest.find(&open)).map(|i| i + from)
+        while let Some(start) =
+            plain.get(from..).and_then(|rest| rest.find(&open)).map(|i| i + from)
         {
             let inside = start + open.len();
             let Some(end) = plain.get(inside..).and_then(|rest| rest.find(')')).map(|i| i + inside)

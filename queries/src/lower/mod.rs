@@ -17,8 +17,8 @@ use crate::planner::RelationSource;
 use crate::planner::window::WindowNode;
 
 use columns::numbered;
-use state::{Base, State};
 pub(crate) use columns::{numbered_schema, numbers};
+use state::{Base, State};
 pub(crate) use traits::Traits;
 
 /// Turns an analyzed plan into dataflow nodes.
@@ -46,9 +46,7 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         LogicalPlan::Projection(projection) => {
             node(&projection.input)?.project(&projection.expr, &projection.input)
         }
-        LogicalPlan::Aggregate(aggregate) => {
-            aggregate::lower(aggregate, node(&aggregate.input)?)
-        }
+        LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
             match extension.node.as_any().downcast_ref::<WindowNode>() {
                 Some(window) => self::window(window),

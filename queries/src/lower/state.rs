@@ -109,8 +109,11 @@ impl State {
                 exprs.push(super::columns::renumber(expr, shift)?);
             }
         }
-        let renumbered =
-            self.filters.iter().map(|f| super::columns::renumber(f, shift)).collect::<Result<_>>()?;
+        let renumbered = self
+            .filters
+            .iter()
+            .map(|f| super::columns::renumber(f, shift))
+            .collect::<Result<_>>()?;
         let mut names: Vec<String> =
             input.schema.fields().iter().map(|field| field.name().clone()).collect();
         names.extend((width..below.len()).map(|n| format!("computed_{n}")));
@@ -157,7 +160,9 @@ impl State {
         let below = self.take_filters_below()?;
         let rows = match self.base {
             Base::Rows(plan) => plan,
-            Base::Windowed { input, window, time } => assign(filtered(input, &below)?, window, time),
+            Base::Windowed { input, window, time } => {
+                assign(filtered(input, &below)?, window, time)
+            }
         };
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         transform(rows, &self.filters, &self.exprs, &names, traits)

@@ -31,15 +31,14 @@ impl Traits {
     /// Traits of a plan.
     pub(crate) fn of(plan: &LogicalPlan) -> Self {
         match plan {
-            LogicalPlan::TableScan(scan) => {
-                scan.source.downcast_ref::<RelationSource>().map_or_else(Self::default, |source| {
-                    Self {
-                        times: source.time.into_iter().collect(),
-                        bounds: source.window_bounds.clone(),
-                        open: None,
-                    }
-                })
-            }
+            LogicalPlan::TableScan(scan) => scan
+                .source
+                .downcast_ref::<RelationSource>()
+                .map_or_else(Self::default, |source| Self {
+                    times: source.time.into_iter().collect(),
+                    bounds: source.window_bounds.clone(),
+                    open: None,
+                }),
             LogicalPlan::SubqueryAlias(alias) => Self::of(&alias.input),
             LogicalPlan::Filter(filter) => Self::of(&filter.input),
             LogicalPlan::Projection(projection) => {

@@ -43,9 +43,9 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     /// Whether the words ahead are these, unquoted and in any case.
     pub(super) fn is_words(&self, words: &[&str]) -> bool {
-        words.iter().enumerate().all(|(i, word)| {
-            matches!(self.peek(i), Some(Token::Word(found)) if is_word(found, word))
-        })
+        words.iter().enumerate().all(
+            |(i, word)| matches!(self.peek(i), Some(Token::Word(found)) if is_word(found, word)),
+        )
     }
 
     /// Takes the words if they are next.

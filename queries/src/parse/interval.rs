@@ -31,9 +31,15 @@ pub(crate) fn interval_ns(expr: &Expr) -> Result<i64> {
 }
 
 fn spelled(interval: &Interval) -> Option<String> {
-    let Interval { value, leading_field, leading_precision, last_field, fractional_seconds_precision } =
-        interval;
-    if leading_precision.is_some() || last_field.is_some() || fractional_seconds_precision.is_some() {
+    let Interval {
+        value,
+        leading_field,
+        leading_precision,
+        last_field,
+        fractional_seconds_precision,
+    } = interval;
+    if leading_precision.is_some() || last_field.is_some() || fractional_seconds_precision.is_some()
+    {
         return None;
     }
     let Expr::Value(value) = value.as_ref() else { return None };

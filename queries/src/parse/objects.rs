@@ -13,8 +13,7 @@ use crate::statement::{
     ObjectKind, Show, Statement,
 };
 
-const STATEMENTS_HINT: &str =
-    "statements are SELECT, CREATE, DROP, INSERT INTO, SHOW and EXPLAIN";
+const STATEMENTS_HINT: &str = "statements are SELECT, CREATE, DROP, INSERT INTO, SHOW and EXPLAIN";
 
 /// Reads one statement.
 pub(super) fn statement(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
@@ -41,8 +40,23 @@ pub(super) fn statement(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
         return explain(cursor);
     }
     for word in [
-        "ALTER", "EXPORT", "IMPORT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "SET", "BEGIN",
-        "COMMIT", "COPY", "SUBSCRIBE", "DESCRIBE", "USE", "VALUES", "FROM", "TABLE",
+        "ALTER",
+        "EXPORT",
+        "IMPORT",
+        "UPDATE",
+        "DELETE",
+        "MERGE",
+        "TRUNCATE",
+        "SET",
+        "BEGIN",
+        "COMMIT",
+        "COPY",
+        "SUBSCRIBE",
+        "DESCRIBE",
+        "USE",
+        "VALUES",
+        "FROM",
+        "TABLE",
     ] {
         if cursor.is_words(&[word]) {
             return Err(SqlError::unsupported(format!("statement {word} is not supported"))
@@ -66,7 +80,8 @@ fn create(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
             .at(object)
             .hint("use CREATE VIEW, or a sink that keeps the rows"));
     }
-    for word in ["TABLE", "STREAM", "FUNCTION", "INDEX", "SCHEMA", "DATABASE", "TEMPORARY", "TEMP"] {
+    for word in ["TABLE", "STREAM", "FUNCTION", "INDEX", "SCHEMA", "DATABASE", "TEMPORARY", "TEMP"]
+    {
         if cursor.is_words(&[word]) {
             return Err(SqlError::unsupported(format!("CREATE {word} is not supported"))
                 .at(object)
@@ -74,9 +89,9 @@ fn create(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
         }
     }
     if or_replace {
-        return Err(SqlError::unsupported("OR REPLACE is for views").at(place).hint(
-            "drop the object first; its state belongs to its definition",
-        ));
+        return Err(SqlError::unsupported("OR REPLACE is for views")
+            .at(place)
+            .hint("drop the object first; its state belongs to its definition"));
     }
     if cursor.accept(&["SOURCE"]) {
         return Ok(Statement::CreateSource(source(cursor)?));
@@ -106,7 +121,8 @@ fn view(cursor: &mut Cursor<'_, '_>, or_replace: bool) -> Result<Statement> {
 fn detector(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
     let if_not_exists = cursor.accept(&["IF", "NOT", "EXISTS"]);
     let name = cursor.relation_name("the name of a detector")?;
-    let hint = "write CREATE DETECTOR name USING kind [PARTITION BY ...] [WITH (...)] AS SELECT ...";
+    let hint =
+        "write CREATE DETECTOR name USING kind [PARTITION BY ...] [WITH (...)] AS SELECT ...";
     cursor.expect(&["USING"]).map_err(|e| e.hint(hint))?;
     let mut kind = cursor.name("a kind of detector")?;
     kind.text = kind.text.to_lowercase();
@@ -195,12 +211,17 @@ fn insert(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
         }
     }
     if !cursor.is_words(&["VALUES"]) {
-        return Ok(Statement::InsertSelect(InsertSelect { target, columns, query: query(cursor)? }));
+        return Ok(Statement::InsertSelect(InsertSelect {
+            target,
+            columns,
+            query: query(cursor)?,
+        }));
     }
     let place = cursor.position();
     let ast = parse(cursor.text, cursor.at..cursor.end, |parser| parser.parse_query())?;
     cursor.at = cursor.end;
-    let plain = ast.order_by.is_none() && ast.limit_clause.is_none() && ast.pipe_operators.is_empty();
+    let plain =
+        ast.order_by.is_none() && ast.limit_clause.is_none() && ast.pipe_operators.is_empty();
     match *ast.body {
         SetExpr::Values(values) if plain => {
             let rows = values.rows.into_iter().map(|row| row.content).collect();
@@ -225,9 +246,9 @@ fn show(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
     ];
     match lists.iter().find(|(words, _)| cursor.accept(words)) {
         Some((_, show)) => Ok(Statement::Show(*show)),
-        None => Err(cursor.expected("what to show").hint(
-            "show SOURCES, VIEWS, DETECTORS, SINKS, QUERIES, FUNCTIONS or KINDS",
-        )),
+        None => Err(cursor
+            .expected("what to show")
+            .hint("show SOURCES, VIEWS, DETECTORS, SINKS, QUERIES, FUNCTIONS or KINDS")),
     }
 }
 

@@ -35,9 +35,12 @@ pub(super) fn source(cursor: &mut Cursor<'_, '_>) -> Result<CreateSource> {
         } else {
             let column = column(cursor)?;
             if columns.iter().any(|other| other.name() == column.name()) {
-                return Err(SqlError::query(format!("column \"{}\" is there twice", column.name()))
-                    .at(place)
-                    .hint("give each column a name of its own"));
+                return Err(SqlError::query(format!(
+                    "column \"{}\" is there twice",
+                    column.name()
+                ))
+                .at(place)
+                .hint("give each column a name of its own"));
             }
             columns.push(column);
         }
@@ -147,9 +150,11 @@ fn length(cursor: &mut Cursor<'_, '_>, least_ns: i64) -> Result<i64> {
     cursor.at = end;
     let ns = interval_ns(&expr)?;
     if !(least_ns..=SPAN_NS_MAX).contains(&ns) {
-        return Err(SqlError::query(format!("interval is {ns} ns, outside {least_ns} ns to 400 days"))
-            .at(place)
-            .hint(WATERMARK_HINT));
+        return Err(SqlError::query(format!(
+            "interval is {ns} ns, outside {least_ns} ns to 400 days"
+        ))
+        .at(place)
+        .hint(WATERMARK_HINT));
     }
     Ok(ns)
 }
@@ -163,11 +168,7 @@ fn check_time_column(name: &Name, columns: &[FieldRef]) -> Result<()> {
     if matches!(column.data_type(), DataType::Timestamp(..)) {
         return Ok(());
     }
-    Err(SqlError::query(format!(
-        "event-time column \"{}\" is a {}",
-        name.text,
-        column.data_type()
-    ))
-    .at(name.position)
-    .hint("give it the type TIMESTAMP"))
+    Err(SqlError::query(format!("event-time column \"{}\" is a {}", name.text, column.data_type()))
+        .at(name.position)
+        .hint("give it the type TIMESTAMP"))
 }

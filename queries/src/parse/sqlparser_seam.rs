@@ -109,15 +109,18 @@ fn convert(error: &ParserError, end: Position) -> SqlError {
     let message = match error {
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
         ParserError::RecursionLimitExceeded => {
-            return SqlError::query(format!("statement nests more than {RECURSION_MAX} levels deep"))
-                .hint("split the query with views");
+            return SqlError::query(format!(
+                "statement nests more than {RECURSION_MAX} levels deep"
+            ))
+            .hint("split the query with views");
         }
     };
     let (message, position) = match message.rsplit_once(" at Line: ") {
         Some((message, place)) => (message, read_place(place)),
         None => (message.as_str(), None),
     };
-    let message = match message.strip_prefix("Expected: ").map(|rest| rest.rsplit_once(", found: ")) {
+    let message = match message.strip_prefix("Expected: ").map(|rest| rest.rsplit_once(", found: "))
+    {
         Some(Some((expected, "EOF"))) => {
             format!("expected {expected}, found the end of the statement")
         }

@@ -59,9 +59,7 @@ impl GroupAccumulator for Accumulating {
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[usize], group_count: usize) -> Result<()> {
-        self.inner
-            .merge_batch(state, groups, group_count)
-            .map_err(|error| self.failed(error))
+        self.inner.merge_batch(state, groups, group_count).map_err(|error| self.failed(error))
     }
 
     fn state(&mut self) -> Result<Vec<ArrayRef>> {

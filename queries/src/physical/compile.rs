@@ -17,19 +17,16 @@ use crate::error::{Result, SqlError};
 
 /// Compiles an expression over the columns of a schema.
 pub(super) fn compile(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    create_physical_expr(
-        expr,
-        schema,
-        &ExecutionProps::new(),
-        &PhysicalPlanningContext::default(),
-    )
-    .map_err(refused)
+    create_physical_expr(expr, schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
+        .map_err(refused)
 }
 
 /// An expression that cannot be compiled.
 pub(super) fn refused(error: DataFusionError) -> SqlError {
     let message = match &error {
-        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => message.clone(),
+        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
+            message.clone()
+        }
         other => other.strip_backtrace(),
     };
     let first = message.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();

@@ -108,9 +108,9 @@ fn lower(
     let aggregate = Aggregate { function, values, filter };
     // What cannot be built is refused now, not when the first row comes.
     Accumulating::try_new(&aggregate.function).map_err(|error| match error {
-        OperatorError::Evaluation { source, .. } => crate::SqlError::unsupported(format!(
-            "aggregate \"{name}\" is not supported: {source}"
-        )),
+        OperatorError::Evaluation { source, .. } => {
+            crate::SqlError::unsupported(format!("aggregate \"{name}\" is not supported: {source}"))
+        }
         other => crate::SqlError::unsupported(other.to_string()),
     })?;
     Ok(aggregate)
@@ -163,9 +163,7 @@ impl AggregateProgram for GroupProgram {
                     .filter
                     .map(|place| as_boolean_array(&values[place]).cloned())
                     .transpose()
-                    .map_err(|error| {
-                        OperatorError::evaluation(aggregate.function.name(), error)
-                    })?;
+                    .map_err(|error| OperatorError::evaluation(aggregate.function.name(), error))?;
                 Ok(AggregateArguments { values: pick(&aggregate.values), filter })
             })
             .collect::<Result<_>>()?;

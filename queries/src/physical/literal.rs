@@ -26,13 +26,13 @@ struct Slot {
 impl Distinct {
     /// Adds an expression, unless it is there already; returns its place.
     pub(super) fn add(&mut self, expr: Arc<dyn PhysicalExpr>) -> usize {
-        if let Some(index) = self.slots.iter().position(|slot| slot.expr.as_ref() == expr.as_ref()) {
+        if let Some(index) = self.slots.iter().position(|slot| slot.expr.as_ref() == expr.as_ref())
+        {
             return index;
         }
-        let constant = expr.downcast_ref::<Literal>().map(|literal| Constant {
-            value: literal.value().clone(),
-            longest: Mutex::new(None),
-        });
+        let constant = expr
+            .downcast_ref::<Literal>()
+            .map(|literal| Constant { value: literal.value().clone(), longest: Mutex::new(None) });
         self.slots.push(Slot { expr, constant });
         self.slots.len() - 1
     }

@@ -17,7 +17,8 @@ use crate::planner::Planner;
 use crate::planner::tests::Shelf;
 use crate::statement::Query;
 
-const SOURCE: &str = "CREATE SOURCE m (k TEXT, ts TIMESTAMP(3), x DOUBLE, n BIGINT, WATERMARK FOR ts)";
+const SOURCE: &str =
+    "CREATE SOURCE m (k TEXT, ts TIMESTAMP(3), x DOUBLE, n BIGINT, WATERMARK FOR ts)";
 
 fn plan_with(functions: Functions, sql: &str) -> Plan {
     let planner = Planner::new(functions);
@@ -185,14 +186,19 @@ fn aggregates_of_every_kind_survive_split_and_merge() {
     assert_eq!(floats(&out[10]), [Some(20.0), Some(50.0)]);
     assert_eq!(integers(&out[11]), [Some(0), Some(50)], "earliest by ts, not by arrival");
     assert_eq!(integers(&out[12]), [Some(10), Some(50)]);
-    assert_eq!(integers(&out[13].as_list::<i32>().value(0)), [Some(10), Some(40), Some(30), Some(0)]);
+    assert_eq!(
+        integers(&out[13].as_list::<i32>().value(0)),
+        [Some(10), Some(40), Some(30), Some(0)]
+    );
     assert!(out[14].as_boolean().value(0) && !out[14].as_boolean().value(1));
     assert_eq!(floats(&out[18]), [Some(2.0), Some(-5.0)]);
 }
 
 #[test]
 fn accumulators_are_empty_after_finish_and_state() {
-    let plan = plan("SELECT sum(n), count(*), count(DISTINCT k), median(x) FROM m GROUP BY tumble(INTERVAL '1 minute')");
+    let plan = plan(
+        "SELECT sum(n), count(*), count(DISTINCT k), median(x) FROM m GROUP BY tumble(INTERVAL '1 minute')",
+    );
     let program = program(&plan);
     let input = program.prepare(&rows()).unwrap();
     for (i, mut accumulator) in program.accumulators().unwrap().into_iter().enumerate() {
@@ -231,8 +237,11 @@ fn host_functions_are_called() {
             ArgumentTypes::Exact(vec![DataType::Float64]),
             DataType::Float64,
             |args| {
-                let doubled: Float64Array =
-                    args[0].as_primitive::<Float64Type>().iter().map(|x| x.map(|x| x * 2.0)).collect();
+                let doubled: Float64Array = args[0]
+                    .as_primitive::<Float64Type>()
+                    .iter()
+                    .map(|x| x.map(|x| x * 2.0))
+                    .collect();
                 Ok(Arc::new(doubled))
             },
         ))
@@ -248,9 +257,15 @@ fn host_functions_are_called() {
         .unwrap();
     let plan = plan_with(functions.clone(), "SELECT double_it(n) AS d FROM m");
     assert_eq!(floats(run(&plan, &rows()).column(0))[0], Some(20.0));
-    let plan = plan_with(functions.clone(), "SELECT product(x) FROM m GROUP BY tumble(INTERVAL '1 minute')");
+    let plan = plan_with(
+        functions.clone(),
+        "SELECT product(x) FROM m GROUP BY tumble(INTERVAL '1 minute')",
+    );
     assert_eq!(floats(&aggregate(&plan, [0; 5], 1)[0]), [Some(-30.0)]);
-    let plan = plan_with(functions, "SELECT product(x) FILTER (WHERE x > 0) FROM m GROUP BY tumble(INTERVAL '1 minute')");
+    let plan = plan_with(
+        functions,
+        "SELECT product(x) FILTER (WHERE x > 0) FROM m GROUP BY tumble(INTERVAL '1 minute')",
+    );
     assert_eq!(floats(&aggregate(&plan, [0, 1, 1, 0, 0], 2)[0]), [Some(1.0), Some(6.0)]);
 }
 
@@ -278,7 +293,8 @@ impl Accumulator for Product {
 #[test]
 fn host_functions_that_break_their_word_are_errors() {
     let mut functions = Functions::new();
-    let one = |_: &[ArrayRef]| -> Result<ArrayRef, BoxError> { Ok(Arc::new(Int64Array::from(vec![1]))) };
+    let one =
+        |_: &[ArrayRef]| -> Result<ArrayRef, BoxError> { Ok(Arc::new(Int64Array::from(vec![1]))) };
     functions
         .register_scalar(ScalarFunction::new("one", ArgumentTypes::Any, DataType::Int64, one))
         .unwrap();

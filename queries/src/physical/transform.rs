@@ -42,7 +42,8 @@ impl Program {
         names: &[String],
     ) -> error::Result<Self> {
         let all = numbered_schema(input, 0..input.fields().len())?;
-        let filters = filters.iter().map(|expr| compile(expr, &all)).collect::<error::Result<_>>()?;
+        let filters =
+            filters.iter().map(|expr| compile(expr, &all)).collect::<error::Result<_>>()?;
         let needed: BTreeSet<usize> = exprs.iter().flat_map(numbers).collect();
         let narrow = numbered_schema(input, needed.iter().copied())?;
         let (mut distinct, mut columns, mut fields) = (Distinct::default(), Vec::new(), Vec::new());
@@ -68,8 +69,7 @@ impl Program {
             let next = match &mask {
                 None => evaluate_condition(filter, batch)?,
                 Some(passed) => {
-                    let failed =
-                        |error| OperatorError::evaluation(filter.to_string(), error);
+                    let failed = |error| OperatorError::evaluation(filter.to_string(), error);
                     let value = filter.evaluate_selection(batch, passed).map_err(failed)?;
                     let array = value.into_array(batch.num_rows()).map_err(failed)?;
                     as_boolean_array(&array).map_err(failed)?.clone()

@@ -54,8 +54,10 @@ impl<'a> Context<'a> {
     fn view(&self, name: &str, text: &str) -> DfResult<LogicalPlan> {
         if self.views.get() >= VIEW_NESTING_MAX {
             return Err(external(
-                SqlError::query(format!("view \"{name}\" nests more than {VIEW_NESTING_MAX} views"))
-                    .hint("use fewer views on top of each other"),
+                SqlError::query(format!(
+                    "view \"{name}\" nests more than {VIEW_NESTING_MAX} views"
+                ))
+                .hint("use fewer views on top of each other"),
             ));
         }
         // Places in the view's own text would mislead whoever reads the query.
@@ -200,8 +202,8 @@ impl ContextProvider for Context<'_> {
         self.planner.functions.scalar.get(name).cloned()
     }
 
-    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
-        self.planner.functions.higher_order.get(name).cloned()
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
@@ -225,7 +227,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
-        self.planner.functions.higher_order.keys().cloned().collect()
+        Vec::new()
     }
 
     fn udaf_names(&self) -> Vec<String> {

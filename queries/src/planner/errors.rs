@@ -31,10 +31,9 @@ pub(super) fn unwrap(error: DataFusionError) -> SqlError {
             Err(other) => SqlError::query(polish(&other.to_string())),
         },
         DataFusionError::Diagnostic(diagnostic, inner) => {
-            let place = diagnostic.span.map(|span| Position {
-                line: span.start.line,
-                column: span.start.column,
-            });
+            let place = diagnostic
+                .span
+                .map(|span| Position { line: span.start.line, column: span.start.column });
             explain(&diagnostic, unwrap(*inner)).at(place)
         }
         DataFusionError::Context(_, inner) => unwrap(*inner),
@@ -133,14 +132,16 @@ fn split_hint(make: impl Fn(String) -> SqlError, message: &str) -> SqlError {
 
 /// A function called with arguments that it does not take, which DataFusion reports as a bug of its own.
 fn signature(message: &str) -> Option<SqlError> {
-    let (_, rest) = message.split_once("No function matches the given name and argument types '")?;
+    let (_, rest) =
+        message.split_once("No function matches the given name and argument types '")?;
     let (call, rest) = rest.split_once('\'')?;
     let (name, types) = call.split_once('(')?;
     let error = SqlError::query(format!(
         "function \"{name}\" does not take ({}",
         types.replace("Utf8", "TEXT")
     ));
-    let candidates: Vec<&str> = rest.lines().skip(1).map(str::trim).filter(|l| !l.is_empty()).collect();
+    let candidates: Vec<&str> =
+        rest.lines().skip(1).map(str::trim).filter(|l| !l.is_empty()).collect();
     if candidates.is_empty() {
         return Some(error);
     }
@@ -153,7 +154,9 @@ fn polish(message: &str) -> String {
     let line: Vec<&str> = message.split_whitespace().collect();
     let line = line.join(" ");
     let mut line = line.trim_end_matches(['.', ' ']);
-    for prefix in ["Error during planning: ", "Invalid argument error: ", "Cast error: ", "Parser error: "] {
+    for prefix in
+        ["Error during planning: ", "Invalid argument error: ", "Cast error: ", "Parser error: "]
+    {
         line = line.strip_prefix(prefix).unwrap_or(line);
     }
     let first = line.split(' ').next().unwrap_or_default();
@@ -199,7 +202,9 @@ fn find(name: &str, query: &Query) -> Option<Position> {
             relation: &sqlparser::ast::ObjectName,
         ) -> ControlFlow<Self::Break> {
             match relation.0.as_slice() {
-                [part] if part.as_ident().is_some_and(|i| fold(&i.value, i.quote_style) == self.0) => {
+                [part]
+                    if part.as_ident().is_some_and(|i| fold(&i.value, i.quote_style) == self.0) =>
+                {
                     ControlFlow::Break(position(part.span()))
                 }
                 _ => ControlFlow::Continue(()),

@@ -7,9 +7,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    GroupByExpr, Ident, ObjectName, Select, SelectItem, Spanned, TableFactor, TableFunctionArgs,
-    Value, Visit, VisitMut, Visitor, VisitorMut,
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, Ident, ObjectName, Select, SelectItem, Spanned, TableFactor,
+    TableFunctionArgs, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 
@@ -86,9 +86,7 @@ fn resolve<'a>(expr: &'a Expr, projection: &'a [SelectItem]) -> Option<&'a Funct
 
 fn is_window(function: &Function) -> bool {
     match function.name.0.as_slice() {
-        [part] => part
-            .as_ident()
-            .is_some_and(|ident| WINDOWS.contains(&folded(ident).as_str())),
+        [part] => part.as_ident().is_some_and(|ident| WINDOWS.contains(&folded(ident).as_str())),
         _ => false,
     }
 }
@@ -121,7 +119,19 @@ fn window_the_relation(relation: &mut TableFactor, call: &Function) -> Result<()
         return Err(SqlError::query("window has no size").at(position(call.name.span())));
     };
     let mut args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))];
-    args.extend(list.args.iter().cloned());
+    // The alias names the windowed relation, not the one inside.
+    let name = alias.as_ref().map(|alias| folded(&alias.name));
+    args.extend(list.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(parts))) => {
+            match parts.as_slice() {
+                [relation, column] if Some(folded(relation)) == name => {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(column.clone())))
+                }
+                _ => arg.clone(),
+            }
+        }
+        _ => arg.clone(),
+    }));
     *relation = TableFactor::Table {
         name: call.name.clone(),
         alias,
@@ -179,6 +189,18 @@ struct Replace<'a> {
 impl VisitorMut for Replace<'_> {
     type Break = ();
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundFieldAccess { root, access_chain } = expr
+            && let Expr::Function(function) = root.as_ref()
+            && is_same(function, self.call)
+            && let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice()
+            && let Some(bound) = bound_of(field)
+        {
+            *expr = bound;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) if is_same(function, self.call) => {
@@ -187,17 +209,23 @@ impl VisitorMut for Replace<'_> {
             Expr::CompoundIdentifier(parts) => {
                 if let [alias, field] = parts.as_slice()
                     && self.aliases.contains(&folded(alias))
+                    && let Some(bound) = bound_of(field)
                 {
-                    match folded(field).as_str() {
-                        "start" => *expr = bound(WINDOW_START, field.span),
-                        "end" => *expr = bound(WINDOW_END, field.span),
-                        _ => {}
-                    }
+                    *expr = bound;
                 }
             }
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `start` and `end` of a window.
+fn bound_of(field: &Ident) -> Option<Expr> {
+    match folded(field).as_str() {
+        "start" => Some(bound(WINDOW_START, field.span)),
+        "end" => Some(bound(WINDOW_END, field.span)),
+        _ => None,
     }
 }
 

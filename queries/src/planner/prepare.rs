@@ -167,9 +167,10 @@ fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()>
             sample: None,
             index_hints,
             ..
-        } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
-            args.iter_mut().flat_map(|args| &mut args.args).try_for_each(|arg| prepare_arg(arg, functions))
-        }
+        } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => args
+            .iter_mut()
+            .flat_map(|args| &mut args.args)
+            .try_for_each(|arg| prepare_arg(arg, functions)),
         TableFactor::TableFunction { expr, .. } => prepare_relation(expr, functions),
         TableFactor::NestedJoin { table_with_joins, .. } if table_with_joins.joins.is_empty() => {
             prepare_factor(&mut table_with_joins.relation, functions)
@@ -281,14 +282,16 @@ impl ExpressionCheck<'_> {
                 if !is_ordered =>
             {
                 Some(
-                    refuse(&format!("aggregate \"{name}\" without ORDER BY"), span)
-                        .hint("its result would depend on arrival: add ORDER BY ts inside the call"),
+                    refuse(&format!("aggregate \"{name}\" without ORDER BY"), span).hint(
+                        "its result would depend on arrival: add ORDER BY ts inside the call",
+                    ),
                 )
             }
-            "any_value" => Some(
-                refuse(&format!("aggregate \"{name}\""), span)
-                    .hint("its result would depend on arrival: use min, or first_value with ORDER BY"),
-            ),
+            "any_value" => {
+                Some(refuse(&format!("aggregate \"{name}\""), span).hint(
+                    "its result would depend on arrival: use min, or first_value with ORDER BY",
+                ))
+            }
             "nth_value" | "string_agg" => Some(
                 refuse(&format!("aggregate \"{name}\""), span)
                     .hint("it needs its rows in order: use array_agg with ORDER BY"),
@@ -319,5 +322,6 @@ fn is_distinct(function: &Function) -> bool {
 
 /// A refusal at a place.
 pub(super) fn refuse(what: &str, span: Span) -> SqlError {
-    SqlError::unsupported(format!("{what} is not supported in a streaming query")).at(position(span))
+    SqlError::unsupported(format!("{what} is not supported in a streaming query"))
+        .at(position(span))
 }

@@ -134,7 +134,9 @@ impl Call {
                         return Err(external(
                             SqlError::query("event time of a window is not a column")
                                 .at(position(span))
-                                .hint("name the event-time column of the relation, or leave it away"),
+                                .hint(
+                                    "name the event-time column of the relation, or leave it away",
+                                ),
                         ));
                     }
                 }

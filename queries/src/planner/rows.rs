@@ -40,7 +40,8 @@ pub(super) fn evaluate(
     let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::new(); targets.len()];
     let context = Context::new(planner, &Nothing);
     for row in &insert.rows {
-        let place = row.first().and_then(|expr| position(expr.span())).unwrap_or(insert.target.position);
+        let place =
+            row.first().and_then(|expr| position(expr.span())).unwrap_or(insert.target.position);
         if row.len() != targets.len() {
             return Err(SqlError::query(format!(
                 "row has {} values for {} columns",
@@ -113,9 +114,8 @@ fn cell(
     let value = fold_constant(planner, context, expr).map_err(errors::unwrap)?;
     let kind = value.data_type();
     let value = value.cast_to(field.data_type()).map_err(|_| {
-        SqlError::query(format!("value {expr} does not fit column \"{}\"", field.name())).hint(
-            format!("the value is a {kind}, the column is a {}", field.data_type()),
-        )
+        SqlError::query(format!("value {expr} does not fit column \"{}\"", field.name()))
+            .hint(format!("the value is a {kind}, the column is a {}", field.data_type()))
     })?;
     if value.is_null() && !field.is_nullable() {
         return Err(null_refused(field));

@@ -35,7 +35,7 @@ fn batch() -> RecordBatch {
                 as ArrayRef,
             false,
         ),
-        ("host", Arc::new(StringArray::from(vec![Some("ä, b"), Some(""), None])), true),
+        ("host", Arc::new(StringArray::from(vec![Some("a, b"), Some(""), None])), true),
         ("score", Arc::new(Float64Array::from(vec![Some(0.1), None, Some(-3e300)])), true),
         ("count", Arc::new(Int64Array::from(vec![Some(i64::MIN), Some(7), None])), true),
         ("is_anomaly", Arc::new(BooleanArray::from(vec![Some(true), None, Some(false)])), true),
@@ -85,7 +85,11 @@ fn a_null_text_is_told_from_the_same_text() {
     let csv = CsvOptions { null_text: "NA".to_owned(), ..CsvOptions::default() };
     let hosts: ArrayRef = Arc::new(StringArray::from(vec![Some("NA"), None, Some("x")]));
     let batch = RecordBatch::try_from_iter_with_nullable(vec![("host", hosts, true)]).unwrap();
-    write(&path, &FileWriteOptions { csv: csv.clone(), ..Default::default() }, &[batch.clone()]);
+    write(
+        &path,
+        &FileWriteOptions { csv: csv.clone(), ..Default::default() },
+        std::slice::from_ref(&batch),
+    );
     assert_eq!(fs::read_to_string(&path).unwrap(), "host\n\"NA\"\nNA\nx\n");
     let options = FileReadOptions { csv, ..FileReadOptions::default() };
     let mut reader = FileReader::open(&path, batch.schema(), options).unwrap();
@@ -131,7 +135,7 @@ fn appending_mends_a_torn_last_line_and_refuses_other_columns() {
     let counts: ArrayRef = Arc::new(Int64Array::from(vec![1]));
     let batch = RecordBatch::try_from_iter(vec![("n", counts)]).unwrap();
     fs::write(&path, "n\n5\n6").unwrap();
-    write(&path, &options, &[batch.clone()]);
+    write(&path, &options, std::slice::from_ref(&batch));
     assert_eq!(fs::read_to_string(&path).unwrap(), "n\n5\n6\n1\n");
     fs::write(&path, "m\n5\n").unwrap();
     let error = FileSink::create(&path, batch.schema(), &options).unwrap_err();

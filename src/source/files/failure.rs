@@ -85,7 +85,8 @@ pub(crate) fn encode_failed(path: &Path, format: &str, error: impl Into<Cause>) 
 /// Runs a decoder that may panic on corrupt input and turns such a panic into an error of kind `Data`.
 ///
 /// Arrow's and Parquet's decoders index and unwrap on the strength of lengths that a corrupt file can falsify. A
-/// file of the user's must not bring down the engine. The decoder must not be used again after an error.
+/// file of the user's must not bring down the engine. The host's panic hook still hears of it. The decoder must not
+/// be used again after an error.
 pub(crate) fn without_panic<T>(
     path: &Path,
     format: &str,

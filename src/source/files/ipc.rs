@@ -240,7 +240,8 @@ fn impossible(path: &Path) -> Error {
     decode_failed(path, FORMAT, "a length in it is impossible")
 }
 
-/// Refuses row counts and expanded sizes that no writer makes, before the decoder sets memory aside for them.
+/// Refuses row counts, buffers beyond the message and expanded sizes that no writer makes, before the decoder
+/// relies on them.
 fn check_lengths(path: &Path, meta: &[u8], body: &[u8]) -> Result<()> {
     let message =
         root_as_message(meta).map_err(|error| decode_failed(path, FORMAT, error.to_string()))?;
@@ -255,16 +256,22 @@ fn check_lengths(path: &Path, meta: &[u8], body: &[u8]) -> Result<()> {
     let nodes = batch.nodes().into_iter().flatten().map(FieldNode::length);
     let are_rows_possible =
         nodes.chain([batch.length()]).all(|rows| (0..=MESSAGE_ROWS_MAX).contains(&rows));
-    let expands_to = |at: i64| {
-        let at = usize::try_from(at).ok()?;
-        Some(i64::from_le_bytes(*body.get(at..)?.first_chunk::<8>()?))
+    let is_compressed = batch.compression().is_some();
+    let is_buffer_possible = |offset: i64, length: i64| {
+        let (Ok(start), Ok(length)) = (usize::try_from(offset), usize::try_from(length)) else {
+            return false;
+        };
+        let Some(bytes) = start.checked_add(length).and_then(|end| body.get(start..end)) else {
+            return false;
+        };
+        // An empty buffer has no expanded length; -1 means that it is stored as it is.
+        let expanded = bytes.first_chunk::<8>().map(|bytes| i64::from_le_bytes(*bytes));
+        !is_compressed
+            || bytes.is_empty()
+            || expanded.is_some_and(|bytes| (-1..=EXPANDED_BYTES_MAX).contains(&bytes))
     };
-    let are_buffers_possible = batch.compression().is_none()
-        || batch.buffers().into_iter().flatten().all(|buffer| {
-            // An empty buffer has no length; -1 means that it is stored as it is.
-            buffer.length() == 0
-                || expands_to(buffer.offset())
-                    .is_some_and(|bytes| (-1..=EXPANDED_BYTES_MAX).contains(&bytes))
-        });
+    let mut buffers = batch.buffers().into_iter().flatten();
+    let are_buffers_possible =
+        buffers.all(|buffer| is_buffer_possible(buffer.offset(), buffer.length()));
     if are_rows_possible && are_buffers_possible { Ok(()) } else { Err(impossible(path)) }
 }

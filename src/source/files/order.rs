@@ -237,7 +237,8 @@ impl Merge {
             self.files.iter().filter(|file| file.open.is_some() && file.disorder_ns > 0);
         let hint = match disordered.max_by_key(|file| file.disorder_ns) {
             Some(worst) => format!(
-                "rows of file \"{}\" are out of order by up to {} s; sort it, or raise rows_in_order_max",
+                "rows of file \"{}\" are out of order by up to {} s; \
+                 sort it, or raise rows_in_order_max",
                 worst.path.display(),
                 worst.disorder_ns / 1_000_000_000,
             ),

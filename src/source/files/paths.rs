@@ -46,7 +46,7 @@ fn files_of_folder(folder: &Path, options: &FileReadOptions) -> Result<Vec<PathB
         (false, _) => Ok(chosen),
         (true, None) => Err(nothing_matches(
             format!("folder \"{}\" has no file of a known format", folder.display()),
-            "files end in .csv, .tsv, .ndjson, .jsonl, .json, .parquet or .arrow; or add format = ...",
+            "files end in .csv, .ndjson, .jsonl, .json, .parquet or .arrow; or add format = ...",
         )),
         (true, Some(format)) => Err(nothing_matches(
             format!("folder \"{}\" has no file of format {}", folder.display(), format.name()),

@@ -59,7 +59,8 @@ pub(super) fn match_columns(
         let names: Vec<_> = file_columns.iter().take(32).map(|name| format!("{name:?}")).collect();
         let rest = if file_columns.len() > 32 { ", ..." } else { "" };
         format!(
-            "its columns are {}{rest}; say which one is meant with columns = 'column_of_the_source=column_of_the_file'",
+            "its columns are {}{rest}; \
+             say which one is meant with columns = 'column_of_the_source=column_of_the_file'",
             names.join(", ")
         )
     };

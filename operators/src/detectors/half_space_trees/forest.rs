@@ -15,17 +15,30 @@ struct Halving {
     at: f64,
 }
 
+/// How many trees, how deep, over how many rows, and from which seed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) trees: usize,
+    pub(super) depth: usize,
+    pub(super) window: usize,
+    pub(super) seed: u64,
+}
+
 /// The halvings of all trees, one tree after the other.
 #[derive(Debug)]
 pub(super) struct Forest {
     trees: usize,
     depth: usize,
     halvings: Vec<Halving>,
+    window: usize,
+    /// Logarithms of masses, by number of rows: the innermost loop has no time to compute them.
+    mass_bits: Vec<f64>,
 }
 
 impl Forest {
     /// Grows trees over `[0, 1]` in each feature, whose work space reaches beyond on both sides by a random length.
-    pub(super) fn grow(features: usize, trees: usize, depth: usize, seed: u64) -> Self {
+    pub(super) fn grow(features: usize, shape: Shape) -> Self {
+        let Shape { trees, depth, window, seed } = shape;
         let mut random = SplitMix(seed);
         let mut halvings = Vec::with_capacity(trees * ((1 << depth) - 1));
         for _ in 0..trees {
@@ -53,7 +66,8 @@ impl Forest {
                     .collect();
             }
         }
-        Self { trees, depth, halvings }
+        let mass_bits = (0..=window).map(|rows| (rows as f64 + UNSEEN_MASS).log2()).collect();
+        Self { trees, depth, halvings, window, mass_bits }
     }
 
     /// Number of masses of one key.
@@ -87,26 +101,30 @@ impl Forest {
     pub(super) fn rarity(
         &self,
         masses: &[u16],
-        window: usize,
         own: u16,
         place: impl Fn(usize) -> f64,
         mut contribute: impl FnMut(usize, f64),
     ) -> f64 {
-        let (small, trees) = (SMALL_SHARE * window as f64, self.trees as f64);
+        let (window, trees) = (self.window as f64, self.trees as f64);
+        let small = SMALL_SHARE * window;
         let mut bits = 0.0;
         let masses = masses.chunks_exact(self.nodes_per_tree());
         for (halvings, masses) in self.by_tree().zip(masses) {
-            let mass_of = |node: usize| f64::from(masses[node].saturating_sub(own)) + UNSEEN_MASS;
-            let (mut node, mut mass, mut cells) = (0, mass_of(0), 1.0);
-            while let Some(halving) = halvings.get(node).filter(|_| mass > small) {
+            let rows_of = |node: usize| masses[node].saturating_sub(own);
+            let (mut node, mut rows, mut cells) = (0, rows_of(0), 1.0);
+            while f64::from(rows) > small
+                && let Some(halving) = halvings.get(node)
+            {
                 node = child(node, *halving, &place);
-                let inner = mass_of(node);
-                if inner < mass / 2.0 {
-                    contribute(halving.feature, (mass / 2.0 / inner).log2() / trees);
+                let inner = rows_of(node);
+                if 2 * u32::from(inner) < u32::from(rows) {
+                    let [outer, inner] =
+                        [rows, inner].map(|rows| self.mass_bits[usize::from(rows)]);
+                    contribute(halving.feature, (outer - 1.0 - inner).max(0.0) / trees);
                 }
-                (mass, cells) = (inner, cells * 2.0);
+                (rows, cells) = (inner, cells * 2.0);
             }
-            let density = mass * cells / window as f64;
+            let density = (f64::from(rows) + UNSEEN_MASS) * cells / window;
             bits += (1.0 + density.recip()).log2();
         }
         bits / trees

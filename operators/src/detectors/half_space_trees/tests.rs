@@ -9,7 +9,8 @@ fn noise(state: &mut u64) -> f64 {
 }
 
 fn trained(features: usize, row: impl Fn(&mut u64, &mut [f64])) -> Box<dyn Model> {
-    let forest = Forest::grow(features, 25, 7, 1);
+    let shape = Shape { trees: 25, depth: 7, window: 256, seed: 1 };
+    let forest = Forest::grow(features, shape);
     let factory = Factory(Arc::new(Settings { window: 256, features, forest }));
     let mut model = factory.model();
     let (mut state, mut values) = (3, vec![0.0; features]);

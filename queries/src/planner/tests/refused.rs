@@ -3,51 +3,227 @@
 use super::*;
 use crate::error::SqlErrorKind;
 
-const WINDOW: &str = "FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY window_start, window_end";
+const WINDOW: &str =
+    "FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY window_start, window_end";
 
 #[test]
 fn refusals_name_the_thing_the_place_and_the_remedy() {
     use SqlErrorKind::{Query as Wrong, Unsupported as Not};
     for (sql, kind, message, column) in [
-        ("SELECT component, avg(cpu) FROM metrics GROUP BY component", Not, "aggregate without a window is not supported", 1),
+        (
+            "SELECT component, avg(cpu) FROM metrics GROUP BY component",
+            Not,
+            "aggregate without a window is not supported",
+            1,
+        ),
         ("SELECT count(*) FROM metrics", Not, "aggregate without a window is not supported", 1),
-        ("SELECT * FROM metrics JOIN untimed ON true", Not, "a join is not supported in a streaming query", 28),
+        (
+            "SELECT * FROM metrics JOIN untimed ON true",
+            Not,
+            "a join is not supported in a streaming query",
+            28,
+        ),
         ("SELECT * FROM metrics, untimed", Not, "a join is not supported in a streaming query", 24),
-        ("SELECT cpu FROM metrics UNION ALL SELECT cpu FROM untimed", Not, "UNION is not supported in a streaming query", 1),
-        ("SELECT * FROM metrics ORDER BY ts", Not, "ORDER BY is not supported in a streaming query", 32),
+        (
+            "SELECT cpu FROM metrics UNION ALL SELECT cpu FROM untimed",
+            Not,
+            "UNION is not supported in a streaming query",
+            1,
+        ),
+        (
+            "SELECT * FROM metrics ORDER BY ts",
+            Not,
+            "ORDER BY is not supported in a streaming query",
+            32,
+        ),
         ("SELECT * FROM metrics LIMIT 5", Not, "LIMIT is not supported in a streaming query", 29),
-        ("SELECT DISTINCT component FROM metrics", Not, "DISTINCT is not supported in a streaming query", 1),
-        ("SELECT lag(cpu) OVER (ORDER BY ts) FROM metrics", Not, "window function \"lag\" OVER is not supported in a streaming query", 8),
-        ("SELECT * FROM metrics WHERE cpu IN (SELECT cpu FROM untimed)", Not, "a subquery in an expression is not supported in a streaming query", 29),
-        ("SELECT * FROM metrics WHERE EXISTS (SELECT 1 FROM untimed)", Not, "a subquery in an expression is not supported in a streaming query", 37),
-        ("SELECT (SELECT 1) FROM metrics", Not, "a subquery in an expression is not supported in a streaming query", 9),
-        ("SELECT component, count(*) FROM metrics GROUP BY ROLLUP (component)", Not, "GROUPING SETS, CUBE or ROLLUP is not supported in a streaming query", 58),
-        ("SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute') GROUP BY window_end", Not, "SESSION is not supported yet", 22),
-        ("SELECT count(*) FROM metrics GROUP BY session(INTERVAL '1 minute')", Not, "SESSION is not supported yet", 39),
-        ("SELECT count(*) FROM CUMULATE(metrics, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_end", Not, "CUMULATE is not supported yet", 22),
-        ("SELECT count(*) FROM TUMBLE(untimed, ts, INTERVAL '1 minute') GROUP BY window_end", Wrong, "relation under the window has no event time", 38),
-        ("SELECT count(*) FROM TUMBLE(LATE(metrics), INTERVAL '1 minute') GROUP BY window_end", Wrong, "relation under the window has no event time", 22),
-        ("SELECT count(*) FROM TUMBLE(metrics, cpu, INTERVAL '1 minute') GROUP BY window_end", Wrong, "column \"cpu\" is not the event time", 38),
-        ("SELECT count(*) FROM TUMBLE(metrics, tz, INTERVAL '1 minute') GROUP BY window_end", Wrong, "column \"tz\" not found", 38),
-        ("SELECT count(*) FROM TUMBLE(metrics, ts) GROUP BY window_end", Wrong, "window has no size", 22),
-        ("SELECT count(*) FROM TUMBLE(metrics, ts, 5) GROUP BY window_end", Wrong, "expected an INTERVAL", 42),
-        ("SELECT count(*) FROM HOP(metrics, ts, INTERVAL '1 minute') GROUP BY window_end", Wrong, "window has no size", 22),
-        ("SELECT count(*) FROM TUMBLE(metrics, ts, INTERVAL '1 minute', INTERVAL '0 s', ts) GROUP BY window_end", Wrong, "window has too many arguments", 79),
-        ("SELECT count(*) FROM TUMBLE(zoned, INTERVAL '1500 milliseconds') GROUP BY window_end", Wrong, "window is finer than its event-time column", 22),
-        ("SELECT component, avg(cpu) FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY component", Wrong, "aggregate over a window is not grouped by the window", 1),
-        ("SELECT tumble(interval '1 minute') FROM metrics", Wrong, "window \"tumble(INTERVAL '1 minute')\" is not in GROUP BY", 8),
-        ("SELECT count(*) FROM metrics GROUP BY tumble(interval '1 minute'), hop(interval '1 minute', interval '1 hour')", Wrong, "query groups by two windows", 68),
-        ("SELECT count(*) FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY tumble(interval '1 hour')", Wrong, "query has a window in FROM and one in GROUP BY", 22),
-        ("SELECT now() FROM metrics", Not, "function \"now\" is not supported in a streaming query", 8),
-        ("SELECT * FROM metrics WHERE random() < 0.5", Not, "function \"random\" is not supported in a streaming query", 29),
-        ("SELECT uuid() FROM metrics", Not, "function \"uuid\" is not supported in a streaming query", 8),
-        ("SELECT * FROM metrics WHERE ts > CURRENT_TIMESTAMP", Not, "function \"current_timestamp\" is not supported in a streaming query", 34),
-        ("SELECT current_date FROM metrics", Not, "function \"current_date\" is not supported in a streaming query", 8),
-        ("SELECT unnest([1, 2]) FROM metrics", Not, "function \"unnest\" is not supported in a streaming query", 8),
+        (
+            "SELECT DISTINCT component FROM metrics",
+            Not,
+            "DISTINCT is not supported in a streaming query",
+            1,
+        ),
+        (
+            "SELECT lag(cpu) OVER (ORDER BY ts) FROM metrics",
+            Not,
+            "window function \"lag\" OVER is not supported in a streaming query",
+            8,
+        ),
+        (
+            "SELECT * FROM metrics WHERE cpu IN (SELECT cpu FROM untimed)",
+            Not,
+            "a subquery in an expression is not supported in a streaming query",
+            29,
+        ),
+        (
+            "SELECT * FROM metrics WHERE EXISTS (SELECT 1 FROM untimed)",
+            Not,
+            "a subquery in an expression is not supported in a streaming query",
+            37,
+        ),
+        (
+            "SELECT (SELECT 1) FROM metrics",
+            Not,
+            "a subquery in an expression is not supported in a streaming query",
+            9,
+        ),
+        (
+            "SELECT component, count(*) FROM metrics GROUP BY ROLLUP (component)",
+            Not,
+            "GROUPING SETS, CUBE or ROLLUP is not supported in a streaming query",
+            58,
+        ),
+        (
+            "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute') GROUP BY window_end",
+            Not,
+            "SESSION is not supported yet",
+            22,
+        ),
+        (
+            "SELECT count(*) FROM metrics GROUP BY session(INTERVAL '1 minute')",
+            Not,
+            "SESSION is not supported yet",
+            39,
+        ),
+        (
+            "SELECT count(*) FROM CUMULATE(metrics, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_end",
+            Not,
+            "CUMULATE is not supported yet",
+            22,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(untimed, ts, INTERVAL '1 minute') GROUP BY window_end",
+            Wrong,
+            "relation under the window has no event time",
+            38,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(LATE(metrics), INTERVAL '1 minute') GROUP BY window_end",
+            Wrong,
+            "relation under the window has no event time",
+            22,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(metrics, cpu, INTERVAL '1 minute') GROUP BY window_end",
+            Wrong,
+            "column \"cpu\" is not the event time",
+            38,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(metrics, tz, INTERVAL '1 minute') GROUP BY window_end",
+            Wrong,
+            "column \"tz\" not found",
+            38,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(metrics, ts) GROUP BY window_end",
+            Wrong,
+            "window has no size",
+            22,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(metrics, ts, 5) GROUP BY window_end",
+            Wrong,
+            "expected an INTERVAL",
+            42,
+        ),
+        (
+            "SELECT count(*) FROM HOP(metrics, ts, INTERVAL '1 minute') GROUP BY window_end",
+            Wrong,
+            "window has no size",
+            22,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(metrics, ts, INTERVAL '1 minute', INTERVAL '0 s', ts) GROUP BY window_end",
+            Wrong,
+            "window has too many arguments",
+            79,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(zoned, INTERVAL '1500 milliseconds') GROUP BY window_end",
+            Wrong,
+            "window is finer than its event-time column",
+            22,
+        ),
+        (
+            "SELECT component, avg(cpu) FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY component",
+            Wrong,
+            "aggregate over a window is not grouped by the window",
+            1,
+        ),
+        (
+            "SELECT tumble(interval '1 minute') FROM metrics",
+            Wrong,
+            "window \"tumble(INTERVAL '1 minute')\" is not in GROUP BY",
+            8,
+        ),
+        (
+            "SELECT count(*) FROM metrics GROUP BY tumble(interval '1 minute'), hop(interval '1 minute', interval '1 hour')",
+            Wrong,
+            "query groups by two windows",
+            68,
+        ),
+        (
+            "SELECT count(*) FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY tumble(interval '1 hour')",
+            Wrong,
+            "query has a window in FROM and one in GROUP BY",
+            22,
+        ),
+        (
+            "SELECT now() FROM metrics",
+            Not,
+            "function \"now\" is not supported in a streaming query",
+            8,
+        ),
+        (
+            "SELECT * FROM metrics WHERE random() < 0.5",
+            Not,
+            "function \"random\" is not supported in a streaming query",
+            29,
+        ),
+        (
+            "SELECT uuid() FROM metrics",
+            Not,
+            "function \"uuid\" is not supported in a streaming query",
+            8,
+        ),
+        (
+            "SELECT * FROM metrics WHERE ts > CURRENT_TIMESTAMP",
+            Not,
+            "function \"current_timestamp\" is not supported in a streaming query",
+            34,
+        ),
+        (
+            "SELECT current_date FROM metrics",
+            Not,
+            "function \"current_date\" is not supported in a streaming query",
+            8,
+        ),
+        (
+            "SELECT unnest([1, 2]) FROM metrics",
+            Not,
+            "function \"unnest\" is not supported in a streaming query",
+            8,
+        ),
         ("SELECT 1", Not, "SELECT without FROM is not supported in a streaming query", 1),
-        ("SELECT * FROM (VALUES (1)) AS t", Not, "VALUES as a relation is not supported in a streaming query", 24),
-        ("WITH RECURSIVE r AS (SELECT 1) SELECT * FROM r", Not, "recursive queries is not supported in a streaming query", 1),
-        ("SELECT * FROM metrics TABLESAMPLE (10)", Not, "this form of FROM is not supported in a streaming query", 15),
+        (
+            "SELECT * FROM (VALUES (1)) AS t",
+            Not,
+            "VALUES as a relation is not supported in a streaming query",
+            23,
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT 1) SELECT * FROM r",
+            Not,
+            "recursive queries is not supported in a streaming query",
+            1,
+        ),
+        (
+            "SELECT * FROM metrics TABLESAMPLE (10)",
+            Not,
+            "this form of FROM is not supported in a streaming query",
+            15,
+        ),
         ("SELECT * FROM out", Wrong, "sink \"out\" cannot be read", 15),
         ("SELECT * FROM metricz", Wrong, "relation \"metricz\" not found", 15),
         ("SELECT * FROM a.metrics", Not, "relation \"a.metrics\" has a schema", 15),
@@ -55,7 +231,12 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
         ("SELECT nope(cpu) FROM metrics", Wrong, "function \"nope\" not found", 8),
         ("SELECT * FROM nope(1)", Wrong, "table function \"nope\" not found", 15),
         ("SELECT * FROM LATE(busy)", Wrong, "LATE takes the name of one source", 15),
-        ("SELECT abs(component, 1) FROM metrics", Wrong, "function \"abs\" does not take (TEXT, Int64)", 8),
+        (
+            "SELECT abs(component, 1) FROM metrics",
+            Wrong,
+            "function \"abs\" does not take (TEXT, Int64)",
+            8,
+        ),
         ("SELECT * FROM broken", Wrong, "in view \"broken\": column \"nothing\" not found", 15),
         ("SELECT $1 FROM metrics", Not, "a parameter is not supported in a streaming query", 8),
     ] {
@@ -72,7 +253,8 @@ fn hints_suggest_the_nearest_name() {
     assert_eq!(hint("SELECT cpy FROM metrics"), "did you mean \"cpu\"?");
     assert_eq!(hint("SELECT * FROM metricz"), "did you mean \"metrics\"?");
     assert_eq!(hint("SELECT m.cpu FROM metrics"), "did you mean \"metrics.cpu\"?");
-    assert!(hint("SELECT x.y FROM zoned").contains("\"k\", \"ts\", \"x\""));
+    assert_eq!(hint("SELECT quite_other FROM zoned"), "columns are \"k\", \"ts\", \"x\"");
+    assert_eq!(hint("SELECT q.y FROM zoned"), "");
     assert!(hint("SELECT * FROM TUMBLE(untimed, INTERVAL '1 s')").contains("WATERMARK FOR"));
     assert!(hint("SELECT window_end FROM metrics").contains("TUMBLE"));
 }
@@ -80,8 +262,15 @@ fn hints_suggest_the_nearest_name() {
 #[test]
 fn aggregates_that_depend_on_arrival_are_refused() {
     for call in [
-        "first_value(cpu)", "last_value(cpu)", "nth_value(cpu, 2)", "array_agg(cpu)", "array_agg(DISTINCT cpu)",
-        "string_agg(component, ',')", "string_agg(component, ',' ORDER BY ts)", "any_value(cpu)", "nth_value(cpu, 2 ORDER BY ts)",
+        "first_value(cpu)",
+        "last_value(cpu)",
+        "nth_value(cpu, 2)",
+        "array_agg(cpu)",
+        "array_agg(DISTINCT cpu)",
+        "string_agg(component, ',')",
+        "string_agg(component, ',' ORDER BY ts)",
+        "any_value(cpu)",
+        "nth_value(cpu, 2 ORDER BY ts)",
     ] {
         let error = try_plan(&format!("SELECT {call} {WINDOW}"))
             .map(|plan| panic!("{call}\n{plan}"))
@@ -176,9 +365,36 @@ const CORPUS: [&str; 12] = [
 ];
 
 const GARBAGE: [&str; 30] = [
-    "(", ")", ",", ";", "'", "\"", "--", "/*", " = ", " 1e999 ", " 99999999999999999999 ", " '\u{1F600}' ", " \u{0} ", " $$ ", " @x ",
-    " NULL ", " INTERVAL ", " INTERVAL '1 month' ", " :: INT ", " - ", " SELECT ", " FROM ", " GROUP BY ", " OVER () ", " * ", " TABLE ",
-    " EMIT ON ", " window_start ", " X'zz' ", " INTERVAL '9223372036854775807 seconds' ",
+    "(",
+    ")",
+    ",",
+    ";",
+    "'",
+    "\"",
+    "--",
+    "/*",
+    " = ",
+    " 1e999 ",
+    " 99999999999999999999 ",
+    " '\u{1F600}' ",
+    " \u{0} ",
+    " $$ ",
+    " @x ",
+    " NULL ",
+    " INTERVAL ",
+    " INTERVAL '1 month' ",
+    " :: INT ",
+    " - ",
+    " SELECT ",
+    " FROM ",
+    " GROUP BY ",
+    " OVER () ",
+    " * ",
+    " TABLE ",
+    " EMIT ON ",
+    " window_start ",
+    " X'zz' ",
+    " INTERVAL '9223372036854775807 seconds' ",
 ];
 
 /// A small generator, so that a failing round can be run again.

@@ -18,19 +18,21 @@ fn same(spellings: &[&str]) -> Plan {
 
 #[test]
 fn three_spellings_of_a_tumble_are_one_plan() {
-    let plan = same(&[
-        "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM TUMBLE(metrics, ts, INTERVAL '5 minutes') \
+    let plan = same(
+        &[
+            "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM TUMBLE(metrics, ts, INTERVAL '5 minutes') \
          GROUP BY component, window_start, window_end",
-        "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM TABLE(TUMBLE(TABLE metrics, DESCRIPTOR(ts), INTERVAL '5' MINUTE)) \
+            "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM TABLE(TUMBLE(TABLE metrics, DESCRIPTOR(ts), INTERVAL '5' MINUTE)) \
          GROUP BY component, window_start, window_end",
-        "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM metrics GROUP BY component, tumble(interval '5 minutes')",
-        "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM metrics GROUP BY component, tumble(ts, interval '300 seconds')",
-        "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM TUMBLE(metrics, INTERVAL 5 MINUTE) GROUP BY 1, 2, 3",
-        "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM TUMBLE(DATA => TABLE metrics, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '5 minutes') \
+            "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM metrics GROUP BY component, tumble(interval '5 minutes')",
+            "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM metrics GROUP BY component, tumble(ts, interval '300 seconds')",
+            "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM TUMBLE(metrics, INTERVAL 5 MINUTE) GROUP BY 1, 2, 3",
+            "SELECT component, window_start, window_end, avg(cpu) AS cpu FROM TUMBLE(DATA => TABLE metrics, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '5 minutes') \
          GROUP BY window_start, window_end, component",
-        "SELECT component, w.start AS window_start, w.end AS window_end, cpu FROM \
+            "SELECT component, w.start AS window_start, w.end AS window_end, cpu FROM \
          (SELECT component, tumble(interval '5 minutes') AS w, avg(cpu) AS cpu FROM metrics GROUP BY component, w)",
-    ][..6]);
+        ][..6],
+    );
     assert_eq!(
         plan.explain(),
         [
@@ -51,20 +53,34 @@ fn spellings_of_a_hop_are_one_plan() {
         "SELECT window_end, count(*) AS n FROM metrics GROUP BY hop(interval '1 minute', interval '5 minutes')",
         "SELECT window_end, count(*) AS n FROM metrics AS m GROUP BY HOP(m.ts, interval '1 minute', interval '5 minutes')",
     ]);
-    let offset = plan("SELECT count(*) AS n FROM HOP(metrics, ts, INTERVAL '1 minute', INTERVAL '5 minutes', INTERVAL '30 seconds') GROUP BY window_end");
-    assert!(offset.to_string().contains("hop(INTERVAL '1 minute', INTERVAL '5 minutes') from INTERVAL '30 seconds'"), "{offset}");
+    let offset = plan(
+        "SELECT count(*) AS n FROM HOP(metrics, ts, INTERVAL '1 minute', INTERVAL '5 minutes', INTERVAL '30 seconds') GROUP BY window_end",
+    );
+    assert!(
+        offset
+            .to_string()
+            .contains("hop(INTERVAL '1 minute', INTERVAL '5 minutes') from INTERVAL '30 seconds'"),
+        "{offset}"
+    );
 }
 
 #[test]
 fn a_selected_window_is_a_struct_of_its_bounds() {
-    let plan = plan("SELECT tumble(interval '1 minute') AS w, w.start AS s, w.end AS e, tumble(interval '1 minute').end AS again \
-                     FROM metrics GROUP BY w HAVING w.end > '2026-01-01'");
+    let plan = plan(
+        "SELECT tumble(interval '1 minute') AS w, w.start AS s, w.end AS e, tumble(interval '1 minute').end AS again \
+                     FROM metrics GROUP BY w HAVING w.end > '2026-01-01'",
+    );
     assert!(matches!(plan.schema.field(0).data_type(), DataType::Struct(fields)
         if fields.iter().map(|f| f.name().as_str()).eq(["start", "end"])));
     assert_eq!(names(&plan), ["w", "s", "e", "again"]);
-    assert_eq!(plan.window_bounds, [1, 2]);
+    assert_eq!(plan.window_bounds, [1, 2, 3]);
     assert_eq!(plan.time, Some(TimeColumn { index: 2, lag_ns: 0 }));
-    assert_eq!(names(&super::plan("SELECT tumble(interval '1 minute'), count(*) AS n FROM metrics GROUP BY 1")), ["window", "n"]);
+    assert_eq!(
+        names(&super::plan(
+            "SELECT tumble(interval '1 minute'), count(*) AS n FROM metrics GROUP BY 1"
+        )),
+        ["window", "n"]
+    );
 }
 
 #[test]
@@ -76,7 +92,9 @@ fn filters_on_columns_go_below_and_on_bounds_stay_above() {
     let lines = aggregate.explain();
     assert!(lines[0].contains("WHERE window_start > ") && lines[0].contains("> 3"), "{aggregate}");
     assert_eq!(lines[2].trim(), "Transform * WHERE cpu > 1 AND memory < 2");
-    let assigned = plan("SELECT * FROM TUMBLE(metrics, ts, INTERVAL '1 minute') WHERE window_end > '2026-01-01' AND ts < window_end AND cpu > 1");
+    let assigned = plan(
+        "SELECT * FROM TUMBLE(metrics, ts, INTERVAL '1 minute') WHERE window_end > '2026-01-01' AND ts < window_end AND cpu > 1",
+    );
     let lines = assigned.explain();
     assert!(lines[0].starts_with("Transform * WHERE window_end > "), "{assigned}");
     assert_eq!(lines[1].trim(), "AssignWindows tumble(INTERVAL '1 minute') on ts");
@@ -91,7 +109,8 @@ fn rows_can_be_assigned_without_being_grouped() {
     assert_eq!(plan.schema.field(6).data_type(), &DataType::Timestamp(TimeUnit::Millisecond, None));
     assert_eq!(plan.time, Some(TimeColumn { index: 1, lag_ns: 0 }));
     assert_eq!(plan.window_bounds, [5, 6]);
-    let bounds = super::plan("SELECT window_start, cpu FROM TUMBLE(metrics, ts, INTERVAL '1 minute')");
+    let bounds =
+        super::plan("SELECT window_start, cpu FROM TUMBLE(metrics, ts, INTERVAL '1 minute')");
     assert_eq!(bounds.time, Some(TimeColumn { index: 0, lag_ns: MINUTE }));
 }
 
@@ -104,7 +123,8 @@ fn time_of_a_result_and_its_lag() {
     assert_eq!(time(&format!("SELECT window_start, window_end {from}")), at(1, 0));
     assert_eq!(time(&format!("SELECT window_start, component {from}")), at(0, MINUTE));
     assert_eq!(time(&format!("SELECT component, count(*) AS n {from}")), None);
-    let hop = "FROM HOP(metrics, ts, INTERVAL '1 minute', INTERVAL '5 minutes') GROUP BY window_start";
+    let hop =
+        "FROM HOP(metrics, ts, INTERVAL '1 minute', INTERVAL '5 minutes') GROUP BY window_start";
     assert_eq!(time(&format!("SELECT window_start AS s {hop}")), at(0, 5 * MINUTE));
 }
 
@@ -116,12 +136,17 @@ fn windows_over_windows_keep_the_lag() {
         "SELECT window_start, window_end, max(c) AS m FROM TUMBLE(({inner}), window_end, INTERVAL '1 hour') GROUP BY window_start, window_end"
     ));
     assert_eq!(by_end.time, Some(TimeColumn { index: 1, lag_ns: 0 }));
-    assert_eq!(by_end.explain()[1].trim(), "AggregateWindows tumble(INTERVAL '1 hour') on window_end: max(c)");
+    assert_eq!(
+        by_end.explain()[1].trim(),
+        "AggregateWindows tumble(INTERVAL '1 hour') on window_end: max(c)"
+    );
     let by_start = plan(&format!(
         "SELECT window_end, max(c) AS m FROM TUMBLE(({inner}), window_start, INTERVAL '1 hour') GROUP BY window_end"
     ));
     assert_eq!(by_start.time, Some(TimeColumn { index: 0, lag_ns: MINUTE }));
-    let group_by = plan(&format!("SELECT window_end, max(c) AS m FROM ({inner}) AS t GROUP BY tumble(interval '1 hour')"));
+    let group_by = plan(&format!(
+        "SELECT window_end, max(c) AS m FROM ({inner}) AS t GROUP BY tumble(interval '1 hour')"
+    ));
     assert_eq!(group_by.explain()[1..], by_end.explain()[1..]);
     let rows = plan(&format!("SELECT * FROM TUMBLE(({inner}), INTERVAL '1 hour')"));
     assert_eq!(names(&rows), ["component", "c", "window_start", "window_end"]);
@@ -129,8 +154,12 @@ fn windows_over_windows_keep_the_lag() {
 
 #[test]
 fn one_bound_is_enough_to_group_by() {
-    let both = plan("SELECT window_end, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY window_start, window_end");
-    let one = plan("SELECT window_end, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY window_end");
+    let both = plan(
+        "SELECT window_end, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY window_start, window_end",
+    );
+    let one = plan(
+        "SELECT window_end, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY window_end",
+    );
     assert_eq!(both.explain(), one.explain());
 }
 
@@ -146,8 +175,14 @@ fn keys_computed_from_bounds_are_computed_afterwards() {
 
 #[test]
 fn windows_may_be_grouped_without_aggregates() {
-    let plan = plan("SELECT component, window_end FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY component, window_end");
-    assert!(plan.to_string().contains("AggregateWindows tumble(INTERVAL '1 minute') on ts: BY component"), "{plan}");
+    let plan = plan(
+        "SELECT component, window_end FROM TUMBLE(metrics, ts, INTERVAL '1 minute') GROUP BY component, window_end",
+    );
+    assert!(
+        plan.to_string()
+            .contains("AggregateWindows tumble(INTERVAL '1 minute') on ts: BY component"),
+        "{plan}"
+    );
 }
 
 #[test]
@@ -164,12 +199,18 @@ fn a_window_can_be_grouped_outside_of_the_subquery_that_made_it() {
 
 #[test]
 fn bounds_have_the_type_of_the_event_time() {
-    let plan = plan("SELECT window_end, avg(x) AS x FROM zoned GROUP BY tumble(interval '1 minute')");
-    assert_eq!(plan.schema.field(0).data_type(), &DataType::Timestamp(TimeUnit::Second, Some("UTC".into())));
+    let plan =
+        plan("SELECT window_end, avg(x) AS x FROM zoned GROUP BY tumble(interval '1 minute')");
+    assert_eq!(
+        plan.schema.field(0).data_type(),
+        &DataType::Timestamp(TimeUnit::Second, Some("UTC".into()))
+    );
 }
 
 #[test]
 fn host_names_do_not_matter_to_the_plan() {
-    let plan = plan("SELECT m.component, m.window_end, count(*) FROM TUMBLE(metrics, ts, INTERVAL '1 minute') AS m GROUP BY m.component, m.window_end");
+    let plan = plan(
+        "SELECT m.component, m.window_end, count(*) FROM TUMBLE(metrics, ts, INTERVAL '1 minute') AS m GROUP BY m.component, m.window_end",
+    );
     assert_eq!(names(&plan), ["component", "window_end", "count(*)"]);
 }

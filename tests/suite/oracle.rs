@@ -1,0 +1,253 @@
+//! Windows against DataFusion: the same SQL run once, in one batch, with windows spelled by `date_bin`.
+//!
+//! Every query here runs with 1, 2 and 4 workers, in batches of 1, 7 and 8192 rows, in order and out of order within
+//! the source's disorder, and must give the batch's rows each time.
+
+use std::sync::Arc;
+
+use datafusion::prelude::{SessionConfig, SessionContext};
+use driftline::arrow::array::RecordBatch;
+use driftline::shipped;
+use proptest::prelude::*;
+
+use super::support::{CREATE_SAMPLES, SECOND, Seeded, assert_same, feeds, run, samples, shuffled};
+
+/// Runs SQL once over `rows` as table `source`.
+pub(super) fn batch(source: &str, rows: &RecordBatch, sql: &str) -> Vec<RecordBatch> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut config = SessionConfig::new().with_target_partitions(1);
+        config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+        let context = SessionContext::new_with_config(config);
+        context.register_batch(source, rows.clone()).unwrap();
+        context.sql(sql).await.unwrap().collect().await.unwrap()
+    })
+}
+
+/// A window function and the subquery that does the same in a batch: every row once for each window that holds it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) slide: i64,
+    pub(super) size: i64,
+    pub(super) offset: i64,
+}
+
+impl Window {
+    fn interval(ns: i64) -> String {
+        format!("INTERVAL '{} milliseconds'", ns / 1_000_000)
+    }
+
+    pub(super) fn streaming(self, source: &str) -> String {
+        let Self { slide, size, offset } = self;
+        let [slide_text, size_text, offset_text] = [slide, size, offset].map(Self::interval);
+        if slide == size {
+            format!("TUMBLE({source}, ts, {size_text}, {offset_text})")
+        } else {
+            format!("HOP({source}, ts, {slide_text}, {size_text}, {offset_text})")
+        }
+    }
+
+    pub(super) fn in_a_batch(self, source: &str) -> String {
+        let Self { slide, size, offset } = self;
+        let [slide_text, size_text, offset_text] = [slide, size, offset].map(Self::interval);
+        let copies = (0..size.div_euclid(slide) + 1).map(|k| {
+            let back = Self::interval(k * slide);
+            let start = format!(
+                "date_bin({slide_text}, ts, TIMESTAMP '1970-01-01T00:00:00' + {offset_text}) - {back}"
+            );
+            format!(
+                "SELECT *, {start} AS window_start, {start} + {size_text} AS window_end FROM {source}"
+            )
+        });
+        let copies: Vec<String> = copies.collect();
+        format!("(SELECT * FROM ({}) WHERE ts < window_end)", copies.join(" UNION ALL "))
+    }
+}
+
+/// Checks one query, with `{W}` for the windowed relation, over all ways of feeding.
+fn check(query: &str, window: Window, rows: &RecordBatch, what: &str) {
+    let expected = batch("samples", rows, &query.replace("{W}", &window.in_a_batch("samples")));
+    let streaming = query.replace("{W}", &window.streaming("samples"));
+    let late_by_ten = shuffled(rows, 10 * SECOND, 99);
+    for feed in feeds(rows.num_rows()) {
+        for (order, rows) in [("in order", rows), ("shuffled", &late_by_ten)] {
+            let found = run(feed, CREATE_SAMPLES, &streaming, "samples", rows)
+                .unwrap_or_else(|error| panic!("{what}: {streaming}: {error}"));
+            assert_same(&found, &expected, &format!("{what}, {feed:?}, {order}, {streaming}"));
+        }
+    }
+}
+
+const TUMBLE: Window = Window { slide: 5 * SECOND, size: 5 * SECOND, offset: 0 };
+
+const QUERIES: &[(&str, &str)] = &[
+    (
+        "five aggregates",
+        "SELECT window_start, window_end, service, count(*) AS n, avg(value) AS mean,
+                stddev(value) AS deviation, min(value) AS least, max(value) AS most
+         FROM {W} WHERE NOT isnan(value) GROUP BY service, window_start, window_end",
+    ),
+    (
+        "two keys, one with nulls, and expressions on both sides of the aggregate",
+        "SELECT host, upper(service) AS name, window_end, sum(bytes) / 2 + 1 AS half,
+                count(DISTINCT bytes % 5) AS kinds
+         FROM {W} GROUP BY host, service, window_start, window_end",
+    ),
+    (
+        "no key, a filter on the aggregate, and one after it",
+        "SELECT window_start, count(*) FILTER (WHERE bytes > 5000) AS large, median(bytes) AS middle
+         FROM {W} GROUP BY window_start, window_end HAVING count(bytes) > 2",
+    ),
+    (
+        "a key that is computed, and no aggregate",
+        "SELECT bytes % 3 AS third, window_start FROM {W}
+         WHERE host IS NOT NULL GROUP BY bytes % 3, window_start, window_end",
+    ),
+    (
+        "a subquery on top",
+        "SELECT service, n * 2 AS doubled FROM
+           (SELECT service, window_end, count(*) AS n FROM {W} GROUP BY service, window_start, window_end)
+         WHERE n > 1",
+    ),
+    (
+        "the first and last in time",
+        "SELECT service, window_start, first_value(bytes ORDER BY ts, bytes) AS opening,
+                last_value(bytes ORDER BY ts, bytes) AS closing
+         FROM {W} GROUP BY service, window_start, window_end",
+    ),
+    ("no aggregate at all", "SELECT ts, window_start, window_end, bytes FROM {W} WHERE bytes > 9000"),
+];
+
+#[test]
+fn tumbles_equal_the_batch() {
+    for (what, query) in QUERIES {
+        check(query, TUMBLE, &samples(1, 300, 100), what);
+    }
+}
+
+#[test]
+fn hops_of_any_ratio_and_offset_equal_the_batch() {
+    let windows = [
+        Window { slide: 2 * SECOND, size: 6 * SECOND, offset: 0 },
+        Window { slide: 4 * SECOND, size: 6 * SECOND, offset: SECOND },
+        Window { slide: 7 * SECOND, size: 3 * SECOND, offset: -2 * SECOND },
+    ];
+    for window in windows {
+        for (what, query) in &QUERIES[..3] {
+            check(query, window, &samples(2, 200, 60), what);
+        }
+    }
+}
+
+#[test]
+fn many_rows_and_keys_equal_the_batch() {
+    let rows = samples(3, 50_000, 3600);
+    check(QUERIES[0].1, TUMBLE, &rows, QUERIES[0].0);
+    check(QUERIES[1].1, Window { slide: 20 * SECOND, size: 60 * SECOND, offset: 0 }, &rows, QUERIES[1].0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_window_over_any_rows_equals_the_batch(
+        slide in 1i64..20,
+        size in 1i64..30,
+        offset in -30i64..30,
+        seed in any::<u64>(),
+        count in 0usize..200,
+        query in 0..QUERIES.len(),
+        workers in prop::sample::select(vec![1usize, 2, 4]),
+        batch_rows in prop::sample::select(vec![1usize, 7, 8192]),
+    ) {
+        let window = Window { slide: slide * SECOND / 2, size: size * SECOND / 2, offset: offset * SECOND / 2 };
+        let rows = samples(seed, count, 90);
+        let (what, query) = QUERIES[query];
+        let expected = batch("samples", &rows, &query.replace("{W}", &window.in_a_batch("samples")));
+        let streaming = query.replace("{W}", &window.streaming("samples"));
+        let feed = super::support::Feed { workers, batch_rows };
+        let rows = shuffled(&rows, 10 * SECOND, seed);
+        let found = run(feed, CREATE_SAMPLES, &streaming, "samples", &rows).unwrap();
+        assert_same(&found, &expected, what);
+    }
+}
+
+/// Rows for a shipped query's source, whatever its columns are.
+fn rows_for(schema: &driftline::arrow::datatypes::SchemaRef, seed: u64, count: usize) -> RecordBatch {
+    use driftline::arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+    use driftline::arrow::datatypes::{DataType, TimeUnit};
+    let mut random = Seeded(seed);
+    let mut time = 0;
+    let columns = schema.fields().iter().map(|field| -> ArrayRef {
+        match field.data_type() {
+            DataType::Timestamp(TimeUnit::Nanosecond, None) => {
+                Arc::new(TimestampNanosecondArray::from_iter_values((0..count).map(|_| {
+                    time += random.below(2 * SECOND as u64) as i64;
+                    time
+                })))
+            }
+            DataType::Utf8 => {
+                let words = ["ERROR", "WARN", "INFO", "STATUS_CODE_ERROR", "checkout", "cart"];
+                Arc::new(StringArray::from_iter((0..count).map(|_| {
+                    let is_null = field.is_nullable() && random.below(9) == 0;
+                    (!is_null).then(|| words[random.below(6) as usize])
+                })))
+            }
+            DataType::Float64 => Arc::new(Float64Array::from_iter((0..count).map(|_| {
+                let is_null = field.is_nullable() && random.below(9) == 0;
+                (!is_null).then(|| random.unit() * 100.0)
+            }))),
+            DataType::Int64 => Arc::new(Int64Array::from_iter((0..count).map(|_| {
+                let is_null = field.is_nullable() && random.below(9) == 0;
+                (!is_null).then(|| random.below(24) as i64)
+            }))),
+            other => panic!("no generator for columns of type {other}"),
+        }
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
+}
+
+/// The windowed relation of a shipped query, as a batch subquery: the text between FROM and the clause after it.
+fn shipped_in_a_batch(query: &str) -> String {
+    let start = query.find("TUMBLE(").or_else(|| query.find("HOP(")).expect("a shipped query has a window");
+    let end = start + query[start..].find(')').expect("the window's parenthesis closes") + 1;
+    let call = &query[start..end];
+    let source = call[call.find('(').unwrap() + 1..].split(',').next().unwrap().trim();
+    let seconds: Vec<i64> = call
+        .split("INTERVAL '")
+        .skip(1)
+        .map(|rest| {
+            let mut words = rest.split('\'').next().unwrap().split(' ');
+            let count: i64 = words.next().unwrap().parse().unwrap();
+            count * match words.next().unwrap().trim_end_matches('s') {
+                "second" => 1,
+                "minute" => 60,
+                "hour" => 3600,
+                other => panic!("no unit {other}"),
+            }
+        })
+        .collect();
+    let (slide, size) = (seconds[0] * SECOND, seconds[seconds.len() - 1] * SECOND);
+    let window = Window { slide, size, offset: 0 };
+    format!("{}{}{}", &query[..start], window.in_a_batch(source), &query[end..])
+}
+
+#[test]
+fn every_shipped_query_equals_the_batch() {
+    for query in shipped() {
+        let source = query.source_sql();
+        let name = source.split("CREATE SOURCE ").nth(1).unwrap().split([' ', '(']).next().unwrap();
+        let engine = driftline::Engine::builder().workers(1).build().unwrap();
+        engine.execute(source).unwrap();
+        let rows = rows_for(&engine.source(name).unwrap().schema(), 7, 3000);
+        let expected = batch(name, &rows, &shipped_in_a_batch(query.query_sql()));
+        assert!(!expected.is_empty(), "{}", query.name);
+        for workers in [1, 2, 4] {
+            for batch_rows in [7, 8192] {
+                let feed = super::support::Feed { workers, batch_rows };
+                let found = run(feed, source, query.query_sql(), name, &rows).unwrap();
+                assert_same(&found, &expected, &format!("{}, {feed:?}", query.name));
+            }
+        }
+    }
+}
