@@ -95,7 +95,7 @@ fn recorded(file: &std::path::Path) -> RecordBatch {
 
 #[test]
 fn real_telemetry_gives_the_same_anomalies_on_1_2_and_4_workers() {
-    let Some(folder) = data("nab/data/realAWSCloudWatch") else { return };
+    let Some(folder) = data("nab/data/realAWSCloudwatch") else { return };
     let rows = recorded(&folder.join("ec2_cpu_utilization_5f5533.csv"));
     let times = rows.column_by_name("timestamp").unwrap();
     let nanoseconds = DataType::Timestamp(driftline::arrow::datatypes::TimeUnit::Nanosecond, None);

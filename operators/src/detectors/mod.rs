@@ -8,6 +8,7 @@
 //! | `robust_zscore` | each feature on its own | values far from the median of the latest rows |
 //! | `ewma` | each feature on its own | values far from a fading mean; least memory, fastest |
 //! | `holt_winters` | each feature on its own | values far from a forecast with trend and season |
+//! | `tail_surprise` | each feature on its own | values far beyond all history, in five views; reports once |
 //! | `half_space_trees` | all features together | rows in regions that held few rows before |
 
 pub(crate) mod anomaly;
@@ -21,6 +22,7 @@ mod half_space_trees;
 mod history;
 mod holt_winters;
 mod robust_zscore;
+mod tail_surprise;
 mod univariate;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ pub use ewma::{Ewma, EwmaKind};
 pub use half_space_trees::{HalfSpaceTrees, HalfSpaceTreesKind};
 pub use holt_winters::{HoltWinters, HoltWintersKind};
 pub use robust_zscore::{RobustZScore, RobustZScoreKind};
+pub use tail_surprise::{TailSurprise, TailSurpriseKind};
 
 use crate::detector::DetectorKind;
 
@@ -43,5 +46,6 @@ pub fn builtin_kinds() -> Vec<Arc<dyn DetectorKind>> {
         Arc::new(HalfSpaceTreesKind),
         Arc::new(HoltWintersKind),
         Arc::new(RobustZScoreKind),
+        Arc::new(TailSurpriseKind),
     ]
 }

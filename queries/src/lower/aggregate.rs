@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
+use datafusion_expr::Expr;
 use datafusion_expr::logical_plan::Aggregate;
-use datafusion_expr::{Expr, LogicalPlan};
 use driftline_operators::expression::AggregateProgram;
 
 use super::columns::{describe, number, numbered, numbers, renumber, substitute};
@@ -118,11 +118,7 @@ fn bounds_only(expr: &Expr, width: usize, what: &str) -> Result<Expr> {
 }
 
 fn argument(expr: &Expr, aggregate: &Aggregate, exprs: &[Expr], width: usize) -> Result<Expr> {
-    let schema = match aggregate.input.as_ref() {
-        LogicalPlan::SubqueryAlias(alias) => &alias.schema,
-        other => other.schema(),
-    };
-    let expr = substitute(unalias(expr), schema, exprs)?;
+    let expr = substitute(unalias(expr), aggregate.input.schema(), exprs)?;
     if !matches!(expr, Expr::AggregateFunction(_)) {
         return Err(internal("aggregate is not a function"));
     }

@@ -129,6 +129,45 @@ fn a_later_filter_sees_only_rows_that_passed() {
 }
 
 #[test]
+fn nested_values_have_the_planned_type() {
+    let plan = plan(
+        "SELECT named_struct('k', k, 'start', ts) AS s, [x, n] AS l, {'a': x, 'b': 1.5} AS m, [k, 'z'][1] AS first, \
+         make_array(named_struct('x', x)) AS deep, date_trunc('minute', ts) AS t, CAST(n AS DECIMAL(12, 2)) AS d, \
+         regexp_match(k, 'a') AS r, CASE WHEN x > 1 THEN n END AS c, arrow_cast(k, 'Utf8View') AS v FROM m",
+    );
+    let out = run(&plan, &rows());
+    assert_eq!(out.num_rows(), 5);
+    assert_eq!(out.column(3).as_string::<i32>().value(0), "a");
+    let plan = self::plan(
+        "SELECT tumble(INTERVAL '1 minute') AS w, array_agg(n ORDER BY ts) AS l, count(*) AS c FROM m GROUP BY w",
+    );
+    let Node::Transform { input, program, .. } = &plan.node else { panic!("{plan}") };
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMillisecondArray::from(vec![0])),
+        Arc::new(TimestampMillisecondArray::from(vec![60_000])),
+    ];
+    columns.extend(aggregate(&plan, [0; 5], 1));
+    let windows = RecordBatch::try_new(Arc::clone(&input.schema), columns).unwrap();
+    assert_eq!(program.apply(&windows).unwrap().schema(), plan.schema);
+}
+
+#[test]
+fn the_longest_chains_evaluate_on_a_small_stack() {
+    let sum = vec!["x"; 740].join("+");
+    assert_eq!(floats(run(&plan(&format!("SELECT {sum} AS s FROM m")), &rows()).column(0))[0], Some(740.0));
+    let ones = vec!["1"; 1_490].join("+");
+    assert_eq!(integers(run(&plan(&format!("SELECT n * 0 + {ones} AS s FROM m")), &rows()).column(0))[0], Some(1_490));
+    let ors: Vec<String> = (0..490).map(|i| format!("n * 1 = {i}")).collect();
+    let ors = plan(&format!("SELECT n FROM m WHERE {}", ors[..370].join(" OR ")));
+    assert_eq!(run(&ors, &rows()).num_rows(), 5);
+    let mut deep = "x".to_owned();
+    for _ in 0..18 {
+        deep = format!("abs({deep} + {})", vec!["x"; 35].join(" - "));
+    }
+    plan(&format!("SELECT {deep} AS d FROM m"));
+}
+
+#[test]
 fn plain_columns_are_not_copied() {
     let batch = rows();
     let out = run(&plan("SELECT n, n AS again, k FROM m"), &batch);

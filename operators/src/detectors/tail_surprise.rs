@@ -1,0 +1,501 @@
+//! `tail_surprise`: values that go far beyond all that was seen, in themselves or for their context.
+//!
+//! # Meaning
+//! For single series of any shape and unit: spiking, seasonal, drifting or constant. Looks at each feature in five
+//! ways and takes the one that surprises most; `detail.view` names it. An anomaly is reported once: after a row above
+//! the threshold the feature keeps silent for a while. What stays becomes normal, a lasting shift within some tens of rows.
+//!
+//! # Formula
+//! Five views of a value, each watched upwards and downwards:
+//! ```text
+//!   value         the value
+//!   step          value - median of the three before it
+//!   level         mean of the latest 12
+//!   spread        standard deviation of the latest 48: bursts above, freezing below
+//!   time_of_day   (value - mean of its half hour of the day) / mean deviation in that half hour, from the third day on
+//! ```
+//! Each of the ten keeps its largest 80 among `n` rows. The largest `k` (3 % of the rows, from 10 to 80) are its tail,
+//! `u` is the least of them and `m` the mean distance of the others from `u`:
+//! ```text
+//!   surprise = ln(n / k) + k * ln(1 + (x - u) / (k * m))      for x above u
+//!   surprise = ln(n / k) / (1 + (u - x) / m)                  else: a mere rank
+//!   score    = the largest surprise of the ten
+//!   score    = threshold * score / (threshold + score)        while silent
+//! ```
+//! Above `u` this is the negative logarithm of the chance that a tail of exponential shape, of which only these `k`
+//! examples are known, brings a value this large. The default threshold 9 is about one in 8,000 rows per side of a view.
+//! Rows are learned after scoring, held within 50 `m` of `u` (rows above the threshold within 20 `m`), so that no
+//! single value spoils a tail but each one counts. History is forgotten in generations: scores rest on the last
+//! `history` to twice as many rows.
+//!
+//! # Options
+//! Those of all keyed kinds (threshold 9), and:
+//! * `warm_up`: rows of a feature that are learned before its first score, 100 (20 to 10000).
+//! * `silence`: for how long a feature keeps silent after a row above the threshold, as a share of the rows
+//!   scored so far and at least 20 rows, 0.05 (0 to 0.5; 0 for never).
+//! * `history`: rows after which a new generation begins, 4000 (500 to 1000000).
+//!
+//! Silence follows `threshold`, also where `rate` moves the threshold of the decision. Anomalous rows are learned, held
+//! tighter, also without `learn_anomalies`.
+//!
+//! Costs some 15 KB per key and feature, and a few microseconds per row and feature.
+//!
+//! # NaN and NULL
+//! Missing values (NULL, NaN, infinite) are neither scored nor learned; values beyond 1e150 count as 1e150.
+//!
+//! # Source
+//! Peaks over a threshold with an exponential tail: Pickands, "Statistical inference using extreme order statistics",
+//! 1975, streamed as in Siffer et al., "Anomaly detection in streams with extreme value theory", 2017; other than there
+//! the tail's scale is integrated out, which is what makes small samples cautious. Views, calibration and silence are ours.
+
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+
+use self::tail::Tail;
+use super::builder::{DetectorBuilder, DetectorSpec};
+use super::univariate::{ScaleFloor, warm_up_option};
+use crate::detector::{DetectorKind, DetectorPlan, DetectorRequest};
+use crate::error::Result;
+use crate::model::{
+    Extra, FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, Phase, Row, snapshot,
+};
+use crate::options::{OptionKind, OptionReader, OptionSpec, OptionValue};
+use crate::time::EventTime;
+
+const NAME: &str = "tail_surprise";
+const VIEWS: [&str; 5] = ["value", "step", "level", "spread", "time_of_day"];
+const TIME_OF_DAY: usize = 4;
+/// Each view has a tail upwards and one downwards.
+const TAILS: usize = 2 * VIEWS.len();
+
+const LEVEL_ROWS: usize = 12;
+const SPREAD_ROWS: usize = 48;
+const SLOTS: usize = 48;
+const DAY_NS: i64 = 86_400_000_000_000;
+/// Days of history before the time of day counts.
+const DAYS_LEAST: i64 = 3;
+/// Rows of a slot before its mean counts.
+const SLOT_ROWS_LEAST: u32 = 4;
+/// With so many rows at the feature's mean deviation a slot's own deviation is mixed, a tenth of it in weight each.
+const SLOT_PRIOR_ROWS: f64 = 10.0;
+/// The least distance that matters in the time-of-day view, whose unit is a mean deviation.
+const TIME_OF_DAY_FLOOR: f64 = 0.05;
+/// Mean and deviation fade over so many rows, of a feature and of a slot.
+const FADING_ROWS: u32 = 5_000;
+const SLOT_FADING_ROWS: u32 = 200;
+/// What enters level and spread stays within so many mean deviations of the mean.
+const RECENT_CLIP: f64 = 50.0;
+/// Rows are learned within so many mean excesses of the tail's begin; those above the threshold within the second.
+const LEARN_CLIP: f64 = 50.0;
+const LEARN_CLIP_ANOMALOUS: f64 = 20.0;
+const SILENCE_ROWS_LEAST: u64 = 20;
+
+/// The kind behind `USING tail_surprise`.
+#[derive(Clone, Copy, Debug)]
+pub struct TailSurpriseKind;
+
+impl DetectorKind for TailSurpriseKind {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn summary(&self) -> &'static str {
+        "values far beyond all history in themselves, their step, level, spread or time of day"
+    }
+
+    fn options(&self) -> Vec<OptionSpec> {
+        let mut options = KeyedPlan::options(9.0);
+        options.extend([
+            OptionSpec { kind: OptionKind::Integer(20, 10_000), ..warm_up_option(100) },
+            OptionSpec::new(
+                "silence",
+                OptionKind::number(0.0..=0.5),
+                0.05,
+                "How long a feature keeps silent after a row above the threshold, as a share of the rows scored so far.",
+            ),
+            OptionSpec::new(
+                "history",
+                OptionKind::Integer(500, 1_000_000),
+                4_000,
+                "Rows after which a new generation of history begins; the one before is kept as well.",
+            ),
+        ]);
+        options
+    }
+
+    fn plan(&self, request: &DetectorRequest<'_>) -> Result<Arc<dyn DetectorPlan>> {
+        let owner = format!("detector kind \"{NAME}\"");
+        let reader = OptionReader::new(owner, request.options, &self.options())?;
+        let plan = KeyedPlan::new(NAME, request, &reader, |features| {
+            Arc::new(Factory(Arc::new(Settings {
+                threshold: reader.number("threshold"),
+                warm_up: reader.count("warm_up") as u64,
+                silence: reader.number("silence"),
+                history: reader.count("history") as u64,
+                features: features.len(),
+            })))
+        })?;
+        Ok(Arc::new(plan))
+    }
+}
+
+/// Builds a `tail_surprise` detector.
+#[derive(Clone, Debug)]
+pub struct TailSurprise(DetectorSpec);
+
+impl TailSurprise {
+    /// With defaults for everything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(DetectorSpec::new(NAME))
+    }
+
+    /// Rows of a feature that are learned before its first score.
+    #[must_use]
+    pub fn warm_up(self, rows: i64) -> Self {
+        self.option("warm_up", rows)
+    }
+
+    /// How long a feature keeps silent after a row above the threshold, as a share of the rows scored so far.
+    #[must_use]
+    pub fn silence(self, share: f64) -> Self {
+        self.option("silence", share)
+    }
+
+    /// Rows after which a new generation of history begins.
+    #[must_use]
+    pub fn history(self, rows: i64) -> Self {
+        self.option("history", rows)
+    }
+}
+
+impl Default for TailSurprise {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<TailSurprise> for DetectorSpec {
+    fn from(builder: TailSurprise) -> Self {
+        builder.0
+    }
+}
+
+impl DetectorBuilder for TailSurprise {
+    fn option(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
+        self.0.options.set(name, value);
+        self
+    }
+
+    fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.0.partition_by = columns.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+#[derive(Debug)]
+struct Settings {
+    threshold: f64,
+    warm_up: u64,
+    silence: f64,
+    history: u64,
+    features: usize,
+}
+
+#[derive(Debug)]
+struct Factory(Arc<Settings>);
+
+impl ModelFactory for Factory {
+    fn model(&self) -> Box<dyn Model> {
+        let features = (0..self.0.features).map(|_| Feature::new()).collect();
+        let state = State { features, samples: 0 };
+        Box::new(Surprise { settings: self.0.clone(), state })
+    }
+
+    fn restore(&self, bytes: &[u8]) -> Result<Box<dyn Model>> {
+        let state: State = snapshot::read(NAME, bytes)?;
+        if state.features.len() != self.0.features || !state.features.iter().all(Feature::is_sound)
+        {
+            return Err(snapshot::problem(NAME, "was taken under other options"));
+        }
+        Ok(Box::new(Surprise { settings: self.0.clone(), state }))
+    }
+
+    fn extra_fields(&self) -> Vec<(&'static str, DataType)> {
+        vec![("view", DataType::Utf8)]
+    }
+}
+
+#[derive(Debug)]
+struct Surprise {
+    settings: Arc<Settings>,
+    state: State,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct State {
+    features: Vec<Feature>,
+    samples: u64,
+}
+
+impl Model for Surprise {
+    fn score(&self, row: &Row<'_>, judgement: &mut Judgement) {
+        judgement.separable = true;
+        let settings = &*self.settings;
+        for (i, value) in row.present() {
+            let feature = &self.state.features[i];
+            if feature.rows < settings.warm_up {
+                continue;
+            }
+            let (surprise, view) = feature.surprise(row.time, value);
+            let contribution = match feature.silent_rows {
+                0 => surprise,
+                _ => settings.threshold * surprise / (settings.threshold + surprise),
+            };
+            let floor = floor_of(value);
+            let limit = |tail: &Tail| tail.limit(judgement.threshold, floor);
+            judgement.features[i] = FeatureJudgement {
+                expected: feature.expected(),
+                lower: -limit(&feature.tails[1]),
+                upper: limit(&feature.tails[0]),
+                contribution,
+            };
+            if !(judgement.score >= contribution) {
+                judgement.score = contribution;
+                judgement.extras[0] = Extra::Text(VIEWS[view].into());
+            }
+        }
+    }
+
+    fn learn(&mut self, row: &Row<'_>) {
+        self.state.samples += 1;
+        for (i, value) in row.present() {
+            self.state.features[i].learn(&self.settings, row.time, value);
+        }
+    }
+
+    fn pass(&mut self, row: &Row<'_>) {
+        // What was anomalous is learned as well, held tighter; without that, spikes that keep coming would be news
+        // for ever.
+        if row.present().next().is_some() {
+            self.learn(row);
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match self.state.features.iter().any(|feature| feature.rows >= self.settings.warm_up) {
+            true => Phase::Detecting,
+            false => Phase::WarmingUp,
+        }
+    }
+
+    fn samples(&self) -> u64 {
+        self.state.samples
+    }
+
+    fn bytes(&self) -> usize {
+        let heap: usize = self.state.features.iter().map(Feature::heap_bytes).sum();
+        size_of::<Self>() + self.state.features.capacity() * size_of::<Feature>() + heap
+    }
+
+    fn snapshot(&self, out: &mut Vec<u8>) -> Result<()> {
+        snapshot::append(NAME, out, &self.state)
+    }
+}
+
+/// What is known of one feature.
+#[derive(Debug, Serialize, Deserialize)]
+struct Feature {
+    /// Upwards and downwards for each view.
+    tails: Vec<Tail>,
+    /// The latest values, oldest first, held within a wide range.
+    recent: Vec<f64>,
+    all: Fading,
+    slots: Vec<Fading>,
+    /// The time of the first value.
+    since: Option<EventTime>,
+    /// Values learned.
+    rows: u64,
+    /// Rows for which the feature still keeps silent.
+    silent_rows: u64,
+}
+
+impl Feature {
+    fn new() -> Self {
+        Self {
+            tails: (0..TAILS).map(|_| Tail::new()).collect(),
+            recent: Vec::with_capacity(SPREAD_ROWS),
+            all: Fading::default(),
+            slots: vec![Fading::default(); SLOTS],
+            since: None,
+            rows: 0,
+            silent_rows: 0,
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.tails.capacity() * size_of::<Tail>()
+            + self.tails.iter().map(Tail::heap_bytes).sum::<usize>()
+            + self.recent.capacity() * size_of::<f64>()
+            + self.slots.capacity() * size_of::<Fading>()
+    }
+
+    fn is_sound(&self) -> bool {
+        self.tails.len() == TAILS
+            && self.tails.iter().all(Tail::is_sound)
+            && self.recent.len() <= SPREAD_ROWS
+            && self.slots.len() == SLOTS
+    }
+
+    /// The value that the latest rows suggest.
+    fn expected(&self) -> f64 {
+        match self.recent[..] {
+            [.., first, second, third] => {
+                first.min(second).max(first.max(second).min(third)) // The median.
+            }
+            _ => f64::NAN,
+        }
+    }
+
+    /// The largest surprise, and the view that it comes from.
+    fn surprise(&self, time: EventTime, value: f64) -> (f64, usize) {
+        let mut most = (0.0, 0);
+        for (view, x) in self.views(time, value).into_iter().enumerate() {
+            let floor = floor_in(view, value);
+            for (side, x) in [x, -x].into_iter().enumerate() {
+                let surprise = self.tails[2 * view + side].surprise(x, floor);
+                // A view that is not there yet is NaN and never larger.
+                if surprise > most.0 {
+                    most = (surprise, view);
+                }
+            }
+        }
+        most
+    }
+
+    fn learn(&mut self, settings: &Settings, time: EventTime, value: f64) {
+        self.since.get_or_insert(time);
+        let anomalous = self.rows >= settings.warm_up
+            && self.silent_rows == 0
+            && self.surprise(time, value).0 > settings.threshold;
+        let clip = if anomalous { LEARN_CLIP_ANOMALOUS } else { LEARN_CLIP };
+        for (view, x) in self.views(time, value).into_iter().enumerate() {
+            let floor = floor_in(view, value);
+            if !x.is_nan() {
+                self.tails[2 * view].learn(x, floor, clip, settings.history);
+                self.tails[2 * view + 1].learn(-x, floor, clip, settings.history);
+            }
+        }
+        let held = self.hold(value);
+        if self.recent.len() == SPREAD_ROWS {
+            self.recent.remove(0);
+        }
+        self.recent.push(held);
+        self.all.learn(held, FADING_ROWS);
+        self.slots[slot(time)].learn(held, SLOT_FADING_ROWS);
+        self.rows += 1;
+        self.silent_rows = match anomalous {
+            true => settings.silence_rows(self.rows),
+            false => self.silent_rows.saturating_sub(1),
+        };
+    }
+
+    /// The value within a wide range around the mean.
+    fn hold(&self, value: f64) -> f64 {
+        if self.rows < settled(SPREAD_ROWS) {
+            return value;
+        }
+        let Fading { mean, deviation, .. } = self.all;
+        let reach = RECENT_CLIP * deviation.max(floor_of(mean));
+        value.clamp(mean - reach, mean + reach)
+    }
+
+    /// The value as each view sees it, NaN where the view is not there yet.
+    fn views(&self, time: EventTime, value: f64) -> [f64; VIEWS.len()] {
+        let held = self.hold(value);
+        let latest = |rows: usize| {
+            let begin = (self.recent.len() + 1).checked_sub(rows)?;
+            Some(self.recent[begin..].iter().copied().chain([held]))
+        };
+        let mean_of = |rows: usize| latest(rows).map(|values| values.sum::<f64>() / rows as f64);
+        let spread = mean_of(SPREAD_ROWS).zip(latest(SPREAD_ROWS)).map(|(mean, values)| {
+            let squares: f64 = values.map(|value| (value - mean) * (value - mean)).sum();
+            (squares / SPREAD_ROWS as f64).sqrt()
+        });
+        [
+            value,
+            value - self.expected(),
+            mean_of(LEVEL_ROWS).unwrap_or(f64::NAN),
+            spread.unwrap_or(f64::NAN),
+            self.time_of_day(time, value).unwrap_or(f64::NAN),
+        ]
+    }
+
+    fn time_of_day(&self, time: EventTime, value: f64) -> Option<f64> {
+        let days = time.0.saturating_sub(self.since?.0) / DAY_NS;
+        let slot = self.slots[slot(time)];
+        if days < DAYS_LEAST || slot.rows < SLOT_ROWS_LEAST || self.rows < settled(SPREAD_ROWS) {
+            return None;
+        }
+        let rows = f64::from(slot.rows);
+        let deviation = (slot.deviation * rows + self.all.deviation) / (rows + SLOT_PRIOR_ROWS);
+        Some((value - slot.mean) / deviation.max(floor_of(slot.mean)))
+    }
+}
+
+impl Settings {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // At most half of a count.
+    fn silence_rows(&self, rows: u64) -> u64 {
+        if self.silence > 0.0 {
+            let share = self.silence * rows.saturating_sub(self.warm_up) as f64;
+            (share as u64).max(SILENCE_ROWS_LEAST)
+        } else {
+            0
+        }
+    }
+}
+
+/// Rows after which mean and deviation of a feature can be relied on.
+fn settled(rows: usize) -> u64 {
+    rows as u64 + 2
+}
+
+/// The least distance from a value that matters.
+fn floor_of(value: f64) -> f64 {
+    ScaleFloor::DEFAULT.apply(0.0, value)
+}
+
+/// The least distance that matters in a view of a value.
+fn floor_in(view: usize, value: f64) -> f64 {
+    if view == TIME_OF_DAY { TIME_OF_DAY_FLOOR } else { floor_of(value) }
+}
+
+/// The half hour of the day that a time lies in.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A remainder is below the slots.
+fn slot(time: EventTime) -> usize {
+    (time.0.rem_euclid(DAY_NS) / (DAY_NS / SLOTS as i64)) as usize
+}
+
+/// Mean and mean deviation, over all rows at first and fading later.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Fading {
+    rows: u32,
+    mean: f64,
+    deviation: f64,
+}
+
+impl Fading {
+    fn learn(&mut self, value: f64, fading_rows: u32) {
+        self.rows = (self.rows + 1).min(fading_rows);
+        let weight = f64::from(self.rows).recip();
+        let distance = value - self.mean;
+        self.mean += weight * distance;
+        self.deviation += weight * (distance.abs() - self.deviation);
+    }
+}
