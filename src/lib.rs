@@ -1,4 +1,138 @@
-//! Driftline: an embedded stream-processing engine that finds anomalies in cloud telemetry.
+//! Driftline is an embedded stream-processing engine that finds anomalies in cloud telemetry: a host program adds the
+//! crate, pushes Arrow batches, writes SQL that says which rows belong together, names a detector, and receives
+//! anomalies. It scales over worker threads in the process. It is a library: it installs no signal handler, prints
+//! nothing, keeps no global, and owns no runtime of the host's.
+//!
+//! # From rows to anomalies
+//!
+//! ```
+//! use std::sync::Arc;
+//! use driftline::arrow::array::{Float64Array, RecordBatch, StringArray, TimestampNanosecondArray};
+//! use driftline::detectors::Anomaly;
+//! use driftline::Engine;
+//!
+//! let engine = Engine::builder().workers(2).build()?;
+//! engine.execute(
+//!     "CREATE SOURCE metrics (host TEXT, ts TIMESTAMP, cpu DOUBLE,
+//!        WATERMARK FOR ts AS ts - INTERVAL '5 seconds');
+//!      CREATE DETECTOR drift USING robust_zscore PARTITION BY host AS
+//!        SELECT host, window_end, avg(cpu) AS cpu
+//!        FROM HOP(metrics, ts, INTERVAL '10 seconds', INTERVAL '30 seconds')
+//!        GROUP BY host, window_start, window_end",
+//! )?;
+//! let anomalies = engine.subscribe("SELECT * FROM drift WHERE is_anomaly")?;
+//!
+//! let source = engine.source("metrics")?;
+//! for second in 0..2000 {
+//!     let cpu = if second == 1500 { 9.0 } else { 0.2 + 0.01 * (second % 7) as f64 };
+//!     source.push(RecordBatch::try_new(
+//!         source.schema(),
+//!         vec![
+//!             Arc::new(StringArray::from(vec!["web-1"])),
+//!             Arc::new(TimestampNanosecondArray::from(vec![second * 1_000_000_000])),
+//!             Arc::new(Float64Array::from(vec![cpu])),
+//!         ],
+//!     )?)?;
+//! }
+//! engine.shutdown()?;
+//! let mut found = Vec::new();
+//! for batch in anomalies {
+//!     found.extend(Anomaly::from_batch(&batch?)?);
+//! }
+//! // The second of load is in three overlapping windows.
+//! assert_eq!(found.len(), 3);
+//! assert_eq!(found[0].key, [("host".to_owned(), "web-1".to_owned())]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Sources
+//!
+//! `CREATE SOURCE name (columns, WATERMARK FOR ts AS ts - INTERVAL '..') [WITH (..)]`, or
+//! [`Engine::create_source`]. The watermark clause names the event-time column and says how far out of order rows may
+//! come: when a row with time `t` has been seen, no row earlier than `t` less the interval is expected. Without `AS`
+//! only the host moves the watermark, with [`Source::watermark`].
+//!
+//! * `WITH (allowed_lateness = INTERVAL '..')` keeps windows open for longer by as much.
+//! * `IDLE TIMEOUT INTERVAL '..'` after the watermark: a source that is silent for so long lets its windows close, its
+//!   watermark going on with the clock.
+//! * Rows below the watermark, and rows whose event time is null or outside the years 1679 to 2260, are never dropped
+//!   in silence: they are counted in [`SourceMetrics`] and can be read from the relation `LATE(name)`, with a `reason`.
+//! * Rows pushed before any query reads the source go nowhere.
+//!
+//! A source may read files instead: `WITH (path = 'dir/*.csv', format = 'csv', order = 'event_time', pace = 60)`;
+//! [`Engine::start`] sets all of them off. Formats are CSV, NDJSON, Parquet (feature `parquet`) and Arrow IPC, gzip for
+//! the text ones; see [`FileReadOptions`].
+//!
+//! ```
+//! # let folder = std::env::temp_dir().join(format!("driftline-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # std::fs::write(folder.join("load.csv"), "time,value\n2024-01-01 00:00:00,1\n2024-01-01 00:00:01,2\n")?;
+//! # let path = folder.join("load.csv").display().to_string();
+//! let engine = driftline::Engine::builder().build()?;
+//! engine.execute(&format!(
+//!     "CREATE SOURCE load (ts TIMESTAMP, value DOUBLE, WATERMARK FOR ts AS ts)
+//!        WITH (path = '{path}', columns = 'ts=time')"
+//! ))?;
+//! let total = engine.subscribe("SELECT value FROM load")?;
+//! engine.start()?;
+//! assert_eq!(total.map(|batch| batch.map_or(0, |batch| batch.num_rows())).sum::<usize>(), 2);
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Windows
+//!
+//! Three spellings of the same window, with `TUMBLE(t, ts, size [, offset])` and `HOP(t, ts, slide, size [, offset])`:
+//!
+//! ```
+//! # let engine = driftline::Engine::builder().build()?;
+//! # engine.execute("CREATE SOURCE metrics (host TEXT, ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts)")?;
+//! let from = "SELECT host, avg(cpu) AS cpu, window_end FROM TUMBLE(metrics, ts, INTERVAL '5 minutes')
+//!             GROUP BY host, window_start, window_end";
+//! let flink = "SELECT host, avg(cpu) AS cpu, window_end
+//!              FROM TABLE(TUMBLE(TABLE metrics, DESCRIPTOR(ts), INTERVAL '5' MINUTE))
+//!              GROUP BY host, window_start, window_end";
+//! let group = "SELECT host, avg(cpu) AS cpu, window_end FROM metrics
+//!              GROUP BY host, tumble(interval '5 minutes')";
+//! assert_eq!(engine.explain(from)?, engine.explain(flink)?);
+//! assert_eq!(engine.explain(from)?, engine.explain(group)?);
+//! # Ok::<(), driftline::Error>(())
+//! ```
+//!
+//! A window covers `[window_start, window_end)` and gives its rows once, when the watermark has passed its end.
+//! Windows are aligned to 1970-01-01T00:00:00 plus the offset. Scalar functions and aggregates are DataFusion's, with
+//! FILTER, DISTINCT and HAVING, and those of the host ([`ScalarFunction`], [`AggregateFunction`]). What would need
+//! state without bound, or would depend on the order of arrival, is refused with the place, the reason and a hint.
+//! [`shipped`] lists queries that come with the crate.
+//!
+//! # Detectors
+//!
+//! `CREATE DETECTOR name USING kind [PARTITION BY columns] [WITH (options)] AS SELECT ..`, or
+//! [`Engine::create_detector`] with a builder from [`detectors`]. A detector is a relation: query it, window it again,
+//! put another detector on it. Its columns are those of its SELECT, then `score` (high is anomalous, null while warming
+//! up), `is_anomaly`, `threshold`, `phase`, `model_version`, and `detail`, a struct with expected value, bounds,
+//! attribution and more; [`detectors::Anomaly`] reads them into a record. It learns from its creation on. `SHOW KINDS`
+//! lists the kinds and their options.
+//!
+//! # Results
+//!
+//! [`Engine::subscribe`] gives an iterator, [`Subscription::into_stream`] an async stream, and
+//! [`Engine::subscribe_with`] calls back. `CREATE SINK name WITH (path = 'out.parquet')` and
+//! `INSERT INTO name SELECT ..` write files. Rows of one key come in order; batches of different keys may interleave.
+//!
+//! The same rows give the same anomalies with any number of workers, any size of batches and any order of arrival
+//! within the disorder, as long as no bound is hit; floating-point results agree within 1e-9.
+//!
+//! # Bounds
+//!
+//! Every queue, map and buffer has a bound in [`Settings`]. A reader that stops reading stops the engine, and in the
+//! end [`Source::push`] waits: memory stays flat. Rows that a bound on keys or panes refuses are counted in
+//! [`QueryMetrics`].
+//!
+//! # Errors
+//!
+//! One type, [`Error`], whose [`ErrorKind`] says what to do. A panic in a worker, or in a function that the host
+//! registered, ends the engine with an error on every handle; it never hangs.
 
 mod engine;
 mod error;
@@ -11,12 +145,14 @@ mod source;
 mod subscription;
 
 pub use arrow;
-pub use futures_core;
 pub use driftline_operators::{detectors, evaluate};
-
-pub use driftline_queries::{Accumulator, AggregateFunction, ArgumentTypes, BoxError, ScalarFunction, ShippedQuery, Signal, shipped};
+pub use driftline_queries::{
+    Accumulator, AggregateFunction, ArgumentTypes, BoxError, ScalarFunction, ShippedQuery, Signal,
+    shipped,
+};
 pub use engine::{Engine, EngineBuilder};
 pub use error::{Error, ErrorKind, Position, Result};
+pub use futures_core;
 pub use metrics::{Metrics, QueryMetrics, SourceMetrics};
 pub use runtime::clock::{Alarm, Clock, ManualClock, SystemClock};
 pub use settings::Settings;
@@ -26,3 +162,21 @@ pub use source::{
     Pace, PacedBatch, ReadOrder, Source, SourceDefinition, TryPush, infer_schema,
 };
 pub use subscription::{Callback, ResultStream, Subscription};
+
+/// What a host needs to bring its own kind of detector; see
+/// [`EngineBuilder::with_detector_kind`].
+pub mod detector {
+    pub use driftline_operators::detector::*;
+    pub use driftline_operators::error::OperatorError;
+    pub use driftline_operators::model::{
+        FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, Phase, Row,
+    };
+    pub use driftline_operators::options::{
+        OptionKind, OptionReader, OptionSpec, OptionValue, Options,
+    };
+}
+
+/// The README's code, so that it is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct ReadmeDoctests;

@@ -50,6 +50,12 @@ pub enum OperatorError {
         /// What is wrong with it, as the rest of the sentence.
         problem: String,
     },
+    /// The relation that a query reads has failed.
+    #[error("a relation that the query reads has failed: {problem}")]
+    Upstream {
+        /// That relation's own failure.
+        problem: String,
+    },
     /// An Arrow kernel refused its input.
     #[error("arrow kernel failed")]
     Arrow(#[from] ArrowError),

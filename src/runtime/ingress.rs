@@ -172,6 +172,7 @@ impl Ingress {
         }
         let bytes = bytes_of(&rows);
         let range = spec.time_range(&rows);
+        let rows = if range.has_unusable { rows } else { spec.strict(rows)? };
         let mut state = self.lock();
         loop {
             self.check()?;

@@ -118,6 +118,15 @@ impl SourceSpec {
         }
     }
 
+    /// Rows that all have a usable event time, with the source's own schema again.
+    pub(crate) fn strict(&self, rows: RecordBatch) -> Result<RecordBatch> {
+        if rows.schema_ref() == &self.schema {
+            return Ok(rows);
+        }
+        let (_, columns, _) = rows.into_parts();
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(internal)
+    }
+
     /// The range of event times in a batch.
     pub(crate) fn time_range(&self, batch: &RecordBatch) -> TimeRange {
         let Some(time) = &self.time else {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{Outbox, QueryContext};
+use driftline_operators::error::OperatorError;
 use driftline_operators::time::{Epoch, EventTime, Watermarks};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
@@ -237,6 +238,9 @@ impl Worker {
                 }
                 if let Some(query) = self.queries.get_mut(&id) {
                     query.input = None;
+                }
+                for reader in downstream.iter().filter_map(|reader| self.queries.get(reader)) {
+                    reader.context.fail(OperatorError::Upstream { problem: error.to_string() });
                 }
             }
             while let Some((epoch, rows)) = outbox.peek() {

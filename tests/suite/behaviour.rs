@@ -362,11 +362,11 @@ impl Accumulator for SquareSum {
         Ok(())
     }
 
-    fn state(&self) -> Result<Vec<ArrayRef>, BoxError> {
+    fn state(&mut self) -> Result<Vec<ArrayRef>, BoxError> {
         Ok(vec![self.finish()?])
     }
 
-    fn finish(&self) -> Result<ArrayRef, BoxError> {
+    fn finish(&mut self) -> Result<ArrayRef, BoxError> {
         Ok(Arc::new(Int64Array::from(vec![self.0])))
     }
 }
@@ -384,7 +384,7 @@ fn functions_of_the_host_work_in_sql() {
     );
     let squares = AggregateFunction::new(
         "square_sum",
-        vec![DataType::Int64],
+        ArgumentTypes::Exact(vec![DataType::Int64]),
         DataType::Int64,
         vec![DataType::Int64],
         || Box::<SquareSum>::default(),

@@ -20,7 +20,7 @@ const NO_WINDOW_HINT: &str = "add a window: FROM TUMBLE(t, ts, INTERVAL '1 minut
 
 /// Groups the rows of a window.
 pub(super) fn lower(aggregate: &Aggregate, mut state: State) -> Result<State> {
-    let below = state.take_filters_below()?;
+    let below = state.take_filters_below();
     let Base::Windowed { input, window, time } = state.base else {
         return Err(SqlError::unsupported("aggregate without a window is not supported")
             .hint(NO_WINDOW_HINT));
@@ -39,7 +39,7 @@ pub(super) fn lower(aggregate: &Aggregate, mut state: State) -> Result<State> {
         .collect::<Result<Vec<_>>>()?;
     let input = filtered(input, &below)?;
     let name = |index: usize| aggregate.schema.field(index).name().clone();
-    let key_names: Vec<String> = keys.key_indexes.iter().map(|i| name(*i)).collect();
+    let key_names: Vec<String> = keys.indexes.iter().map(|i| name(*i)).collect();
     let groups = aggregate.group_expr.len();
     let aggregate_names: Vec<String> = (0..aggregates.len()).map(|i| name(groups + i)).collect();
     let program = physical::GroupProgram::try_new(
@@ -71,14 +71,14 @@ struct Keys {
     /// Keys over the input's columns.
     keys: Vec<Expr>,
     /// Which group expression each key is.
-    key_indexes: Vec<usize>,
+    indexes: Vec<usize>,
     /// Each group expression over the columns of the result.
     output: Vec<Expr>,
 }
 
 impl Keys {
     fn sort_out(aggregate: &Aggregate, exprs: &[Expr], width: usize) -> Result<Self> {
-        let mut sorted = Self { keys: Vec::new(), key_indexes: Vec::new(), output: Vec::new() };
+        let mut sorted = Self { keys: Vec::new(), indexes: Vec::new(), output: Vec::new() };
         let mut has_bound = false;
         for (index, group) in aggregate.group_expr.iter().enumerate() {
             if matches!(group, Expr::GroupingSet(_)) {
@@ -92,7 +92,7 @@ impl Keys {
             if read.iter().all(|n| *n < width) {
                 sorted.output.push(numbered(2 + sorted.keys.len()));
                 sorted.keys.push(expr);
-                sorted.key_indexes.push(index);
+                sorted.indexes.push(index);
             } else {
                 has_bound |= number(&expr).is_some();
                 sorted.output.push(bounds_only(&expr, width, "group key")?);

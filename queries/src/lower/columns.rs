@@ -85,7 +85,8 @@ pub(crate) fn numbered_schema(
             Some((None, Arc::new(field)))
         })
         .collect();
-    DFSchema::new_with_metadata(fields, Default::default()).map_err(|error| refused(&error))
+    DFSchema::new_with_metadata(fields, std::collections::HashMap::new())
+        .map_err(|error| refused(&error))
 }
 
 /// An expression over numbered columns as users would read it.

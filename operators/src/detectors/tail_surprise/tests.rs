@@ -93,7 +93,8 @@ fn unit_and_offset_do_not_matter() {
 fn false_alarms_on_noise_are_rare() {
     let mut feature = Feature::new();
     let mut alarms = 0;
-    let noise = |row: i64| (0..12).map(|i| wave(row * 12 + i) - wave(row * 12 + i).floor()).sum::<f64>();
+    let noise =
+        |row: i64| (0..12).map(|i| wave(row * 12 + i) - wave(row * 12 + i).floor()).sum::<f64>();
     for row in 0..20_000 {
         let raised = feature.surprise(time(row), noise(row)).0 > 9.0 && feature.silent_rows == 0;
         alarms += i32::from(raised && row >= 100);

@@ -294,6 +294,18 @@ fn bounds_do_not_mix_with_columns_under_an_aggregate() {
 }
 
 #[test]
+fn expressions_that_would_grow_exponentially_are_refused() {
+    for call in ["coalesce(@, 1)", "ifnull(@, 1)", "greatest(@, 1)", "(@ BETWEEN 1 AND 2)::int"] {
+        let nested = |levels: usize| {
+            let call = (0..levels).fold("cpu".to_owned(), |inner, _| call.replace('@', &inner));
+            try_plan(&format!("SELECT {call} AS x FROM metrics"))
+        };
+        assert!(nested(8).is_ok(), "{call}");
+        assert!(nested(9).unwrap_err().message().starts_with("expression nests more than 8"));
+    }
+}
+
+#[test]
 fn views_that_read_each_other_end() {
     let error = try_plan("SELECT * FROM ring").unwrap_err();
     assert!(error.message().contains("nests more than 16 views"), "{error}");
