@@ -1,6 +1,8 @@
 //! What the planner must know about relations; the engine answers.
 
-use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use crate::plan::TimeColumn;
 
@@ -37,4 +39,14 @@ pub enum RelationKind {
     Detector,
     /// A sink, which cannot be read.
     Sink,
+}
+
+/// Columns of `LATE(source)`: those of the source, all nullable, and `reason`, which says why the source could not take
+/// the row.
+#[must_use]
+pub fn late_schema(source: &Schema) -> SchemaRef {
+    let nullable = |field: &FieldRef| Arc::new(field.as_ref().clone().with_nullable(true));
+    let mut fields: Vec<FieldRef> = source.fields().iter().map(nullable).collect();
+    fields.push(Arc::new(Field::new("reason", DataType::Utf8, false)));
+    Arc::new(Schema::new(fields))
 }

@@ -29,7 +29,7 @@ mod planner;
 mod shipped;
 mod statement;
 
-pub use catalog::{Catalog, Relation, RelationKind};
+pub use catalog::{Catalog, Relation, RelationKind, late_schema};
 pub use error::{Position, Result, SqlError, SqlErrorKind};
 pub use functions::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, Functions, ScalarFunction,

@@ -23,7 +23,7 @@ SELECT
   stddev(duration_ms) AS latency_stddev,
   min(duration_ms) AS latency_min,
   max(duration_ms) AS latency_max,
-  approx_percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms) AS latency_p95
+  percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms) AS latency_p95
 FROM TUMBLE(spans, ts, INTERVAL '1 minute')
 WHERE endpoint IS NOT NULL
 GROUP BY service, endpoint, window_start, window_end;

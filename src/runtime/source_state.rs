@@ -52,12 +52,9 @@ const LATE: &str = "late";
 const MALFORMED: &str = "event time is null or out of range";
 
 impl SourceSpec {
-    /// Columns of the side relation: the source's, all nullable, and `reason`.
+    /// Columns of the side relation.
     pub(crate) fn late_schema(&self) -> SchemaRef {
-        let nullable = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_nullable(true));
-        let mut fields: Vec<Arc<Field>> = self.schema.fields().iter().map(nullable).collect();
-        fields.push(Arc::new(Field::new("reason", DataType::Utf8, false)));
-        Arc::new(Schema::new(fields))
+        driftline_queries::late_schema(&self.schema)
     }
 
     /// The batch with this source's own schema.

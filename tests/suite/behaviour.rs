@@ -446,8 +446,8 @@ fn a_detector_can_be_read_by_queries_and_by_detectors() {
             workers,
             "CREATE SOURCE s (ts TIMESTAMP, k TEXT, n BIGINT, WATERMARK FOR ts AS ts - INTERVAL '3 seconds');
              CREATE DETECTOR first USING ewma PARTITION BY k AS SELECT ts, k, n FROM s;
-             CREATE DETECTOR second USING ewma PARTITION BY k WITH (features = 'score') AS
-               SELECT ts, k, score FROM first WHERE score IS NOT NULL",
+             CREATE DETECTOR second USING ewma PARTITION BY k AS
+               SELECT ts, k, score AS first_score FROM first WHERE score IS NOT NULL",
         );
         let firsts = engine.subscribe("SELECT n FROM first").unwrap();
         let seconds = engine.subscribe("SELECT score FROM second").unwrap();

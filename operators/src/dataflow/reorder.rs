@@ -21,6 +21,7 @@ pub struct Reorder {
     rows_max: usize,
     waiting: Vec<Waiting>,
     rows: usize,
+    bytes: usize,
     refused: u64,
 }
 
@@ -31,13 +32,14 @@ struct Waiting {
     times: arrow::buffer::ScalarBuffer<i64>,
     sequence: u64,
     next: usize,
+    bytes: usize,
 }
 
 impl Reorder {
     /// Holds at most `rows_max` rows.
     #[must_use]
     pub fn new(time_index: usize, time: TimeType, rows_max: usize) -> Self {
-        Self { time_index, time, rows_max, waiting: Vec::new(), rows: 0, refused: 0 }
+        Self { time_index, time, rows_max, waiting: Vec::new(), rows: 0, bytes: 0, refused: 0 }
     }
 
     /// Adds rows. Those beyond the bound are refused and counted.
@@ -59,8 +61,10 @@ impl Reorder {
             rows = take_record_batch(&rows, &arrow::array::UInt32Array::from(order))?;
             times = self.time.read(rows.column(self.time_index));
         }
+        let bytes = rows.get_array_memory_size();
         self.rows += take;
-        self.waiting.push(Waiting { rows, times, sequence: batch.sequence, next: 0 });
+        self.bytes += bytes;
+        self.waiting.push(Waiting { rows, times, sequence: batch.sequence, next: 0, bytes });
         Ok(())
     }
 
@@ -88,7 +92,11 @@ impl Reorder {
             batches.push(waiting.rows.clone());
             waiting.next += end;
         }
-        self.waiting.retain(|waiting| waiting.next < waiting.rows.num_rows());
+        self.waiting.retain(|waiting| {
+            let keep = waiting.next < waiting.rows.num_rows();
+            self.bytes -= if keep { 0 } else { waiting.bytes };
+            keep
+        });
         self.rows -= places.len();
         if places.is_empty() {
             return Ok(None);
@@ -137,7 +145,7 @@ impl Reorder {
     /// Bytes held, estimated.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.waiting.iter().map(|waiting| waiting.rows.get_array_memory_size()).sum()
+        self.bytes
     }
 }
 

@@ -24,8 +24,8 @@
 //! ```
 //! Above `u` this is the negative logarithm of the chance that a tail of exponential shape, of which only these `k`
 //! examples are known, brings a value this large. The default threshold 9 is about one in 8,000 rows per side of a view.
-//! Rows are learned after scoring, held within 50 `m` of `u` (rows above the threshold within 20 `m`), so that no
-//! single value spoils a tail but each one counts. History is forgotten in generations: scores rest on the last
+//! Rows are learned after scoring, held within 50 `m` of `u`, so that no single value spoils a tail but each one
+//! counts. Anomalous rows are held within 7 `m`: repeated spikes become normal only after dozens. History is forgotten in generations: scores rest on the last
 //! `history` to twice as many rows.
 //!
 //! # Options
@@ -35,8 +35,8 @@
 //!   scored so far and at least 20 rows, 0.05 (0 to 0.5; 0 for never).
 //! * `history`: rows after which a new generation begins, 4000 (500 to 1000000).
 //!
-//! Silence follows `threshold`, also where `rate` moves the threshold of the decision. Anomalous rows are learned, held
-//! tighter, also without `learn_anomalies`.
+//! Silence follows `threshold`, also where `rate` moves the threshold of the decision. With `learn_anomalies`,
+//! anomalous rows are held within 50 `m` like others: fewer alarms from series that spike all the time.
 //!
 //! Costs some 15 KB per key and feature, and a few microseconds per row and feature.
 //!
@@ -91,9 +91,9 @@ const FADING_ROWS: u32 = 5_000;
 const SLOT_FADING_ROWS: u32 = 200;
 /// What enters level and spread stays within so many mean deviations of the mean.
 const RECENT_CLIP: f64 = 50.0;
-/// Rows are learned within so many mean excesses of the tail's begin; those above the threshold within the second.
+/// Rows are learned within so many mean excesses of where the tail begins; anomalous ones within the second number.
 const LEARN_CLIP: f64 = 50.0;
-const LEARN_CLIP_ANOMALOUS: f64 = 20.0;
+const PASS_CLIP: f64 = 7.0;
 const SILENCE_ROWS_LEAST: u64 = 20;
 
 /// The kind behind `USING tail_surprise`.
@@ -274,18 +274,12 @@ impl Model for Surprise {
     }
 
     fn learn(&mut self, row: &Row<'_>) {
-        self.state.samples += 1;
-        for (i, value) in row.present() {
-            self.state.features[i].learn(&self.settings, row.time, value);
-        }
+        self.state.learn(&self.settings, row, LEARN_CLIP);
     }
 
     fn pass(&mut self, row: &Row<'_>) {
-        // What was anomalous is learned as well, held tighter; without that, spikes that keep coming would be news
-        // for ever.
-        if row.present().next().is_some() {
-            self.learn(row);
-        }
+        // What is anomalous is learned as well, held tighter: else spikes that keep coming were news for ever.
+        self.state.learn(&self.settings, row, PASS_CLIP);
     }
 
     fn phase(&self) -> Phase {
@@ -306,6 +300,15 @@ impl Model for Surprise {
 
     fn snapshot(&self, out: &mut Vec<u8>) -> Result<()> {
         snapshot::append(NAME, out, &self.state)
+    }
+}
+
+impl State {
+    fn learn(&mut self, settings: &Settings, row: &Row<'_>, clip: f64) {
+        self.samples += u64::from(row.present().next().is_some());
+        for (i, value) in row.present() {
+            self.features[i].learn(settings, row.time, value, clip);
+        }
     }
 }
 
@@ -379,12 +382,11 @@ impl Feature {
         most
     }
 
-    fn learn(&mut self, settings: &Settings, time: EventTime, value: f64) {
+    fn learn(&mut self, settings: &Settings, time: EventTime, value: f64, clip: f64) {
         self.since.get_or_insert(time);
         let anomalous = self.rows >= settings.warm_up
             && self.silent_rows == 0
             && self.surprise(time, value).0 > settings.threshold;
-        let clip = if anomalous { LEARN_CLIP_ANOMALOUS } else { LEARN_CLIP };
         for (view, x) in self.views(time, value).into_iter().enumerate() {
             let floor = floor_in(view, value);
             if !x.is_nan() {

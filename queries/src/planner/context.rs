@@ -16,7 +16,7 @@ use driftline_operators::options::nearest_name;
 use sqlparser::ast;
 
 use super::{Planner, prepare};
-use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::catalog::{Catalog, Relation, RelationKind, late_schema};
 use crate::error::SqlError;
 use crate::plan::{Scan, ScanStream, TimeColumn};
 use crate::statement::Query;
@@ -139,7 +139,7 @@ impl RelationSource {
         self.is_source.then(|| Self {
             scan: Scan { relation: self.scan.relation.clone(), stream: ScanStream::Late },
             is_source: false,
-            schema: Arc::clone(&self.schema),
+            schema: late_schema(&self.schema),
             time: None,
             window_bounds: Vec::new(),
             inlined: None,

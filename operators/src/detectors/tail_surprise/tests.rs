@@ -19,7 +19,7 @@ fn time(row: i64) -> EventTime {
 
 fn trained(rows: i64) -> Feature {
     let mut feature = Feature::new();
-    (0..rows).for_each(|row| feature.learn(&SETTINGS, time(row), wave(row)));
+    (0..rows).for_each(|row| feature.learn(&SETTINGS, time(row), wave(row), LEARN_CLIP));
     feature
 }
 
@@ -45,7 +45,7 @@ fn each_view_sees_what_it_is_for() {
         if surprise > 9.0 {
             raised.push(view);
         }
-        shifted.learn(&SETTINGS, time(row), value);
+        shifted.learn(&SETTINGS, time(row), value, LEARN_CLIP);
     }
     assert!(!raised.is_empty(), "half a day late");
 
@@ -53,7 +53,7 @@ fn each_view_sees_what_it_is_for() {
     let mut views = Vec::new();
     for row in 2_000..2_060 {
         views.push(seen(&frozen, row, wave(1_999)));
-        frozen.learn(&SETTINGS, time(row), wave(1_999));
+        frozen.learn(&SETTINGS, time(row), wave(1_999), LEARN_CLIP);
     }
     let seen_freezing = views.iter().any(|(surprise, view)| *surprise > 9.0 && *view == "spread");
     assert!(seen_freezing, "a frozen value shows in the spread");
@@ -63,14 +63,14 @@ fn each_view_sees_what_it_is_for() {
 fn an_anomaly_is_reported_once() {
     let mut feature = trained(2_000);
     for row in 2_000..2_010 {
-        feature.learn(&SETTINGS, time(row), 300.0);
+        feature.learn(&SETTINGS, time(row), 300.0, LEARN_CLIP);
         // 5 % of the rows scored before.
         let expected = 95 - (row - 2_000).unsigned_abs();
         assert_eq!(feature.silent_rows, expected);
     }
     let never = Settings { silence: 0.0, ..SETTINGS };
     let mut feature = trained(2_000);
-    feature.learn(&never, time(2_000), 300.0);
+    feature.learn(&never, time(2_000), 300.0, LEARN_CLIP);
     assert_eq!(feature.silent_rows, 0);
 }
 
@@ -84,8 +84,8 @@ fn unit_and_offset_do_not_matter() {
             let (one, two) = (plain.surprise(time(row), value), scaled.surprise(time(row), other));
             assert!((one.0 - two.0).abs() < 1e-6 * one.0.max(1.0), "row {row}: {one:?}, {two:?}");
         }
-        plain.learn(&SETTINGS, time(row), value);
-        scaled.learn(&SETTINGS, time(row), other);
+        plain.learn(&SETTINGS, time(row), value, LEARN_CLIP);
+        scaled.learn(&SETTINGS, time(row), other, LEARN_CLIP);
     }
 }
 
@@ -98,7 +98,7 @@ fn false_alarms_on_noise_are_rare() {
     for row in 0..20_000 {
         let raised = feature.surprise(time(row), noise(row)).0 > 9.0 && feature.silent_rows == 0;
         alarms += i32::from(raised && row >= 100);
-        feature.learn(&SETTINGS, time(row), noise(row));
+        feature.learn(&SETTINGS, time(row), noise(row), LEARN_CLIP);
     }
     assert!(alarms <= 20, "{alarms} of 20000 rows");
 }
