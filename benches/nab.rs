@@ -26,7 +26,9 @@ use driftline::arrow::array::{
     TimestampSecondArray,
 };
 use driftline::arrow::compute::{cast, concat_batches};
-use driftline::arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampSecondType};
+use driftline::arrow::datatypes::{
+    DataType, Float64Type, Int64Type, TimeUnit, TimestampSecondType,
+};
 use driftline::detectors::builtin_kinds;
 use driftline::evaluate::{NabProfile, NabSeries, Segment, nab_best, nab_raw, random_scores};
 
@@ -68,7 +70,11 @@ fn main() -> BoxResult<()> {
     }
     let random = Scored {
         name: "random (baseline)".into(),
-        scores: series.iter().enumerate().map(|(i, one)| random_scores(one.values.len(), i as u64)).collect(),
+        scores: series
+            .iter()
+            .enumerate()
+            .map(|(i, one)| random_scores(one.values.len(), i as u64))
+            .collect(),
         raised: None,
         rows_per_second: None,
     };
@@ -85,7 +91,8 @@ fn main() -> BoxResult<()> {
     );
     let mut best: Option<(String, [f64; 3])> = None;
     for scored in ours.iter().chain([&random, &all]) {
-        let scores = PROFILES.map(|(profile, _, _)| nab_best(&nab_series(&series, &scored.scores), profile).score);
+        let scores = PROFILES
+            .map(|(profile, _, _)| nab_best(&nab_series(&series, &scored.scores), profile).score);
         let held_out = held_out(&series, &scored.scores);
         let shipped = scored.raised.as_ref().map(|raised| as_shipped(&series, raised));
         let text = |number: Option<f64>| number.map_or("-".to_owned(), |n| format!("{n:.2}"));
@@ -134,7 +141,8 @@ fn run(kind: &str, series: &[Series]) -> BoxResult<Scored> {
 
     let place: BTreeMap<&str, usize> =
         series.iter().enumerate().map(|(index, one)| (one.file.as_str(), index)).collect();
-    let mut scores: Vec<Vec<f64>> = series.iter().map(|one| vec![f64::NAN; one.values.len()]).collect();
+    let mut scores: Vec<Vec<f64>> =
+        series.iter().map(|one| vec![f64::NAN; one.values.len()]).collect();
     let mut raised: Vec<Vec<f64>> = series.iter().map(|one| vec![0.0; one.values.len()]).collect();
     let files = rows.column(0).as_string::<i32>();
     let lines = rows.column(1).as_primitive::<Int64Type>();
@@ -219,7 +227,9 @@ fn print_published(folder: &Path) -> BoxResult<()> {
     let published: BTreeMap<String, BTreeMap<String, f64>> = serde_json::from_str(&text)?;
     let mut rows: Vec<(&String, [f64; 3])> = published
         .iter()
-        .map(|(name, scores)| (name, PROFILES.map(|(_, column, _)| scores.get(column).copied().unwrap_or(f64::NAN))))
+        .map(|(name, scores)| {
+            (name, PROFILES.map(|(_, column, _)| scores.get(column).copied().unwrap_or(f64::NAN)))
+        })
         .collect();
     rows.sort_by(|a, b| b.1[0].total_cmp(&a.1[0]));
     for (name, scores) in rows {
@@ -237,7 +247,10 @@ fn nab_folder() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "DRIFTLINE_DATA has no folder nab, and CI must not skip it");
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "DRIFTLINE_DATA has no folder nab, and CI must not skip it"
+    );
     eprintln!("SKIPPED: no folder nab under DRIFTLINE_DATA ({})", root.display());
     None
 }

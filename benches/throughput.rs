@@ -37,11 +37,11 @@ const SECOND: i64 = 1_000_000_000;
 const SPAN_NS: i64 = 100 * SECOND;
 const DISORDER_NS: i64 = 2 * SECOND;
 
-const CREATE: &str = "CREATE SOURCE load (ts TIMESTAMP NOT NULL, host TEXT NOT NULL, value DOUBLE NOT NULL,
+const CREATE: &str =
+    "CREATE SOURCE load (ts TIMESTAMP NOT NULL, host TEXT NOT NULL, value DOUBLE NOT NULL,
     WATERMARK FOR ts AS ts - INTERVAL '2 seconds')";
 
-const AGGREGATES: &str =
-    "count(*) AS n, avg(value) AS mean, stddev(value) AS deviation, min(value) AS least, max(value) AS most";
+const AGGREGATES: &str = "count(*) AS n, avg(value) AS mean, stddev(value) AS deviation, min(value) AS least, max(value) AS most";
 
 fn main() -> BoxResult<()> {
     let schema = schema();
@@ -77,7 +77,10 @@ fn main() -> BoxResult<()> {
         theirs.push(rate(batch_seconds));
     }
     println!("figure: tumble_rows_per_core = {:.0} rows/s", median(&mut cores));
-    println!("figure: tumble_share_of_batch = {:.2} ratio", median(&mut ours) / median(&mut theirs));
+    println!(
+        "figure: tumble_share_of_batch = {:.2} ratio",
+        median(&mut ours) / median(&mut theirs)
+    );
     Ok(())
 }
 
@@ -167,7 +170,8 @@ type Rows = BTreeMap<(String, i64), (i64, f64, f64)>;
 fn rows(batches: &[RecordBatch]) -> Rows {
     let mut rows = Rows::new();
     for batch in batches {
-        let hosts = driftline::arrow::compute::cast(batch.column(0), &DataType::Utf8).expect("text");
+        let hosts =
+            driftline::arrow::compute::cast(batch.column(0), &DataType::Utf8).expect("text");
         let hosts = hosts.as_string::<i32>();
         let starts = batch.column(1).as_primitive::<TimestampNanosecondType>();
         let counts = batch.column(2).as_primitive::<Int64Type>();

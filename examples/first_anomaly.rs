@@ -7,9 +7,7 @@
 use std::sync::Arc;
 
 use driftline::Engine;
-use driftline::arrow::array::{
-    Float64Array, RecordBatch, StringArray, TimestampMillisecondArray,
-};
+use driftline::arrow::array::{Float64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use driftline::detectors::Anomaly;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

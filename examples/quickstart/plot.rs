@@ -43,19 +43,27 @@ pub fn draw(path: &Path, title: &str, points: &[Point]) -> BoxResult<()> {
 
     let bounded: Vec<(i64, f64, f64)> = points
         .iter()
-        .filter_map(|p| p.bounds.map(|(l, u)| (p.time_ms, l.clamp(bottom, top), u.clamp(bottom, top))))
+        .filter_map(|p| {
+            p.bounds.map(|(l, u)| (p.time_ms, l.clamp(bottom, top), u.clamp(bottom, top)))
+        })
         .collect();
-    let outline = bounded.iter().map(|p| (p.0, p.2)).chain(bounded.iter().rev().map(|p| (p.0, p.1)));
+    let outline =
+        bounded.iter().map(|p| (p.0, p.2)).chain(bounded.iter().rev().map(|p| (p.0, p.1)));
     let band = RGBColor(158, 202, 225);
-    chart.draw_series(std::iter::once(Polygon::new(outline.collect::<Vec<_>>(), band.mix(0.5))))?
+    chart
+        .draw_series(std::iter::once(Polygon::new(outline.collect::<Vec<_>>(), band.mix(0.5))))?
         .label("expected")
-        .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 14, y + 5)], band.mix(0.5).filled()));
+        .legend(move |(x, y)| {
+            Rectangle::new([(x, y - 5), (x + 14, y + 5)], band.mix(0.5).filled())
+        });
     let line = RGBColor(49, 91, 125);
-    chart.draw_series(LineSeries::new(points.iter().map(|p| (p.time_ms, p.value)), &line))?
+    chart
+        .draw_series(LineSeries::new(points.iter().map(|p| (p.time_ms, p.value)), &line))?
         .label("measured")
         .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], line));
     let marked = points.iter().filter(|p| p.is_anomaly);
-    chart.draw_series(marked.map(|p| Circle::new((p.time_ms, p.value), 4, RED.filled())))?
+    chart
+        .draw_series(marked.map(|p| Circle::new((p.time_ms, p.value), 4, RED.filled())))?
         .label("anomaly")
         .legend(|(x, y)| Circle::new((x + 7, y), 4, RED.filled()));
     chart
@@ -69,6 +77,7 @@ pub fn draw(path: &Path, title: &str, points: &[Point]) -> BoxResult<()> {
 }
 
 fn label(ms: i64) -> String {
-    let text = array_value_to_string(&TimestampMillisecondArray::from(vec![ms]), 0).unwrap_or_default();
+    let text =
+        array_value_to_string(&TimestampMillisecondArray::from(vec![ms]), 0).unwrap_or_default();
     text.get(5..16).unwrap_or(&text).replace('T', " ")
 }

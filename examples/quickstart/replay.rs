@@ -33,7 +33,12 @@ pub fn run(options: &Replay) -> BoxResult<()> {
     let rows = concat_batches(&schema, &batches)?;
     let anomalies = Anomaly::from_batch(&rows)?;
     let source = metrics.source("replay").map_or((0, 0), |s| (s.rows, s.rows_malformed));
-    println!("{} rows read, {} skipped as malformed, {} judged", source.0, source.1, rows.num_rows());
+    println!(
+        "{} rows read, {} skipped as malformed, {} judged",
+        source.0,
+        source.1,
+        rows.num_rows()
+    );
     println!("{} rows are anomalous", anomalies.len());
     for anomaly in anomalies.iter().take(PRINTED_MAX) {
         println!("  {}  {anomaly}", time_text(anomaly.time.0));
@@ -92,7 +97,8 @@ fn time_text(ns: i64) -> String {
 /// What is drawn: one point a row.
 fn series(rows: &RecordBatch) -> BoxResult<Vec<plot::Point>> {
     let seconds = DataType::Timestamp(TimeUnit::Millisecond, None);
-    let times = cast(&cast(rows.column_by_name("ts").ok_or("no ts")?, &seconds)?, &DataType::Int64)?;
+    let times =
+        cast(&cast(rows.column_by_name("ts").ok_or("no ts")?, &seconds)?, &DataType::Int64)?;
     let times = times.as_primitive::<driftline::arrow::datatypes::Int64Type>();
     let values = rows.column_by_name("value").ok_or("no value")?.as_primitive::<Float64Type>();
     let detail = rows.column_by_name("detail").ok_or("no detail")?.as_struct();

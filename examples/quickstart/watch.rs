@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use driftline::arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMillisecondArray};
+use driftline::arrow::array::{
+    ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMillisecondArray,
+};
 use driftline::arrow::datatypes::Float64Type;
 use driftline::detectors::Anomaly;
 use driftline::{Engine, Source};
@@ -51,13 +53,19 @@ pub fn run(options: &Watch) -> BoxResult<()> {
     let (send, windows) = mpsc::channel();
     let table = engine.subscribe_with("odd", move |rows| {
         // Errors cannot happen here: the rows are a detector's own.
-        found.lock().expect("no other holder panics").extend(Anomaly::from_batch(&rows).into_iter().flatten());
+        found
+            .lock()
+            .expect("no other holder panics")
+            .extend(Anomaly::from_batch(&rows).into_iter().flatten());
         // The main thread may have stopped listening at the end.
         let _ = send.send(rows);
     })?;
 
     let total = options.learn_seconds + BURST_SECONDS + AFTER_SECONDS;
-    println!("learning for {} s, then a burst of load for {BURST_SECONDS} s", options.learn_seconds);
+    println!(
+        "learning for {} s, then a burst of load for {BURST_SECONDS} s",
+        options.learn_seconds
+    );
     println!(
         "{:>4}  {:>6} {:>8} {:>7} {:>9} {:>8} {:>6}  {:>7}  state",
         "s", "cpu %", "own cpu", "mem %", "disk kB/s", "net kB/s", "procs", "score"
@@ -153,7 +161,9 @@ impl Burst {
             thread::spawn(move || {
                 let mut n = 1u64;
                 while !stop.load(Ordering::Relaxed) {
-                    n = std::hint::black_box(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+                    n = std::hint::black_box(
+                        n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1),
+                    );
                 }
             });
         }

@@ -1,8 +1,8 @@
 //! The unit that travels along the edges of a dataflow: Arrow rows with their place in the order of arrival.
 
+use arrow::record_batch::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
-use arrow::record_batch::RecordBatch;
 use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -126,7 +126,12 @@ impl KeyInterner {
     ///
     /// # Errors
     /// If a kernel fails, which would be a bug.
-    pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, ids: &mut Vec<KeyId>) -> Result<()> {
+    pub fn intern(
+        &mut self,
+        columns: &[ArrayRef],
+        rows: usize,
+        ids: &mut Vec<KeyId>,
+    ) -> Result<()> {
         ids.clear();
         ids.reserve(rows);
         if self.fields.is_empty() {
@@ -200,8 +205,7 @@ impl KeyInterner {
             }
             KeyEncoder::Rows(converter) => {
                 let parser = converter.parser();
-                let rows =
-                    ids.iter().map(|&id| parser.parse(slice(&self.bytes, &self.ends, id)));
+                let rows = ids.iter().map(|&id| parser.parse(slice(&self.bytes, &self.ends, id)));
                 Ok(converter.convert_rows(rows)?)
             }
         }
@@ -299,11 +303,8 @@ mod tests {
             (Fields::empty(), vec![], [0, 0, 0, 0]),
             (vec![Field::new("k", DataType::Utf8, true)].into(), vec![names.clone()], [0, 1, 0, 0]),
             (
-                vec![
-                    Field::new("k", DataType::Utf8, true),
-                    Field::new("n", DataType::Int64, true),
-                ]
-                .into(),
+                vec![Field::new("k", DataType::Utf8, true), Field::new("n", DataType::Int64, true)]
+                    .into(),
                 vec![names, number],
                 [0, 1, 2, 0],
             ),

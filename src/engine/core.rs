@@ -312,7 +312,11 @@ impl Core {
     }
 
     /// Starts a query that flows into a sink.
-    pub(super) fn start_insert(self: &Arc<Self>, sink: &Arc<SinkObject>, query: &Query) -> Result<()> {
+    pub(super) fn start_insert(
+        self: &Arc<Self>,
+        sink: &Arc<SinkObject>,
+        query: &Query,
+    ) -> Result<()> {
         let (record, schema) = self.start_query(query, Some(sink.name.clone()))?;
         if let Err(error) = sink.attach(&schema) {
             self.cancel(&record);

@@ -205,7 +205,9 @@ impl Engine {
     pub fn explain(&self, sql: &str) -> Result<String> {
         let mut parsed = driftline_queries::parse_statements(sql)?;
         match (parsed.pop(), parsed.is_empty()) {
-            (Some(Statement::Explain(statement)), true) => statements::explain(&self.core, &statement),
+            (Some(Statement::Explain(statement)), true) => {
+                statements::explain(&self.core, &statement)
+            }
             (Some(statement), true) => statements::explain(&self.core, &statement),
             _ => Err(Error::new(ErrorKind::Query, "EXPLAIN takes one statement")),
         }

@@ -68,7 +68,9 @@ pub(crate) fn build(
     let rows = wire(&query.plan, input, wiring)?;
     let results = match &query.detector {
         None => rows,
-        Some(stage) => detect(rows, detect_stage(stage, &query.plan, wiring)?, stage.plan.detector()),
+        Some(stage) => {
+            detect(rows, detect_stage(stage, &query.plan, wiring)?, stage.plan.detector())
+        }
     };
     collect_into(results, outbox, wiring.context.clone());
     Ok(())

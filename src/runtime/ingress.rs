@@ -146,7 +146,11 @@ impl Ingress {
 
     // ---- sources ----
 
-    pub(crate) fn add_source(&self, spec: Arc<SourceSpec>, counters: Arc<SourceCounters>) -> SourceId {
+    pub(crate) fn add_source(
+        &self,
+        spec: Arc<SourceSpec>,
+        counters: Arc<SourceCounters>,
+    ) -> SourceId {
         let now = self.clock.now();
         let mut state = self.lock();
         let id = SourceId(state.take_id());
@@ -180,7 +184,8 @@ impl Ingress {
             if source.is_none() || state.stopped {
                 return Err(Error::closed(&format!("source \"{}\"", spec.name)));
             }
-            if state.held_bytes == 0 || state.held_bytes + bytes <= self.settings.ingress_bytes_max {
+            if state.held_bytes == 0 || state.held_bytes + bytes <= self.settings.ingress_bytes_max
+            {
                 break;
             }
             match wait {
@@ -214,7 +219,11 @@ impl Ingress {
     }
 
     /// Changes what the host says of a source.
-    pub(crate) fn with_source(&self, id: SourceId, change: impl FnOnce(&mut SourceState)) -> Result<()> {
+    pub(crate) fn with_source(
+        &self,
+        id: SourceId,
+        change: impl FnOnce(&mut SourceState),
+    ) -> Result<()> {
         self.check()?;
         let now = self.clock.now();
         let mut state = self.lock();
@@ -227,7 +236,11 @@ impl Ingress {
     }
 
     /// Reads what is known of a source.
-    pub(crate) fn read_source<T>(&self, id: SourceId, read: impl FnOnce(&SourceState) -> T) -> Option<T> {
+    pub(crate) fn read_source<T>(
+        &self,
+        id: SourceId,
+        read: impl FnOnce(&SourceState) -> T,
+    ) -> Option<T> {
         self.lock().sources.get(&id).map(read)
     }
 

@@ -23,11 +23,13 @@ pub(crate) struct Threads {
 
 impl Threads {
     /// Starts the workers and the thread that watches the clock.
-    pub(crate) fn start(settings: &Settings, clock: Arc<dyn Clock>) -> Result<(Arc<Ingress>, Self)> {
+    pub(crate) fn start(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Arc<Ingress>, Self)> {
         let refuse = |problem| Error::internal(format!("workers could not start: {problem}"));
-        let (builders, others) = timely::CommunicationConfig::Process(settings.workers)
-            .try_build()
-            .map_err(refuse)?;
+        let (builders, others) =
+            timely::CommunicationConfig::Process(settings.workers).try_build().map_err(refuse)?;
         let (senders, receivers): (Vec<_>, Vec<_>) =
             builders.iter().map(|_| crossbeam_channel::unbounded()).unzip();
         let ingress = Arc::new(Ingress::new(settings.clone(), clock, senders));

@@ -113,8 +113,8 @@ impl Worker {
         // A source that no query has read is not known here, and its rows are of no interest.
         let Some(source) = self.sources.get(&rows.source) else { return };
         let is_late = rows.earliest.is_none_or(|earliest| earliest < source.watermark);
-        let needs_sorting_out =
-            source.spec.time.is_some() && (rows.has_unusable || (is_late && rows.earliest.is_some()));
+        let needs_sorting_out = source.spec.time.is_some()
+            && (rows.has_unusable || (is_late && rows.earliest.is_some()));
         let (kept, dropped) = if needs_sorting_out {
             match source.spec.sort_out(&rows.rows, source.watermark, &source.counters) {
                 Ok((kept, dropped)) => (kept, Some(dropped)),
@@ -132,7 +132,9 @@ impl Worker {
                 },
                 Upstream::Query(_) => continue,
             };
-            let Some(input) = query.input.as_mut().filter(|_| part.num_rows() > 0) else { continue };
+            let Some(input) = query.input.as_mut().filter(|_| part.num_rows() > 0) else {
+                continue;
+            };
             query.context.count(|c| &c.rows_in, part.num_rows() as u64);
             let batch = Batch { rows: part.clone(), sequence: rows.sequence, target: 0 };
             input.send_batch(&mut vec![batch]);

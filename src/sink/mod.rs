@@ -90,7 +90,8 @@ impl SinkObject {
         if *inserts > 0 {
             return Ok(());
         }
-        let SinkState::Open { file, .. } = std::mem::replace(&mut *state, SinkState::Finished) else {
+        let SinkState::Open { file, .. } = std::mem::replace(&mut *state, SinkState::Finished)
+        else {
             return Ok(());
         };
         match end {

@@ -13,8 +13,8 @@ use arrow::record_batch::RecordBatch;
 pub use definition::SourceDefinition;
 pub use driftline_operators::time::EventTime;
 pub use files::{
-    CsvOptions, FileFormat, FileReadOptions, FileReader, MalformedPolicy, MalformedRow, PacedBatch,
-    Pace, ReadOrder, infer_schema,
+    CsvOptions, FileFormat, FileReadOptions, FileReader, MalformedPolicy, MalformedRow, Pace,
+    PacedBatch, ReadOrder, infer_schema,
 };
 pub(crate) use reading::{FilePlan, read_files};
 

@@ -10,10 +10,13 @@ use driftline::{Engine, ErrorKind, EventTime, Settings};
 
 use super::support::{SECOND, cells, collect};
 
-const CREATE: &str =
-    "CREATE SOURCE s (ts TIMESTAMP, k TEXT, x DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1 second')";
+const CREATE: &str = "CREATE SOURCE s (ts TIMESTAMP, k TEXT, x DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1 second')";
 
-fn batch(times: Vec<Option<i64>>, keys: Vec<Option<String>>, values: Vec<Option<f64>>) -> RecordBatch {
+fn batch(
+    times: Vec<Option<i64>>,
+    keys: Vec<Option<String>>,
+    values: Vec<Option<f64>>,
+) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable([
         ("ts", Arc::new(TimestampNanosecondArray::from(times)) as ArrayRef, true),
         ("k", Arc::new(StringArray::from(keys)), true),
@@ -33,7 +36,8 @@ fn a_batch_of_another_schema_is_refused_and_the_source_lives_on() {
     let engine = engine(2);
     let results = engine.subscribe("s").unwrap();
     let source = engine.source("s").unwrap();
-    let wrong = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]);
+    let wrong =
+        RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]);
     let error = source.push(wrong.unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Data);
     assert!(error.hint().unwrap().contains("ts Timestamp"), "{error}");
@@ -76,11 +80,16 @@ fn nulls_and_nan_go_through_windows_and_detectors_without_poisoning_them() {
         };
         let keys = |n: usize| vec![None; n];
         source
-            .push(batch((0..400).map(|t| Some(t * SECOND)).collect(), keys(400), (0..400).map(value).collect()))
+            .push(batch(
+                (0..400).map(|t| Some(t * SECOND)).collect(),
+                keys(400),
+                (0..400).map(value).collect(),
+            ))
             .unwrap();
         engine.shutdown().unwrap();
         let found = collect(anomalies);
-        let spike = cells(&[found]).iter().filter(|row| format!("{row:?}").contains("1000000")).count();
+        let spike =
+            cells(&[found]).iter().filter(|row| format!("{row:?}").contains("1000000")).count();
         assert_eq!(spike, 1, "the spike after the gap is still found");
     }
 }
@@ -123,18 +132,26 @@ fn times_that_nanoseconds_cannot_hold_are_malformed() {
 
 #[test]
 fn two_million_keys_meet_the_bound_and_are_counted() {
-    let settings =
-        Settings { workers: 2, window_groups_max: 100_000, models_max: 10_000, ..Settings::default() };
+    let settings = Settings {
+        workers: 2,
+        window_groups_max: 100_000,
+        models_max: 10_000,
+        ..Settings::default()
+    };
     let engine = Engine::builder().settings(settings).build().unwrap();
     engine.execute(CREATE).unwrap();
-    engine.execute("CREATE DETECTOR d USING ewma PARTITION BY k AS SELECT ts, k, x FROM s").unwrap();
+    engine
+        .execute("CREATE DETECTOR d USING ewma PARTITION BY k AS SELECT ts, k, x FROM s")
+        .unwrap();
     let windows = engine
         .subscribe("SELECT k, count(*) AS n FROM TUMBLE(s, ts, INTERVAL '1 hour') GROUP BY k, window_start, window_end")
         .unwrap();
     let source = engine.source("s").unwrap();
     for part in 0..200i64 {
         let keys = (0..10_000).map(|n| Some(format!("key-{}", part * 10_000 + n))).collect();
-        source.push(batch(vec![Some(part * SECOND); 10_000], keys, vec![Some(1.0); 10_000])).unwrap();
+        source
+            .push(batch(vec![Some(part * SECOND); 10_000], keys, vec![Some(1.0); 10_000]))
+            .unwrap();
     }
     source.close().unwrap();
     let counted = collect(windows).num_rows();
@@ -145,7 +162,10 @@ fn two_million_keys_meet_the_bound_and_are_counted() {
     assert!(windows.is_none());
     assert!((100_000..=200_000).contains(&counted), "{counted} of 2,000,000 groups");
     let detector = metrics.detector("d");
-    assert!(detector.is_none_or(|d| d.models <= 20_000 && d.models_evicted >= 1_900_000), "{detector:?}");
+    assert!(
+        detector.is_none_or(|d| d.models <= 20_000 && d.models_evicted >= 1_900_000),
+        "{detector:?}"
+    );
 }
 
 #[test]
@@ -203,6 +223,9 @@ fn bounds_on_objects_and_settings_are_named() {
         Settings { epoch_millis: 0, ..Settings::default() },
         Settings { ingress_bytes_max: 0, ..Settings::default() },
     ] {
-        assert_eq!(Engine::builder().settings(wrong).build().unwrap_err().kind(), ErrorKind::Settings);
+        assert_eq!(
+            Engine::builder().settings(wrong).build().unwrap_err().kind(),
+            ErrorKind::Settings
+        );
     }
 }

@@ -266,8 +266,7 @@ fn panicking() -> ScalarFunction {
 #[test]
 fn a_panic_in_a_worker_is_an_error_on_every_handle_and_never_a_hang() {
     for workers in [1, 2, 4] {
-        let engine =
-            Engine::builder().workers(workers).with_function(panicking()).build().unwrap();
+        let engine = Engine::builder().workers(workers).with_function(panicking()).build().unwrap();
         engine.execute(CREATE).unwrap();
         let mut bystander = engine.subscribe("s").unwrap();
         let mut results = engine.subscribe("SELECT explode(n) AS n FROM s").unwrap();
@@ -353,7 +352,8 @@ struct SquareSum(i64);
 
 impl Accumulator for SquareSum {
     fn update(&mut self, values: &[ArrayRef]) -> Result<(), BoxError> {
-        self.0 += values[0].as_primitive::<Int64Type>().iter().flatten().map(|n| n * n).sum::<i64>();
+        self.0 +=
+            values[0].as_primitive::<Int64Type>().iter().flatten().map(|n| n * n).sum::<i64>();
         Ok(())
     }
 
@@ -472,8 +472,12 @@ fn a_detector_can_be_read_by_queries_and_by_detectors() {
 #[test]
 fn many_threads_may_push_at_once() {
     let engine = engine(2, "CREATE SOURCE s (ts TIMESTAMP, k TEXT, n BIGINT, WATERMARK FOR ts)");
-    let results = engine.subscribe("SELECT k, sum(n) AS n FROM TUMBLE(s, ts, INTERVAL '1 hour')
-        GROUP BY k, window_start, window_end").unwrap();
+    let results = engine
+        .subscribe(
+            "SELECT k, sum(n) AS n FROM TUMBLE(s, ts, INTERVAL '1 hour')
+        GROUP BY k, window_start, window_end",
+        )
+        .unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let source = engine.source("s").unwrap();

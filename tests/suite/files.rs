@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftline::arrow::array::RecordBatch;
-use driftline::{Engine, ErrorKind, FileReadOptions, FileReader, ManualClock, Result, infer_schema};
+use driftline::{
+    Engine, ErrorKind, FileReadOptions, FileReader, ManualClock, Result, infer_schema,
+};
 
 use super::support::{assert_same, collect, data};
 
@@ -26,7 +28,11 @@ fn read(path: &std::path::Path) -> Vec<RecordBatch> {
 fn a_folder_of_files_flows_in_order_of_event_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    fs::write(path.join("a.csv"), "ts,n\n2024-01-01 00:00:00,1\n2024-01-01 00:00:02,3\nnonsense,4\n").unwrap();
+    fs::write(
+        path.join("a.csv"),
+        "ts,n\n2024-01-01 00:00:00,1\n2024-01-01 00:00:02,3\nnonsense,4\n",
+    )
+    .unwrap();
     fs::write(path.join("b.csv"), "ts,n\n2024-01-01 00:00:01,2\n2024-01-01 00:00:03,5\n").unwrap();
     let engine = engine(&format!(
         "CREATE SOURCE s (ts TIMESTAMP(3), n BIGINT, WATERMARK FOR ts AS ts)
@@ -48,7 +54,8 @@ fn a_folder_of_files_flows_in_order_of_event_time() {
 
 #[test]
 fn what_a_sink_writes_a_source_reads_back_in_every_format() {
-    for name in ["out.csv", "out.csv.gz", "out.ndjson", "out.ndjson.gz", "out.parquet", "out.arrow"] {
+    for name in ["out.csv", "out.csv.gz", "out.ndjson", "out.ndjson.gz", "out.parquet", "out.arrow"]
+    {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         let engine = engine(&format!(
@@ -70,7 +77,8 @@ fn what_a_sink_writes_a_source_reads_back_in_every_format() {
         let kept = collect(kept);
         assert_eq!(kept.num_rows(), 2);
         assert_same(&read(&path), &[kept], name);
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, [name], "no partial file is left");
     }
 }
@@ -86,7 +94,9 @@ fn a_detector_flows_into_a_file_with_its_detail() {
         path.display()
     ));
     let values: Vec<String> = (0..300)
-        .map(|i| format!("({}, {})", i * 1_000_000_000i64, if i == 250 { 1e4 } else { (i % 7) as f64 }))
+        .map(|i| {
+            format!("({}, {})", i * 1_000_000_000i64, if i == 250 { 1e4 } else { (i % 7) as f64 })
+        })
         .map(|row| row.replacen('(', "(to_timestamp_nanos(", 1).replacen(',', "),", 1))
         .collect();
     engine.execute(&format!("INSERT INTO s VALUES {}", values.join(", "))).unwrap();

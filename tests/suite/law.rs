@@ -7,7 +7,9 @@ use driftline::arrow::datatypes::{DataType, Float64Type};
 use driftline::detectors::builtin_kinds;
 use driftline::{Engine, FileReadOptions, FileReader, infer_schema};
 
-use super::support::{CREATE_SAMPLES, Feed, SECOND, assert_same, data, feeds, run, samples, shuffled};
+use super::support::{
+    CREATE_SAMPLES, Feed, SECOND, assert_same, data, feeds, run, samples, shuffled,
+};
 
 const COLUMNS: &str = "score, is_anomaly, threshold, phase, detail['expected'] AS expected";
 
@@ -25,7 +27,8 @@ fn every_detector_gives_the_same_anomalies_however_it_is_fed() {
             kind.name()
         );
         let query = format!("SELECT service, window_end, value, {COLUMNS} FROM d");
-        let reference = run(Feed { workers: 1, batch_rows: 8192 }, &ddl, &query, "samples", &rows).unwrap();
+        let reference =
+            run(Feed { workers: 1, batch_rows: 8192 }, &ddl, &query, "samples", &rows).unwrap();
         let found: usize = reference.iter().map(RecordBatch::num_rows).sum();
         assert!(found > 2000, "{}: {found} rows", kind.name());
         assert!(
@@ -53,7 +56,8 @@ fn rows_of_equal_time_are_judged_in_order_of_arrival() {
            SELECT ts, service, bytes, {whole_seconds} AS second FROM samples"
     );
     let query = "SELECT ts, service, bytes, score, is_anomaly FROM d";
-    let reference = run(Feed { workers: 1, batch_rows: 8192 }, &ddl, query, "samples", &rows).unwrap();
+    let reference =
+        run(Feed { workers: 1, batch_rows: 8192 }, &ddl, query, "samples", &rows).unwrap();
     for feed in feeds(rows.num_rows()) {
         let found = run(feed, &ddl, query, "samples", &rows).unwrap();
         assert_same(&found, &reference, &format!("{feed:?}"));

@@ -143,7 +143,12 @@ fn hops_of_any_ratio_and_offset_equal_the_batch() {
 fn many_rows_and_keys_equal_the_batch() {
     let rows = samples(3, 50_000, 3600);
     check(QUERIES[0].1, TUMBLE, &rows, QUERIES[0].0);
-    check(QUERIES[1].1, Window { slide: 20 * SECOND, size: 60 * SECOND, offset: 0 }, &rows, QUERIES[1].0);
+    check(
+        QUERIES[1].1,
+        Window { slide: 20 * SECOND, size: 60 * SECOND, offset: 0 },
+        &rows,
+        QUERIES[1].0,
+    );
 }
 
 proptest! {
@@ -173,8 +178,14 @@ proptest! {
 }
 
 /// Rows for a shipped query's source, whatever its columns are.
-fn rows_for(schema: &driftline::arrow::datatypes::SchemaRef, seed: u64, count: usize) -> RecordBatch {
-    use driftline::arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, TimestampNanosecondArray};
+fn rows_for(
+    schema: &driftline::arrow::datatypes::SchemaRef,
+    seed: u64,
+    count: usize,
+) -> RecordBatch {
+    use driftline::arrow::array::{
+        ArrayRef, Float64Array, Int64Array, StringArray, TimestampNanosecondArray,
+    };
     use driftline::arrow::datatypes::{DataType, TimeUnit};
     let mut random = Seeded(seed);
     let mut time = 0;
@@ -209,7 +220,8 @@ fn rows_for(schema: &driftline::arrow::datatypes::SchemaRef, seed: u64, count: u
 
 /// The windowed relation of a shipped query, as a batch subquery: the text between FROM and the clause after it.
 fn shipped_in_a_batch(query: &str) -> String {
-    let start = query.find("TUMBLE(").or_else(|| query.find("HOP(")).expect("a shipped query has a window");
+    let start =
+        query.find("TUMBLE(").or_else(|| query.find("HOP(")).expect("a shipped query has a window");
     let end = start + query[start..].find(')').expect("the window's parenthesis closes") + 1;
     let call = &query[start..end];
     let source = call[call.find('(').unwrap() + 1..].split(',').next().unwrap().trim();
@@ -219,12 +231,13 @@ fn shipped_in_a_batch(query: &str) -> String {
         .map(|rest| {
             let mut words = rest.split('\'').next().unwrap().split(' ');
             let count: i64 = words.next().unwrap().parse().unwrap();
-            count * match words.next().unwrap().trim_end_matches('s') {
-                "second" => 1,
-                "minute" => 60,
-                "hour" => 3600,
-                other => panic!("no unit {other}"),
-            }
+            count
+                * match words.next().unwrap().trim_end_matches('s') {
+                    "second" => 1,
+                    "minute" => 60,
+                    "hour" => 3600,
+                    other => panic!("no unit {other}"),
+                }
         })
         .collect();
     let (slide, size) = (seconds[0] * SECOND, seconds[seconds.len() - 1] * SECOND);

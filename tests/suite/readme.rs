@@ -12,10 +12,14 @@ fn every_command_names_something_that_exists() {
     let (readme, benches) = (read("README.md"), read("benches/Cargo.toml"));
     let mut commands = 0;
     for (flag, exists) in [
-        ("--example ", (&|name: &str| {
-            let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-            examples.join(name).join("main.rs").exists() || examples.join(format!("{name}.rs")).exists()
-        }) as &dyn Fn(&str) -> bool),
+        (
+            "--example ",
+            (&|name: &str| {
+                let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+                examples.join(name).join("main.rs").exists()
+                    || examples.join(format!("{name}.rs")).exists()
+            }) as &dyn Fn(&str) -> bool,
+        ),
         ("--bench ", &|name: &str| benches.contains(&format!("name = \"{name}\""))),
     ] {
         for part in readme.split(flag).skip(1) {
@@ -37,7 +41,11 @@ fn the_test_command_is_the_one_that_ci_runs() {
 fn every_kind_of_detector_is_named() {
     let readme = read("README.md");
     for kind in driftline::detectors::builtin_kinds() {
-        assert!(readme.contains(&format!("`{}`", kind.name())), "README does not name {}", kind.name());
+        assert!(
+            readme.contains(&format!("`{}`", kind.name())),
+            "README does not name {}",
+            kind.name()
+        );
     }
 }
 

@@ -63,9 +63,17 @@ fn no_file_is_a_monument() {
 #[test]
 fn storeys_and_rooms_keep_to_themselves() {
     let rules: [(&str, &[&str], &[&str]); 5] = [
-        ("operators/src", &["datafusion", "sqlparser", "std::thread", "std::fs", "std::net", "Instant::now"], &[]),
+        (
+            "operators/src",
+            &["datafusion", "sqlparser", "std::thread", "std::fs", "std::net", "Instant::now"],
+            &[],
+        ),
         ("operators/src", &["timely::"], &["operators/src/dataflow"]),
-        ("queries/src", &["timely", "std::thread", "std::fs", "Instant::now"], &["sqlparser_seam", "planner/mod.rs"]),
+        (
+            "queries/src",
+            &["timely", "std::thread", "std::fs", "Instant::now"],
+            &["sqlparser_seam", "planner/mod.rs"],
+        ),
         ("src", &["datafusion", "sqlparser"], &[]),
         ("src", &["timely::"], &["src/runtime", "src/graph"]),
     ];
@@ -78,7 +86,8 @@ fn storeys_and_rooms_keep_to_themselves() {
 #[test]
 fn nothing_is_left_for_later_without_a_name() {
     for folder in ["src", "operators/src", "queries/src"] {
-        let found = offenders(folder, &["todo!(", "unimplemented!(", "TODO", "FIXME", "dbg!("], &[]);
+        let found =
+            offenders(folder, &["todo!(", "unimplemented!(", "TODO", "FIXME", "dbg!("], &[]);
         assert!(found.is_empty(), "{}", found.join("\n"));
     }
 }
@@ -90,7 +99,10 @@ fn links_between_documents_lead_somewhere() {
         for part in text.split("](").skip(1) {
             let target = part.split([')', '#']).next().unwrap();
             if !target.is_empty() && !target.contains("://") {
-                assert!(Path::new(ROOT).join(target).exists(), "{name} links to {target}, which is not there");
+                assert!(
+                    Path::new(ROOT).join(target).exists(),
+                    "{name} links to {target}, which is not there"
+                );
             }
         }
     }

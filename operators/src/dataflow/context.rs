@@ -87,11 +87,7 @@ impl QueryContext {
 
     /// Applies `step` to the batch; where it fails, to its halves, so that only the rows it fails on are left out.
     /// They are counted.
-    pub fn isolate(
-        &self,
-        batch: &RecordBatch,
-        step: &mut impl FnMut(&RecordBatch) -> Result<()>,
-    ) {
+    pub fn isolate(&self, batch: &RecordBatch, step: &mut impl FnMut(&RecordBatch) -> Result<()>) {
         let rows = batch.num_rows();
         match step(batch) {
             Ok(()) => {}

@@ -86,9 +86,8 @@ impl Reorder {
             }
             arrived &= waiting.sequence != 0;
             let rows = waiting.next..waiting.next + end;
-            places.extend(
-                rows.map(|row| (waiting.times[row], waiting.sequence, batches.len(), row)),
-            );
+            places
+                .extend(rows.map(|row| (waiting.times[row], waiting.sequence, batches.len(), row)));
             batches.push(waiting.rows.clone());
             waiting.next += end;
         }

@@ -74,6 +74,8 @@ const TIME_OF_DAY: usize = 4;
 /// Each view has a tail upwards and one downwards.
 const TAILS: usize = 2 * VIEWS.len();
 
+/// Rows after which mean and deviation of a feature can be relied on.
+const SETTLED_ROWS: u64 = 50;
 const LEVEL_ROWS: usize = 12;
 const SPREAD_ROWS: usize = 48;
 const SLOTS: usize = 48;
@@ -410,7 +412,7 @@ impl Feature {
 
     /// The value within a wide range around the mean.
     fn hold(&self, value: f64) -> f64 {
-        if self.rows < settled(SPREAD_ROWS) {
+        if self.rows < SETTLED_ROWS {
             return value;
         }
         let Fading { mean, deviation, .. } = self.all;
@@ -442,7 +444,7 @@ impl Feature {
     fn time_of_day(&self, time: EventTime, value: f64) -> Option<f64> {
         let days = time.0.saturating_sub(self.since?.0) / DAY_NS;
         let slot = self.slots[slot(time)];
-        if days < DAYS_LEAST || slot.rows < SLOT_ROWS_LEAST || self.rows < settled(SPREAD_ROWS) {
+        if days < DAYS_LEAST || slot.rows < SLOT_ROWS_LEAST || self.rows < SETTLED_ROWS {
             return None;
         }
         let rows = f64::from(slot.rows);
@@ -461,11 +463,6 @@ impl Settings {
             0
         }
     }
-}
-
-/// Rows after which mean and deviation of a feature can be relied on.
-fn settled(rows: usize) -> u64 {
-    rows as u64 + 2
 }
 
 /// The least distance from a value that matters.

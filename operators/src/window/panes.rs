@@ -384,11 +384,11 @@ impl Panes {
 fn apply(pane: &mut Pane, part: &Part<'_>, groups: &[usize]) -> Result<()> {
     let count = pane.map.len();
     match part {
-        Part::Rows(arguments) => pane
-            .accumulators
-            .iter_mut()
-            .zip(*arguments)
-            .try_for_each(|(accumulator, arguments)| accumulator.update(arguments, groups, count)),
+        Part::Rows(arguments) => {
+            pane.accumulators.iter_mut().zip(*arguments).try_for_each(|(accumulator, arguments)| {
+                accumulator.update(arguments, groups, count)
+            })
+        }
         Part::States(states) => pane
             .accumulators
             .iter_mut()

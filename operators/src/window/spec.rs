@@ -98,9 +98,7 @@ impl WindowSpec {
     /// Starts of all windows that hold `time`, the latest first; none where `time` lies in a gap.
     pub fn starts(&self, time: EventTime) -> impl Iterator<Item = i64> + use<> {
         let (last, slide, size) = (self.last_start(time), self.slide_ns, self.size_ns);
-        (0..)
-            .map(move |k: i64| last - k * slide)
-            .take_while(move |start| time.0 - start < size)
+        (0..).map(move |k: i64| last - k * slide).take_while(move |start| time.0 - start < size)
     }
 }
 

@@ -44,12 +44,12 @@ pub(super) fn lower(aggregate: &Aggregate, mut state: State) -> Result<State> {
     let aggregate_names: Vec<String> = (0..aggregates.len()).map(|i| name(groups + i)).collect();
     let program = physical::GroupProgram::try_new(
         &input.schema,
-        (&keys.keys, &key_names),
+        (&keys.exprs, &key_names),
         (&aggregates, &aggregate_names),
     )?;
-    let label = label(&input, &keys.keys, &aggregates);
+    let label = label(&input, &keys.exprs, &aggregates);
     let mut exprs = keys.output;
-    let first = 2 + keys.keys.len();
+    let first = 2 + keys.exprs.len();
     exprs.extend((0..aggregates.len()).map(|i| numbered(first + i)));
     let plan = Plan {
         schema: output_schema(&input, time, &program)?,
@@ -69,7 +69,7 @@ pub(super) fn lower(aggregate: &Aggregate, mut state: State) -> Result<State> {
 /// Group keys, sorted out.
 struct Keys {
     /// Keys over the input's columns.
-    keys: Vec<Expr>,
+    exprs: Vec<Expr>,
     /// Which group expression each key is.
     indexes: Vec<usize>,
     /// Each group expression over the columns of the result.
@@ -78,7 +78,7 @@ struct Keys {
 
 impl Keys {
     fn sort_out(aggregate: &Aggregate, exprs: &[Expr], width: usize) -> Result<Self> {
-        let mut sorted = Self { keys: Vec::new(), indexes: Vec::new(), output: Vec::new() };
+        let mut sorted = Self { exprs: Vec::new(), indexes: Vec::new(), output: Vec::new() };
         let mut has_bound = false;
         for (index, group) in aggregate.group_expr.iter().enumerate() {
             if matches!(group, Expr::GroupingSet(_)) {
@@ -90,8 +90,8 @@ impl Keys {
             let expr = substitute(unalias(group), aggregate.input.schema(), exprs)?;
             let read = numbers(&expr);
             if read.iter().all(|n| *n < width) {
-                sorted.output.push(numbered(2 + sorted.keys.len()));
-                sorted.keys.push(expr);
+                sorted.output.push(numbered(2 + sorted.exprs.len()));
+                sorted.exprs.push(expr);
                 sorted.indexes.push(index);
             } else {
                 has_bound |= number(&expr).is_some();

@@ -1,6 +1,7 @@
 //! All statements but `CREATE SOURCE`: which they are, and their heads.
 
 use sqlparser::ast::SetExpr;
+use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
@@ -218,7 +219,7 @@ fn insert(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
         }));
     }
     let place = cursor.position();
-    let ast = parse(cursor.text, cursor.at..cursor.end, |parser| parser.parse_query())?;
+    let ast = parse(cursor.text, cursor.at..cursor.end, Parser::parse_query)?;
     cursor.at = cursor.end;
     let plain =
         ast.order_by.is_none() && ast.limit_clause.is_none() && ast.pipe_operators.is_empty();

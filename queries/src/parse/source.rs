@@ -3,6 +3,7 @@
 use arrow::datatypes::{DataType, FieldRef};
 use driftline_operators::time::SPAN_NS_MAX;
 use sqlparser::ast::{ColumnDef, ColumnOption, Spanned};
+use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
@@ -78,7 +79,7 @@ fn column(cursor: &mut Cursor<'_, '_>) -> Result<FieldRef> {
                 .hint("only NOT NULL is kept, behind the type of a column"));
         }
     }
-    let definition = parse(cursor.text, start..end, |parser| parser.parse_column_def())?;
+    let definition = parse(cursor.text, start..end, Parser::parse_column_def)?;
     cursor.at = end;
     let not_null = check_options(&definition)?;
     let place = cursor.text.position(start);

@@ -20,7 +20,7 @@ pub(super) fn query(cursor: &mut Cursor<'_, '_>) -> Result<Query> {
     let text = cursor.text;
     let end = cut_emit(cursor)?;
     let range = cursor.at..end;
-    let ast = parse(text, range.clone(), |parser| parser.parse_query())?;
+    let ast = parse(text, range.clone(), Parser::parse_query)?;
     cursor.at = cursor.end;
     Ok(Query { ast, text: text.slice(range).to_owned() })
 }
@@ -29,7 +29,7 @@ pub(super) fn query(cursor: &mut Cursor<'_, '_>) -> Result<Query> {
 pub(super) fn parse<T>(
     text: &Text<'_>,
     range: Range<usize>,
-    read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+    read: impl FnOnce(&mut Parser<'static>) -> Result<T, ParserError>,
 ) -> Result<T> {
     let end = text.position(range.end);
     let tokens = drop_table_keyword(text.tokens.get(range).unwrap_or_default());
@@ -139,5 +139,5 @@ fn read_place(place: &str) -> Option<Position> {
 
 /// Reads one expression from a range of tokens.
 pub(super) fn expression(text: &Text<'_>, range: Range<usize>) -> Result<ast::Expr> {
-    parse(text, range, |parser| parser.parse_expr())
+    parse(text, range, Parser::parse_expr)
 }

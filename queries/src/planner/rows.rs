@@ -78,7 +78,7 @@ pub(super) fn evaluate(
         })
         .collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(count));
-    RecordBatch::try_new_with_options(Arc::clone(&schema), arrays, &options)
+    RecordBatch::try_new_with_options(schema, arrays, &options)
         .map_err(|error| SqlError::query(error.to_string()).at(insert.target.position))
 }
 

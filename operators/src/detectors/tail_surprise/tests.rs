@@ -36,7 +36,7 @@ fn each_view_sees_what_it_is_for() {
     let (surprise, _) = seen(&feature, 2_000, 200.0);
     assert!(surprise > 9.0, "beyond all values: {surprise}");
 
-    // Row 2,160 is at noon's half of the wave; the value is usual at another time of the day.
+    // From row 2,160 on the wave is half a day late: its values are usual, but not at this time.
     let mut shifted = trained(2_160);
     let mut raised = Vec::new();
     for row in 2_160..2_220 {
