@@ -9,7 +9,7 @@
 //! With `--replay` it does the same over a recorded file (CSV, NDJSON, Parquet or Arrow IPC, gzip too).
 
 // An example prints, waits and ends as a program does.
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 mod options;
 mod plot;

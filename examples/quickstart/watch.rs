@@ -1,12 +1,13 @@
 //! Watching this machine: samples go in, windows and a detector look at them, a burst of load shows up.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use driftline::arrow::array::{
-    ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMillisecondArray,
+    Array, ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMillisecondArray,
 };
 use driftline::arrow::datatypes::Float64Type;
 use driftline::detectors::Anomaly;
@@ -94,7 +95,10 @@ pub fn run(options: &Watch) -> BoxResult<()> {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    sampler.join().map_err(|_| "the sampling thread panicked")??;
+    sampler
+        .join()
+        .map_err(|_| "the sampling thread panicked")?
+        .map_err(|error| error.to_string())?;
     engine.shutdown()?;
     table.join()?;
     report(&anomalies.lock().map_err(|_| "the callback panicked")?);
@@ -102,9 +106,9 @@ pub fn run(options: &Watch) -> BoxResult<()> {
 }
 
 /// Takes samples until told to stop.
-fn sample(source: &Source, stop: &AtomicBool) -> driftline::Result<()> {
-    let (mut system, mut disks) = (System::new(), Disks::new_with_refreshed_list());
-    let mut networks = Networks::new_with_refreshed_list();
+fn sample(source: &Source, stop: &AtomicBool) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (mut system, mut disks) = (System::new()?, Disks::new_with_refreshed_list()?);
+    let mut networks = Networks::new_with_refreshed_list()?;
     let own = Pid::from_u32(std::process::id());
     let period = Duration::from_secs(1) / SAMPLES_PER_SECOND;
     let mut due = Instant::now();
@@ -116,7 +120,7 @@ fn sample(source: &Source, stop: &AtomicBool) -> driftline::Result<()> {
         disks.refresh(true);
         networks.refresh(true);
         let per_second = |bytes: u64| bytes as f64 * f64::from(SAMPLES_PER_SECOND) / 1024.0;
-        let disk = disks.list().iter().map(|disk| {
+        let disk = disks.iter().map(|disk| {
             let usage = disk.usage();
             usage.read_bytes + usage.written_bytes
         });
@@ -143,7 +147,7 @@ fn sample(source: &Source, stop: &AtomicBool) -> driftline::Result<()> {
         due += period;
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
-    source.close()
+    Ok(source.close()?)
 }
 
 /// Threads that keep every core busy, until they are told to stop or dropped.

@@ -12,7 +12,7 @@ use crate::time::{Epoch, EventTime, Watermarks};
 /// can end by the watermark alone. So the capability of the oldest open epoch is held until that epoch has closed
 /// and been answered, and given up for good when the input has ended.
 #[derive(Debug)]
-pub struct Closing {
+pub(super) struct Closing {
     capability: Option<Capability<Epoch>>,
     watermarks: Watermarks,
     lag_ns: i64,
@@ -23,14 +23,14 @@ impl Closing {
     ///
     /// `lag_ns` is how far rows may lie below the watermark of earlier epochs.
     #[must_use]
-    pub fn new(capability: Capability<Epoch>, watermarks: Watermarks, lag_ns: i64) -> Self {
+    pub(super) fn new(capability: Capability<Epoch>, watermarks: Watermarks, lag_ns: i64) -> Self {
         Self { capability: Some(capability), watermarks, lag_ns }
     }
 
     /// If epochs have closed since the last call: what is complete now, and the capability to say so.
     ///
     /// The time is the watermark less the lag; [`EventTime::MAX`] when the input has ended.
-    pub fn next(
+    pub(super) fn next(
         &mut self,
         frontier: &MutableAntichain<Epoch>,
     ) -> Option<(EventTime, Capability<Epoch>)> {

@@ -10,7 +10,7 @@ use crate::key::KeySplitter;
 
 /// Splits batches by key and marks each part with its worker. The operator that follows reads its input through
 /// [`by_target`], which moves the parts; a batch whose rows all go to one worker is not copied.
-pub fn split_by_key<'scope>(
+pub(super) fn split_by_key<'scope>(
     stream: BatchStream<'scope>,
     mut splitter: KeySplitter,
     context: QueryContext,
@@ -31,6 +31,6 @@ pub fn split_by_key<'scope>(
 }
 
 /// Where a batch goes.
-pub fn by_target(batch: &Batch) -> u64 {
+pub(super) fn by_target(batch: &Batch) -> u64 {
     u64::from(batch.target)
 }

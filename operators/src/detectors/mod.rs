@@ -8,7 +8,7 @@
 //! | `robust_zscore` | each feature on its own | values far from the median of the latest rows |
 //! | `ewma` | each feature on its own | values far from a fading mean; least memory, fastest |
 //! | `holt_winters` | each feature on its own | values far from a forecast with trend and season |
-//! | `tail_surprise` | each feature on its own | values far beyond all history, in five views; reports once |
+//! | `tail_surprise` | each feature on its own | values far beyond all history, in six views; reports once |
 //! | `half_space_trees` | all features together | rows in regions that held few rows before |
 
 pub(crate) mod anomaly;

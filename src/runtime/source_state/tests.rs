@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arrow::array::{AsArray, Int64Array, TimestampSecondArray};
-use arrow::datatypes::{Int64Type, TimeUnit};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 
 use super::*;
 
