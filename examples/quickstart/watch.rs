@@ -28,7 +28,8 @@ CREATE SOURCE machine (
   WATERMARK FOR ts AS ts - INTERVAL '100 milliseconds' IDLE TIMEOUT INTERVAL '2 seconds'
 );
 CREATE DETECTOR odd USING robust_zscore
-WITH (warm_up = 16, threshold = 8, learn_anomalies = false, scale_floor = 1.0) AS
+WITH (features = 'cpu, own_cpu, memory, disk, network, processes',
+      warm_up = 16, threshold = 8, learn_anomalies = false, scale_floor = 1.0) AS
 SELECT
   window_end,
   avg(cpu) AS cpu,
@@ -36,6 +37,9 @@ SELECT
   avg(memory) AS memory,
   avg(disk_kb) AS disk_kb,
   avg(network_kb) AS network_kb,
+  -- Bursts of a disk span powers of ten; a burst of a tenth of a second is no news.
+  log10(1 + avg(disk_kb)) AS disk,
+  log10(1 + avg(network_kb)) AS network,
   avg(processes) AS processes
 FROM TUMBLE(machine, ts, INTERVAL '1 second')
 GROUP BY window_start, window_end";
@@ -47,7 +51,7 @@ pub fn run(options: &Watch) -> BoxResult<()> {
     }
     let engine = builder.build()?;
     engine.execute(PIPELINE)?;
-    println!("{}\n", engine.explain("SELECT * FROM odd")?);
+    println!("{}\n", PIPELINE.trim());
 
     let anomalies = Arc::new(Mutex::new(Vec::new()));
     let found = Arc::clone(&anomalies);

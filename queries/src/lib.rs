@@ -27,6 +27,7 @@ mod physical;
 pub mod plan;
 mod planner;
 mod shipped;
+mod stack;
 mod statement;
 
 pub use catalog::{Catalog, Relation, RelationKind, late_schema};

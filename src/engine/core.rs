@@ -16,7 +16,7 @@ use super::registry::{DetectorObject, Lookups, Object, QueryRecord, Registry, So
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, DetectorStage, QuerySpec, Upstream};
 use crate::runtime::SourceId;
-use crate::runtime::clock::{Alarm, Clock};
+use crate::runtime::clock::Clock;
 use crate::runtime::ingress::Ingress;
 use crate::runtime::output::OutputPort;
 use crate::runtime::threads::{self, Threads};
@@ -32,14 +32,41 @@ pub(crate) struct Core {
     clock: Arc<dyn Clock>,
     threads: Threads,
     registry: Mutex<Registry>,
-    readers: Mutex<Vec<JoinHandle<Result<()>>>>,
+    readers: Mutex<Readers>,
     files: Mutex<Vec<JoinHandle<Result<()>>>>,
-    stop: Arc<Alarm>,
 }
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+/// Threads that read queries: callbacks and sinks.
+struct Readers {
+    running: Vec<JoinHandle<Result<()>>>,
+    /// What the first of those that have ended failed with.
+    first_error: Result<()>,
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self { running: Vec::new(), first_error: Ok(()) }
+    }
+}
+
+impl Readers {
+    /// Lets go of those that have ended.
+    fn reap(&mut self) {
+        let (ended, running) =
+            std::mem::take(&mut self.running).into_iter().partition(JoinHandle::is_finished);
+        self.running = running;
+        let ended: Vec<JoinHandle<Result<()>>> = ended;
+        for result in ended.into_iter().map(join) {
+            if self.first_error.is_ok() {
+                self.first_error = result;
+            }
+        }
     }
 }
 
@@ -68,7 +95,6 @@ impl Core {
             registry: Mutex::default(),
             readers: Mutex::default(),
             files: Mutex::default(),
-            stop: Arc::default(),
         })
     }
 
@@ -126,8 +152,9 @@ impl Core {
             let source = Source::new(Arc::clone(self), object);
             let core = Arc::clone(self);
             let name = format!("driftline-read-{}", source.name());
+            let stop = self.ingress.new_alarm();
             let handle = threads::spawn(name, move || {
-                read_files(&source, &plan, &*core.clock, &core.stop).inspect_err(|_| {
+                read_files(&source, &plan, &*core.clock, &stop).inspect_err(|_| {
                     // What was read still counts; the error comes out of shutdown.
                     let _ = source.close();
                 })
@@ -149,6 +176,11 @@ impl Core {
             (Some(Object::Source(source)), ScanStream::Rows) => (Upstream::Source, source.id),
             (Some(Object::Source(source)), ScanStream::Late) => (Upstream::Late, source.id),
             (Some(Object::Detector(detector)), ScanStream::Rows) => {
+                let running = registry.queries.get(&detector.query);
+                if let Some(error) = running.and_then(|query| query.context.failure()) {
+                    return Err(Error::from(error)
+                        .with_hint(format!("detector \"{}\" has failed: drop it", scan.relation)));
+                }
                 (Upstream::Query(detector.query), detector.source)
             }
             _ => {
@@ -297,17 +329,19 @@ impl Core {
         body: impl FnOnce() -> Result<()> + Send + 'static,
     ) -> Result<()> {
         let (core, read) = (Arc::clone(self), Arc::clone(record));
-        let handle = threads::spawn(format!("driftline-{}", record.id.0), move || {
+        let spawned = threads::spawn(format!("driftline-{}", record.id.0), move || {
             let result = body();
             if let Err(error) = &result {
                 let _ = read.reader_error.set(error.clone());
             }
             core.cancel(&read);
             result
-        })?;
+        });
+        // Without its reader the query would hold up all others.
+        let handle = spawned.inspect_err(|_| self.cancel(record))?;
         let mut readers = lock(&self.readers);
-        // Those that ended well have nothing more to say; those that failed are kept for shutdown.
-        readers.push(handle);
+        readers.running.push(handle);
+        readers.reap();
         Ok(())
     }
 
@@ -322,8 +356,8 @@ impl Core {
             self.cancel(&record);
             return Err(error);
         }
-        let (sink, read) = (Arc::clone(sink), Arc::clone(&record));
-        self.start_reader(&record, move || {
+        let (attached, sink, read) = (Arc::clone(sink), Arc::clone(sink), Arc::clone(&record));
+        let started = self.start_reader(&record, move || {
             let port = read.port.as_ref().expect("a query into a sink has a port");
             let written = std::iter::from_fn(|| port.next())
                 .try_for_each(|rows| rows.and_then(|rows| sink.write(&rows)));
@@ -334,6 +368,10 @@ impl Core {
             };
             let settled = sink.detach(end);
             written.and(settled)
+        });
+        started.inspect_err(|_| {
+            // Nothing was written, so that there is nothing to report.
+            let _ = attached.detach(InsertEnd::CutShort);
         })
     }
 
@@ -350,7 +388,8 @@ impl Core {
             self.ingress.abandon_readers();
         }
         let readers = std::mem::take(&mut *lock(&self.readers));
-        first = readers.into_iter().map(join).fold(first, Result::and);
+        first = first.and(readers.first_error);
+        first = readers.running.into_iter().map(join).fold(first, Result::and);
         self.threads.join();
         first
     }
@@ -358,7 +397,6 @@ impl Core {
     /// Stops where it is: workers end, readers get an error, nobody waits for callbacks.
     pub(super) fn abandon(&self) {
         self.ingress.stop();
-        self.stop.ring();
         self.ingress.abandon_readers();
         self.threads.join();
     }

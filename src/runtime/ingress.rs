@@ -34,6 +34,7 @@ pub(crate) struct Ingress {
     threads: OnceLock<Vec<Thread>>,
     failure: OnceLock<Error>,
     ports: Mutex<Vec<Weak<OutputPort>>>,
+    alarms: Mutex<Vec<Weak<Alarm>>>,
 }
 
 #[derive(Debug)]
@@ -92,6 +93,7 @@ impl Ingress {
             threads: OnceLock::new(),
             failure: OnceLock::new(),
             ports: Mutex::default(),
+            alarms: Mutex::default(),
         }
     }
 
@@ -109,8 +111,7 @@ impl Ingress {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, so that the state is whole even then.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The failure that ended the engine, as an error for whoever asks.
@@ -122,14 +123,30 @@ impl Ingress {
     pub(crate) fn fail(&self, error: Error) {
         let error = self.failure.get_or_init(|| error).clone();
         self.lock().stopped = true;
-        for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if let Some(port) = port.upgrade() {
-                port.fail(&error);
-            }
-        }
+        self.fail_ports(&error);
         self.changed.notify_all();
-        self.alarm.ring();
+        self.ring_all();
         self.tell_all(&Message::Stop);
+    }
+
+    /// Gives every reader an error. The ports are taken out of their list first: a reader's waker may do anything.
+    fn fail_ports(&self, error: &Error) {
+        let ports: Vec<_> = lock(&self.ports).iter().filter_map(Weak::upgrade).collect();
+        ports.iter().for_each(|port| port.fail(error));
+    }
+
+    /// An alarm that rings when the engine stops or fails, for one thread that waits by the clock.
+    pub(crate) fn new_alarm(&self) -> Arc<Alarm> {
+        let alarm = Arc::new(Alarm::default());
+        let mut alarms = lock(&self.alarms);
+        alarms.retain(|alarm| alarm.strong_count() > 0);
+        alarms.push(Arc::downgrade(&alarm));
+        alarm
+    }
+
+    fn ring_all(&self) {
+        self.alarm.ring();
+        lock(&self.alarms).iter().filter_map(Weak::upgrade).for_each(|alarm| alarm.ring());
     }
 
     fn tell(&self, worker: usize, message: Message) {
@@ -196,7 +213,9 @@ impl Ingress {
             }
         }
         let now = self.clock.now();
+        let mut first_rows = false;
         if let Some(source) = state.sources.get_mut(&id) {
+            first_rows = source.idle_at().is_none();
             source.pushed(range, now);
             let counters = &source.counters;
             counters.rows.fetch_add(rows.num_rows() as u64, std::sync::atomic::Ordering::Relaxed);
@@ -215,6 +234,10 @@ impl Ingress {
             self.tell(worker, Message::Rows(rows));
         }
         self.mark_dirty(&mut state, now);
+        if first_rows && state.sources.get(&id).is_some_and(|source| source.idle_at().is_some()) {
+            // From here on silence means something; the clock's thread works out when.
+            self.alarm.ring();
+        }
         Ok(Pushed::Accepted)
     }
 
@@ -232,6 +255,8 @@ impl Ingress {
         if source.watermark(now) != source.announced() || (source.closed && !source.end_announced) {
             self.mark_dirty(&mut state, now);
         }
+        // A source that was declared idle goes on with the clock.
+        self.alarm.ring();
         Ok(())
     }
 
@@ -258,7 +283,7 @@ impl Ingress {
             return Err(Error::closed("engine"));
         }
         if let Some(port) = &query.port {
-            let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut ports = lock(&self.ports);
             ports.retain(|port| port.strong_count() > 0);
             ports.push(Arc::downgrade(port));
         }
@@ -333,7 +358,12 @@ impl Ingress {
         }
         if freed {
             let now = self.clock.now();
-            self.close_if(&mut state, now, false);
+            let length = self.settings.epoch_length();
+            let due = state.dirty_since.is_some_and(|since| since + length <= now);
+            self.close_if(&mut state, now, due);
+            if state.dirty_since.is_some() {
+                self.alarm.ring();
+            }
         }
         if freed || quiet {
             self.changed.notify_all();
@@ -379,10 +409,12 @@ impl Ingress {
         }
     }
 
-    /// Whether all that was pushed has been worked through.
+    /// Waits until all that was pushed before the call has been worked through.
     pub(crate) fn drain(&self) -> Result<()> {
         let mut state = self.lock();
-        while state.dirty_since.is_some() || !state.in_flight.is_empty() {
+        let last = if state.dirty_since.is_some() { state.open } else { state.open - 1 };
+        while state.open <= last || state.in_flight.front().is_some_and(|(epoch, _)| *epoch <= last)
+        {
             self.check()?;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -391,11 +423,7 @@ impl Ingress {
 
     /// Lets results leave the engine although nobody reads them.
     pub(crate) fn lift_bounds(&self) {
-        for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if let Some(port) = port.upgrade() {
-                port.lift_bound();
-            }
-        }
+        lock(&self.ports).iter().filter_map(Weak::upgrade).for_each(|port| port.lift_bound());
     }
 
     /// Ends all sources, lets every query finish, and stops the workers.
@@ -428,18 +456,13 @@ impl Ingress {
     pub(crate) fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
-        self.alarm.ring();
+        self.ring_all();
         self.tell_all(&Message::Stop);
     }
 
     /// Tells every reader that no more will come, because the engine was dropped.
     pub(crate) fn abandon_readers(&self) {
-        let error = Error::closed("engine");
-        for port in self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if let Some(port) = port.upgrade() {
-                port.fail(&error);
-            }
-        }
+        self.fail_ports(&Error::closed("engine"));
     }
 
     /// Bytes pushed and not worked through; epochs in flight; the open epoch.
@@ -468,6 +491,11 @@ pub(crate) enum Wait {
 pub(super) enum Tick {
     Until(Option<Duration>),
     Stop,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code panics while it holds one of these locks, so that what they guard is whole even then.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {

@@ -30,6 +30,16 @@ struct State {
     waker: Option<Waker>,
 }
 
+impl State {
+    /// Drops what is here and all that follows; whoever waits for a result sees the end.
+    fn close(&mut self, workers: usize) {
+        self.reader_gone = true;
+        self.batches.clear();
+        self.bytes = 0;
+        self.workers_done = workers;
+    }
+}
+
 impl OutputPort {
     /// A queue of at most `bytes_max` bytes, or of one batch that is larger, fed by `workers`.
     pub(crate) fn new(bytes_max: usize, workers: Vec<Thread>) -> Self {
@@ -54,7 +64,7 @@ impl OutputPort {
         }
         state.bytes += bytes;
         state.batches.push_back(rows.clone());
-        self.wake_reader(&mut state);
+        self.wake_reader(state);
         true
     }
 
@@ -62,16 +72,17 @@ impl OutputPort {
     pub(crate) fn worker_done(&self) {
         let mut state = self.lock();
         state.workers_done += 1;
-        self.wake_reader(&mut state);
+        self.wake_reader(state);
     }
 
     /// Ends the query with an error, after the batches that are already here.
     pub(crate) fn fail(&self, error: &Error) {
         let mut state = self.lock();
-        if state.workers_done < self.workers.len() && state.error.is_none() {
-            state.error = Some(error.clone());
+        if state.workers_done >= self.workers.len() || state.error.is_some() {
+            return;
         }
-        self.wake_reader(&mut state);
+        state.error = Some(error.clone());
+        self.wake_reader(state);
         self.wake_workers();
     }
 
@@ -84,18 +95,17 @@ impl OutputPort {
     /// Drops what is here and all that follows.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
-        state.reader_gone = true;
-        state.batches.clear();
-        state.bytes = 0;
-        // Whoever still waits for a result, such as a cancelled callback's thread, sees the end.
-        state.workers_done = self.workers.len();
-        self.wake_reader(&mut state);
+        state.close(self.workers.len());
+        self.wake_reader(state);
         self.wake_workers();
     }
 
-    fn wake_reader(&self, state: &mut State) {
+    /// Gives up the lock before it wakes: what a waker does, or drops, may come back here.
+    fn wake_reader(&self, mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
         self.filled.notify_all();
-        if let Some(waker) = state.waker.take() {
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -113,8 +123,8 @@ impl OutputPort {
             return Poll::Ready(Some(Ok(rows)));
         }
         if let Some(error) = state.error.take() {
-            // Given once; after it the queue reads as ended.
-            state.workers_done = self.workers.len();
+            // Given once; after it the queue reads as ended, whatever workers still bring.
+            state.close(self.workers.len());
             return Poll::Ready(Some(Err(error)));
         }
         if state.workers_done >= self.workers.len() { Poll::Ready(None) } else { Poll::Pending }
@@ -140,9 +150,13 @@ impl OutputPort {
     pub(crate) fn poll_next(&self, waker: &Waker) -> Poll<Option<Result<RecordBatch>>> {
         let mut state = self.lock();
         let next = self.take(&mut state);
-        if next.is_pending() {
-            state.waker = Some(waker.clone());
-        }
+        let before = match next.is_pending() {
+            true => state.waker.replace(waker.clone()),
+            false => None,
+        };
+        drop(state);
+        // An earlier waker may run code when it is dropped, which must not find the lock taken.
+        drop(before);
         next
     }
 

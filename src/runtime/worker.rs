@@ -235,14 +235,17 @@ impl Worker {
             let (outbox, port) = (query.outbox.clone(), query.port.clone());
             let (context, downstream) = (query.context.clone(), query.downstream.clone());
             if let Some(error) = context.failure() {
+                let told = Error::from(error);
                 if let Some(port) = &port {
-                    port.fail(&Error::from(error));
+                    port.fail(&told);
                 }
                 if let Some(query) = self.queries.get_mut(&id) {
                     query.input = None;
                 }
                 for reader in downstream.iter().filter_map(|reader| self.queries.get(reader)) {
-                    reader.context.fail(OperatorError::Upstream { problem: error.to_string() });
+                    reader
+                        .context
+                        .fail(OperatorError::Upstream { problem: told.message().to_owned() });
                 }
             }
             while let Some((epoch, rows)) = outbox.peek() {

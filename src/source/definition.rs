@@ -117,7 +117,10 @@ impl SourceDefinition {
                     time: TimeType::new(field.data_type())?,
                     delay_ns: self.disorder.map(|d| span("disorder", d)).transpose()?,
                     lateness_ns: span("allowed_lateness", self.allowed_lateness)?,
-                    idle_timeout: self.idle_timeout,
+                    idle_timeout: self
+                        .idle_timeout
+                        .map(|timeout| span("idle_timeout", timeout).map(|_| timeout))
+                        .transpose()?,
                 })
             }
         };

@@ -33,8 +33,9 @@ pub(crate) fn read_files(
         malformed = counted;
         let Some(next) = next else { break };
         let paced = next?;
-        while clock.now() < begin + paced.due && !source.core.ingress.is_stopped() {
-            clock.wait(stop, Some(begin + paced.due));
+        let due = begin.saturating_add(paced.due);
+        while clock.now() < due && !source.core.ingress.is_stopped() {
+            clock.wait(stop, Some(due));
         }
         source.push(paced.batch)?;
     }

@@ -191,6 +191,107 @@ fn an_idle_source_lets_its_windows_close_by_the_clock() {
     }
 }
 
+/// With the system's clock nobody but the engine itself wakes what waits for silence.
+#[test]
+fn silence_is_noticed_without_anybody_moving_the_clock() {
+    for by_host in [false, true] {
+        let engine = engine(
+            1,
+            "CREATE SOURCE s (ts TIMESTAMP(3), WATERMARK FOR ts AS ts IDLE TIMEOUT INTERVAL '20 milliseconds')",
+        );
+        let mut results = engine.subscribe(COUNT).unwrap();
+        let source = engine.source("s").unwrap();
+        let times: ArrayRef =
+            Arc::new(driftline::arrow::array::TimestampMillisecondArray::from(vec![9_990]));
+        source.push(RecordBatch::try_new(source.schema(), vec![times]).unwrap()).unwrap();
+        if by_host {
+            source.idle().unwrap();
+        }
+        assert_eq!(numbers(&results.next().unwrap().unwrap(), "n"), [1]);
+    }
+}
+
+#[test]
+fn drain_returns_although_others_go_on_pushing() {
+    let engine = engine(2, CREATE);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    let _callback = engine
+        .subscribe_with("s", move |batch| {
+            count.fetch_add(batch.num_rows(), Ordering::SeqCst);
+        })
+        .unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let source = engine.source("s").unwrap();
+        source.push(rows(&[(1, "a", 1)])).unwrap();
+        scope.spawn(|| {
+            let source = source;
+            while !stop.load(Ordering::SeqCst) {
+                source.push(rows(&[(1, "a", 1)])).unwrap();
+            }
+        });
+        for _ in 0..20 {
+            engine.drain().unwrap();
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    engine.shutdown().unwrap();
+    assert!(seen.load(Ordering::SeqCst) > 0);
+}
+
+#[test]
+fn nothing_follows_a_failure_and_others_go_on() {
+    // An accumulator that fails ends its query, not the engine.
+    #[derive(Debug, Default)]
+    struct Failing;
+    impl Accumulator for Failing {
+        fn update(&mut self, _: &[ArrayRef]) -> Result<(), BoxError> {
+            Err("will not add".into())
+        }
+        fn merge(&mut self, _: &[ArrayRef]) -> Result<(), BoxError> {
+            Ok(())
+        }
+        fn state(&mut self) -> Result<Vec<ArrayRef>, BoxError> {
+            Ok(vec![self.finish()?])
+        }
+        fn finish(&mut self) -> Result<ArrayRef, BoxError> {
+            Ok(Arc::new(Int64Array::from(vec![0])))
+        }
+    }
+    let failing = AggregateFunction::new(
+        "failing",
+        ArgumentTypes::Exact(vec![DataType::Int64]),
+        DataType::Int64,
+        vec![DataType::Int64],
+        || Box::<Failing>::default(),
+    );
+    for workers in [1, 2, 4] {
+        let engine =
+            Engine::builder().workers(workers).with_aggregate(failing.clone()).build().unwrap();
+        engine.execute(CREATE).unwrap();
+        engine
+            .execute(
+                "CREATE DETECTOR d USING ewma AS SELECT window_end, failing(n) AS f
+                   FROM TUMBLE(s, ts, INTERVAL '1 second') GROUP BY window_start, window_end",
+            )
+            .unwrap();
+        let mut failed = engine.subscribe("d").unwrap();
+        let bystander = engine.subscribe("SELECT n FROM s").unwrap();
+        let source = engine.source("s").unwrap();
+        for t in 0..50 {
+            source.push(rows(&[(t, "a", t)])).unwrap();
+        }
+        let error = failed.find_map(Result::err).expect("the detector fails");
+        assert!(error.to_string().contains("will not add"), "{error}");
+        assert!(failed.next().is_none());
+        let refused = engine.subscribe("SELECT f FROM d").unwrap_err();
+        assert!(refused.to_string().contains("will not add"), "{refused}");
+        source.close().unwrap();
+        assert_eq!(collect(bystander).num_rows(), 50);
+    }
+}
+
 #[test]
 fn late_rows_are_counted_and_reach_the_side_relation() {
     for workers in [1, 2, 4] {

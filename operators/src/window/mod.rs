@@ -7,4 +7,4 @@ mod spec;
 
 pub use column::TimeType;
 pub use panes::{Panes, WindowedAggregate};
-pub use spec::WindowSpec;
+pub use spec::{WINDOWS_PER_ROW_MAX, WindowSpec};

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{OperatorError, Result};
 use crate::time::{EventTime, SPAN_NS_MAX};
 
+/// Most windows that one row may belong to: an hour that slides by the second, a day that slides by the half minute.
+pub const WINDOWS_PER_ROW_MAX: i64 = 4096;
+
 /// A window over event time, aligned to 1970-01-01T00:00:00Z plus an offset.
 ///
 /// A window covers `[start, end)`. Every window is a whole number of panes; a row belongs to exactly one pane, so
@@ -45,6 +48,14 @@ impl WindowSpec {
         check("size", size_ns, 1)?;
         check("slide", slide_ns, 1)?;
         check("offset", offset_ns, -SPAN_NS_MAX)?;
+        if size_ns / slide_ns > WINDOWS_PER_ROW_MAX {
+            return Err(OperatorError::Option {
+                owner: "window".into(),
+                option: "slide".into(),
+                problem: format!("puts each row into {} windows", size_ns / slide_ns),
+                hint: format!("a size of at most {WINDOWS_PER_ROW_MAX} slides keeps work bounded"),
+            });
+        }
         Ok(Self { slide_ns, size_ns, offset_ns: offset_ns.rem_euclid(slide_ns) })
     }
 
@@ -141,6 +152,8 @@ mod tests {
             assert!(WindowSpec::tumble(bad, 0).is_err());
         }
         assert!(WindowSpec::hop(1, 10, i64::MIN).is_err());
+        assert!(WindowSpec::hop(1, WINDOWS_PER_ROW_MAX, 0).is_ok());
+        assert!(WindowSpec::hop(1, WINDOWS_PER_ROW_MAX + 1, 0).is_err());
         let edge = WindowSpec::hop(SPAN_NS_MAX, SPAN_NS_MAX, -SPAN_NS_MAX).unwrap();
         for time in [EventTime::EARLIEST, EventTime::LATEST] {
             assert_eq!(edge.starts(time).count(), 1);

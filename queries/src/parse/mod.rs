@@ -47,6 +47,10 @@ pub fn parse_statements(sql: &str) -> Result<Vec<Statement>> {
 /// # Errors
 /// The first error of the text, with its place.
 pub fn parse_script(sql: &str) -> Result<Vec<Parsed>> {
+    crate::stack::with_room(|| parse_with_room(sql))
+}
+
+fn parse_with_room(sql: &str) -> Result<Vec<Parsed>> {
     let text = Text::new(sql)?;
     let mut parsed = Vec::new();
     for range in text.statements() {

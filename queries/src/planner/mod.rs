@@ -72,6 +72,10 @@ impl Planner {
     /// # Errors
     /// If a name is unknown, a type does not fit, or the query asks for what a stream cannot answer.
     pub fn plan_query(&self, query: &Query, catalog: &dyn Catalog) -> Result<Plan> {
+        crate::stack::with_room(|| self.plan_with_room(query, catalog))
+    }
+
+    fn plan_with_room(&self, query: &Query, catalog: &dyn Catalog) -> Result<Plan> {
         let mut ast = query.ast.clone();
         prepare::prepare(&mut ast, &self.functions)?;
         let context = Context::new(self, catalog);
@@ -88,7 +92,7 @@ impl Planner {
     /// If a row has the wrong number of values, or a value is not constant, does not fit its column, or is null where
     /// the column takes none.
     pub fn evaluate_rows(&self, insert: &InsertValues, schema: SchemaRef) -> Result<RecordBatch> {
-        rows::evaluate(self, insert, schema)
+        crate::stack::with_room(|| rows::evaluate(self, insert, schema))
     }
 
     /// Names of all functions, sorted.
