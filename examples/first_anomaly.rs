@@ -4,6 +4,9 @@
 //! cargo run --example first_anomaly
 //! ```
 
+// An example prints.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::sync::Arc;
 
 use driftline::Engine;

@@ -1,5 +1,8 @@
 //! One binary for all integration tests: each links DataFusion, so that more binaries would cost minutes.
 
+// Tests find their data through the environment.
+#![allow(clippy::disallowed_methods)]
+
 mod suite {
     mod bad_input;
     mod behaviour;

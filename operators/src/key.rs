@@ -325,7 +325,7 @@ mod tests {
         let mut interner = KeyInterner::new(&fields).unwrap();
         let mut ids = Vec::new();
         let keys = text(&[Some(""), None, Some(""), None]);
-        interner.intern(&[keys.clone()], 4, &mut ids).unwrap();
+        interner.intern(std::slice::from_ref(&keys), 4, &mut ids).unwrap();
         assert_eq!(ids, [0, 1, 0, 1]);
         let keys = text(&[None, Some("")]);
         let mut other = KeyInterner::new(&fields).unwrap();
@@ -342,7 +342,7 @@ mod tests {
         interner.intern(&[keys], 4, &mut ids).unwrap();
         interner.retain(&[1, 3]);
         let keys = text(&[Some("d"), Some("a"), None]);
-        interner.intern(&[keys.clone()], 3, &mut ids).unwrap();
+        interner.intern(std::slice::from_ref(&keys), 3, &mut ids).unwrap();
         assert_eq!(ids, [1, 2, 0]);
         assert_eq!(interner.columns(&ids).unwrap(), [keys]);
     }

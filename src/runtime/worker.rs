@@ -298,10 +298,10 @@ impl Worker {
         if let Some(port) = &query.port {
             port.worker_done();
         }
-        if let Upstream::Query(upstream) = query.upstream {
-            if let Some(upstream) = self.queries.get_mut(&upstream) {
-                upstream.downstream.retain(|reader| *reader != id);
-            }
+        if let Upstream::Query(upstream) = query.upstream
+            && let Some(upstream) = self.queries.get_mut(&upstream)
+        {
+            upstream.downstream.retain(|reader| *reader != id);
         }
         self.queries.remove(&id);
     }

@@ -91,8 +91,8 @@ impl SourceDefinition {
         };
         let mut names: Vec<&String> = self.schema.fields().iter().map(|f| f.name()).collect();
         names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return settings(format!("has two columns \"{}\"", pair[0]), "name each column once");
+        if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
+            return settings(format!("has two columns \"{name}\""), "name each column once");
         }
         if names.is_empty() {
             return settings("has no columns".into(), "declare at least one column");

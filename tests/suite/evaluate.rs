@@ -133,21 +133,7 @@ fn the_volume_agrees_with_the_reference_implementation() {
 
 /// The folder of the benchmark, or None with a message.
 fn nab_folder() -> Option<PathBuf> {
-    let root = std::env::var_os("DRIFTLINE_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
-        PathBuf::from,
-    );
-    let folder = root.join("nab");
-    if folder.join("labels/combined_windows.json").is_file() {
-        return Some(folder);
-    }
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "{} is missing: point DRIFTLINE_DATA at the data folder",
-        folder.display()
-    );
-    eprintln!("SKIPPED: {} is missing, point DRIFTLINE_DATA at the data folder", folder.display());
-    None
+    super::support::data("nab")
 }
 
 fn read(path: &Path) -> String {

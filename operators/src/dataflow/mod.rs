@@ -1,7 +1,7 @@
 //! The operators of a query's dataflow, one a file, over streams of Arrow batches.
 //!
 //! All of them work on what is there and return: none blocks, waits or reads a clock. timely's timestamp is the
-//! [`Epoch`](crate::time::Epoch); what rows mean by time is in their columns.
+//! [`Epoch`]; what rows mean by time is in their columns.
 
 mod assign;
 mod closing;

@@ -102,7 +102,7 @@ impl Pane {
         let sealed = self.sealed.iter().flatten().flatten();
         self.map.bytes()
             + self.accumulators.iter().map(|a| a.bytes()).sum::<usize>()
-            + sealed.map(|array| array.get_array_memory_size()).sum::<usize>()
+            + sealed.map(Array::get_array_memory_size).sum::<usize>()
     }
 }
 

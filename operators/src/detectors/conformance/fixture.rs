@@ -81,7 +81,7 @@ impl Noise {
 
 /// Where the last value of [`telemetry`] has a spike of this many deviations.
 pub(super) fn is_spike(row: usize) -> bool {
-    row > 700 && row % 97 == 0
+    row > 700 && row.is_multiple_of(97)
 }
 
 /// One key with noise around 50 and 200, and spikes in `cpu`.
