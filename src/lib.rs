@@ -101,7 +101,8 @@
 //!
 //! A window covers `[window_start, window_end)` and gives its rows once, when the watermark has passed its end.
 //! Windows are aligned to 1970-01-01T00:00:00 plus the offset. Scalar functions and aggregates are DataFusion's, with
-//! FILTER, DISTINCT and HAVING, and those of the host ([`ScalarFunction`], [`AggregateFunction`]). What would need
+//! FILTER, DISTINCT and HAVING, and those of the host ([`ScalarFunction`], [`AggregateFunction`]). The approximate ones
+//! (`approx_percentile_cont` and its kin) agree with a batch only within their own error. What would need
 //! state without bound, or would depend on the order of arrival, is refused with the place, the reason and a hint.
 //! [`shipped`] lists queries that come with the crate.
 //!
