@@ -104,7 +104,17 @@
 //! FILTER, DISTINCT and HAVING, and those of the host ([`ScalarFunction`], [`AggregateFunction`]). The approximate ones
 //! (`approx_percentile_cont` and its kin) agree with a batch only within their own error. What would need
 //! state without bound, or would depend on the order of arrival, is refused with the place, the reason and a hint.
-//! [`shipped`] lists queries that come with the crate.
+//! [`shipped`] lists queries that come with the crate:
+//!
+//! ```
+//! let engine = driftline::Engine::builder().build()?;
+//! let query = driftline::shipped().iter().find(|query| query.name == "traces/latency_by_endpoint");
+//! let query = query.expect("it is shipped");
+//! engine.execute(query.source_sql())?;
+//! let latencies = engine.subscribe(query.query_sql())?;
+//! assert!(latencies.schema().field_with_name("latency_p95").is_ok());
+//! # Ok::<(), driftline::Error>(())
+//! ```
 //!
 //! # Detectors
 //!
@@ -119,7 +129,27 @@
 //!
 //! [`Engine::subscribe`] gives an iterator, [`Subscription::into_stream`] an async stream, and
 //! [`Engine::subscribe_with`] calls back. `CREATE SINK name WITH (path = 'out.parquet')` and
-//! `INSERT INTO name SELECT ..` write files. Rows of one key come in order; batches of different keys may interleave.
+//! `INSERT INTO name SELECT ..` write files; [`FileSink`] and [`FileReader`] do the same without an engine:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use driftline::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+//! use driftline::{FileReadOptions, FileReader, FileSink, FileWriteOptions};
+//!
+//! # let folder = std::env::temp_dir().join(format!("driftline-doc-sink-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let path = folder.join("out.ndjson");
+//! let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)])?;
+//! let mut sink = FileSink::create(&path, rows.schema(), &FileWriteOptions::default())?;
+//! sink.write(&rows)?;
+//! sink.finish()?;
+//! let mut reader = FileReader::open(&path, rows.schema(), FileReadOptions::default())?;
+//! assert_eq!(reader.next().transpose()?, Some(rows));
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Rows of one key come in order; batches of different keys may interleave.
 //!
 //! The same rows give the same anomalies with any number of workers, any size of batches and any order of arrival
 //! within the disorder, as long as no bound is hit; floating-point results agree within 1e-9.

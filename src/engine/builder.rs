@@ -76,12 +76,82 @@ impl EngineBuilder {
     }
 
     /// Adds a function of rows for use in SQL.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use driftline::arrow::array::{ArrayRef, AsArray};
+    /// use driftline::arrow::datatypes::{DataType, Int64Type};
+    /// use driftline::{ArgumentTypes, BoxError, Engine, ScalarFunction};
+    ///
+    /// let double = ScalarFunction::new(
+    ///     "double_it",
+    ///     ArgumentTypes::Exact(vec![DataType::Int64]),
+    ///     DataType::Int64,
+    ///     |arguments: &[ArrayRef]| -> Result<ArrayRef, BoxError> {
+    ///         Ok(Arc::new(arguments[0].as_primitive::<Int64Type>().unary::<_, Int64Type>(|n| n * 2)))
+    ///     },
+    /// );
+    /// let engine = Engine::builder().with_function(double).build()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// let mut results = engine.subscribe("SELECT double_it(n) AS n FROM s")?;
+    /// engine.execute("INSERT INTO s VALUES (21)")?;
+    /// let batch = results.next().transpose()?.expect("one batch");
+    /// assert_eq!(batch.column(0).as_primitive::<Int64Type>().value(0), 42);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
     pub fn with_function(mut self, function: ScalarFunction) -> Self {
         self.scalars.push(function);
         self
     }
 
     /// Adds an aggregate for use in SQL.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use driftline::arrow::array::{ArrayRef, AsArray, Int64Array};
+    /// use driftline::arrow::datatypes::{DataType, Int64Type};
+    /// use driftline::{Accumulator, AggregateFunction, ArgumentTypes, BoxError, Engine};
+    ///
+    /// #[derive(Debug, Default)]
+    /// struct Product(Option<i64>);
+    ///
+    /// impl Accumulator for Product {
+    ///     fn update(&mut self, values: &[ArrayRef]) -> Result<(), BoxError> {
+    ///         for n in values[0].as_primitive::<Int64Type>().iter().flatten() {
+    ///             self.0 = Some(self.0.unwrap_or(1) * n);
+    ///         }
+    ///         Ok(())
+    ///     }
+    ///     // A partial state is a product as well.
+    ///     fn merge(&mut self, states: &[ArrayRef]) -> Result<(), BoxError> {
+    ///         self.update(states)
+    ///     }
+    ///     fn state(&mut self) -> Result<Vec<ArrayRef>, BoxError> {
+    ///         Ok(vec![self.finish()?])
+    ///     }
+    ///     fn finish(&mut self) -> Result<ArrayRef, BoxError> {
+    ///         Ok(Arc::new(Int64Array::from(vec![self.0])))
+    ///     }
+    /// }
+    ///
+    /// let product = AggregateFunction::new(
+    ///     "product",
+    ///     ArgumentTypes::Exact(vec![DataType::Int64]),
+    ///     DataType::Int64,
+    ///     vec![DataType::Int64],
+    ///     || Box::<Product>::default(),
+    /// );
+    /// let engine = Engine::builder().with_aggregate(product).build()?;
+    /// engine.execute("CREATE SOURCE s (ts TIMESTAMP, n BIGINT, WATERMARK FOR ts AS ts)")?;
+    /// let mut results = engine.subscribe(
+    ///     "SELECT product(n) AS n FROM s GROUP BY tumble(interval '1 minute')",
+    /// )?;
+    /// engine.execute("INSERT INTO s VALUES ('2024-01-01 00:00:00', 6), ('2024-01-01 00:00:01', 7)")?;
+    /// engine.shutdown()?;
+    /// let batch = results.next().transpose()?.expect("one batch");
+    /// assert_eq!(batch.column(0).as_primitive::<Int64Type>().value(0), 42);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
     pub fn with_aggregate(mut self, function: AggregateFunction) -> Self {
         self.aggregates.push(function);
         self

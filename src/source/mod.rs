@@ -105,6 +105,20 @@ impl Source {
 
     /// Pushes rows if there is room now.
     ///
+    /// ```
+    /// use driftline::arrow::array::RecordBatch;
+    /// use driftline::{Engine, TryPush};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// let source = engine.source("s")?;
+    /// match source.try_push(RecordBatch::new_empty(source.schema()))? {
+    ///     TryPush::Accepted => {}
+    ///     TryPush::Full(batch) => assert_eq!(batch.num_rows(), 0),
+    /// }
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As for [`Source::push`].
     pub fn try_push(&self, batch: RecordBatch) -> Result<TryPush> {
@@ -117,6 +131,20 @@ impl Source {
 
     /// Promises that no row below `watermark` will be pushed from now on. A watermark below an earlier one changes
     /// nothing.
+    ///
+    /// ```
+    /// use driftline::{Engine, EventTime};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE s (ts TIMESTAMP, n BIGINT, WATERMARK FOR ts)")?;
+    /// let late = engine.subscribe("SELECT n, reason FROM LATE(s)")?;
+    /// engine.source("s")?.watermark(EventTime(1_000_000_000))?;
+    /// engine.drain()?;
+    /// engine.execute("INSERT INTO s VALUES ('1970-01-01 00:00:00.5', 1), ('1970-01-01 00:00:02', 2)")?;
+    /// engine.shutdown()?;
+    /// assert_eq!(late.map(|batch| batch.map_or(0, |batch| batch.num_rows())).sum::<usize>(), 1);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Of kind `Closed` if the source or engine has been closed.
