@@ -18,7 +18,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+use crate::background::Executor;
 use crate::error::Result;
+use crate::model::Upkeep;
 use crate::options::{OptionSpec, Options};
 use crate::time::EventTime;
 
@@ -61,12 +63,19 @@ pub struct DetectorRequest<'a> {
     pub options: &'a Options,
     /// Most models that one worker keeps.
     pub models_max: usize,
+    /// Where heavy work goes.
+    pub executor: Arc<dyn Executor>,
 }
 
 /// A detector whose columns and options are settled; the same on every worker.
 pub trait DetectorPlan: Debug + Send + Sync {
     /// The input columns followed by [`OUTPUT_COLUMNS`].
     fn output_schema(&self) -> SchemaRef;
+
+    /// Relations beside the main one, read as `detector.name`.
+    fn relations(&self) -> Vec<SideRelation> {
+        Vec::new()
+    }
 
     /// Settled options and choices, for EXPLAIN: name and value.
     fn describe(&self) -> Vec<(String, String)>;
@@ -84,13 +93,13 @@ pub trait Detector: Send {
     ///
     /// # Errors
     /// If a column is not of the planned type.
-    fn process(&mut self, rows: &RecordBatch, out: &mut Vec<RecordBatch>) -> Result<()>;
+    fn process(&mut self, rows: &RecordBatch, out: &mut Answers) -> Result<()>;
 
     /// Tells that every row below `watermark` has been seen, so that late answers may be given.
     ///
     /// # Errors
     /// If an answer cannot be built.
-    fn advance(&mut self, _watermark: EventTime, _out: &mut Vec<RecordBatch>) -> Result<()> {
+    fn advance(&mut self, _watermark: EventTime, _out: &mut Answers) -> Result<()> {
         Ok(())
     }
 
@@ -108,6 +117,31 @@ pub trait Detector: Send {
     /// # Errors
     /// If the snapshot is cut short, or of another kind or version. The detector is then as it was before.
     fn restore(&mut self, snapshot: &[u8]) -> Result<()>;
+}
+
+/// What a detector has to say.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// Rows of the main relation.
+    pub rows: Vec<RecordBatch>,
+    /// Rows of side relations, each with its index in [`DetectorPlan::relations`]; of
+    /// [`SideRelation::reported_schema`].
+    pub side: Vec<(usize, RecordBatch)>,
+}
+
+/// A relation that a detector keeps beside its main one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SideRelation {
+    /// Its name, after the detector's and a dot.
+    pub name: String,
+    /// Its columns, as they are read.
+    pub schema: SchemaRef,
+    /// Index of its event-time column, if it has one.
+    pub time: Option<usize>,
+    /// How many of its first columns are the detector's key.
+    pub keys: usize,
+    /// How reported rows become rows of the relation.
+    pub upkeep: Upkeep,
 }
 
 /// What a detector holds and has done, on one worker.
@@ -129,4 +163,10 @@ pub struct DetectorStatistics {
     pub refused: u64,
     /// Rows found anomalous.
     pub anomalies: u64,
+    /// Models that score, out of those held now.
+    pub ready: u64,
+    /// Models built as a whole, again or for the first time.
+    pub rebuilds: u64,
+    /// Nanoseconds that these took; measured, so that it differs from run to run and is in no snapshot.
+    pub rebuild_ns: u64,
 }

@@ -3,6 +3,7 @@
 //! This crate knows no SQL, no thread, no file and no wall clock. The `driftline` crate is the one to depend on; this
 //! one has no stable interface of its own.
 
+pub mod background;
 pub mod batch;
 pub mod dataflow;
 pub mod detector;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use arrow::datatypes::SchemaRef;
+use driftline_operators::background::{Executor, Lazy};
 use driftline_operators::dataflow::QueryContext;
 use driftline_operators::detector::{DetectorKind, DetectorRequest};
 use driftline_operators::detectors::DetectorSpec;
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) planner: Planner,
     pub(crate) kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
     clock: Arc<dyn Clock>,
+    executor: Arc<dyn Executor>,
     threads: Threads,
     registry: Mutex<Registry>,
     readers: Mutex<Readers>,
@@ -91,6 +93,7 @@ impl Core {
             planner: Planner::new(functions),
             kinds,
             clock,
+            executor: Arc::new(Lazy),
             threads,
             registry: Mutex::default(),
             readers: Mutex::default(),
@@ -265,6 +268,7 @@ impl Core {
             window_bounds: plan.window_bounds.clone(),
             options: &spec.options,
             models_max: self.ingress.settings().models_max,
+            executor: Arc::clone(&self.executor),
         })?;
         let stage = DetectorStage { plan: plan_of_detector, partition_by, time };
         graph::check(plan, Some(&stage), self.ingress.settings())?;

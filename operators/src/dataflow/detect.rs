@@ -10,7 +10,7 @@ use super::exchange::{by_target, split_by_key};
 use super::reorder::Reorder;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
-use crate::detector::{Detector, DetectorStatistics};
+use crate::detector::{Answers, Detector, DetectorStatistics};
 use crate::error::Result;
 use crate::key::KeySplitter;
 use crate::time::{EventTime, Watermarks};
@@ -29,6 +29,9 @@ pub struct DetectStage {
     /// Shared state of the query.
     pub context: QueryContext,
 }
+
+/// Marks batches of the main relation in [`Batch::target`]; those of side relations follow.
+const MAIN: u32 = 0;
 
 /// Scores rows, and learns from them, in order of event time per key.
 pub fn detect<'scope>(
@@ -57,8 +60,10 @@ pub fn detect<'scope>(
                 let step = || judge(&mut *detector, &mut reorder, complete);
                 let judged = context.attempt(step).unwrap_or_default();
                 let mut session = output.session(&capability);
-                for rows in judged.into_iter().filter(|rows| rows.num_rows() > 0) {
-                    session.give(Batch { rows, sequence: 0, target: 0 });
+                let main = judged.rows.into_iter().map(|rows| (MAIN, rows));
+                let side = judged.side.into_iter().map(|(i, rows)| (MAIN + 1 + i as u32, rows));
+                for (target, rows) in main.chain(side).filter(|(_, rows)| rows.num_rows() > 0) {
+                    session.give(Batch { rows, sequence: 0, target });
                 }
                 let now = detector.statistics();
                 let counters = context.counters();
@@ -76,8 +81,8 @@ fn judge(
     detector: &mut dyn Detector,
     reorder: &mut Reorder,
     complete: EventTime,
-) -> Result<Vec<arrow::record_batch::RecordBatch>> {
-    let mut judged = Vec::new();
+) -> Result<Answers> {
+    let mut judged = Answers::default();
     if let Some(rows) = reorder.release(complete)? {
         detector.process(&rows, &mut judged)?;
     }

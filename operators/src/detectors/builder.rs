@@ -1,11 +1,13 @@
 //! Detectors without SQL text: what `USING kind PARTITION BY keys WITH (options)` says, from typed builders.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Direction;
+use crate::background::Lazy;
 use crate::detector::DetectorRequest;
 use crate::error::{OperatorError, Result};
 use crate::options::{OptionValue, Options};
@@ -166,7 +168,15 @@ impl<'a> DetectorRequest<'a> {
         models_max: usize,
     ) -> Result<Self> {
         let partition_by = spec.partition_columns(&schema)?;
-        let (options, window_bounds) = (&spec.options, Vec::new());
-        Ok(Self { name, schema, time, partition_by, window_bounds, options, models_max })
+        Ok(Self {
+            name,
+            schema,
+            time,
+            partition_by,
+            window_bounds: Vec::new(),
+            options: &spec.options,
+            models_max,
+            executor: Arc::new(Lazy),
+        })
     }
 }

@@ -70,6 +70,22 @@ impl Columns {
         self.names(&self.keys)
     }
 
+    pub(super) fn key_columns(&self) -> &[usize] {
+        &self.keys
+    }
+
+    pub(super) fn key_fields(&self) -> Vec<arrow::datatypes::FieldRef> {
+        self.keys.iter().map(|i| self.schema.fields()[*i].clone()).collect()
+    }
+
+    pub(super) fn time_column(&self) -> usize {
+        self.time
+    }
+
+    pub(super) fn time_field(&self) -> arrow::datatypes::FieldRef {
+        self.schema.fields()[self.time].clone()
+    }
+
     pub(super) fn time_name(&self) -> &str {
         self.schema.field(self.time).name()
     }

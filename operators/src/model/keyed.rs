@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::Columns;
 use super::output::{Finding, OutputWriter, output_schema};
+use super::side::{self, SideWriter};
 use super::snapshot;
 use super::table::{Key, KeyTable};
-use super::{Judgement, Model, ModelFactory, Phase, Row};
-use crate::detector::{Detector, DetectorPlan, DetectorRequest, DetectorStatistics};
+use super::{Judgement, Model, ModelFactory, Phase, Rebuilds, Reports, Row};
+use crate::detector::{
+    Answers, Detector, DetectorPlan, DetectorRequest, DetectorStatistics, SideRelation,
+};
 use crate::detectors::decide::{Decider, DecisionSettings, Rule, Verdict};
 use crate::error::Result;
 use crate::options::{OptionKind, OptionReader, OptionSpec};
@@ -41,6 +44,7 @@ struct Plan {
     decision: DecisionSettings,
     factory: Arc<dyn ModelFactory>,
     extras: Vec<(&'static str, DataType)>,
+    relations: Vec<SideRelation>,
     models_max: usize,
     when_full: WhenFull,
     /// 0 for never.
@@ -92,6 +96,7 @@ impl KeyedPlan {
         let factory = factory(&columns.feature_names());
         let extras = factory.extra_fields();
         let schema = output_schema(&owner, request.name, &request.schema, &columns, &extras)?;
+        let relations = side::settle(&owner, &columns, &factory.relations())?;
         let mut settled = vec![
             ("kind".to_owned(), kind.to_owned()),
             ("time".to_owned(), columns.time_name().to_owned()),
@@ -108,6 +113,7 @@ impl KeyedPlan {
             decision: DecisionSettings::read(reader),
             factory,
             extras,
+            relations,
             models_max: request.models_max.clamp(1, u32::MAX as usize - 1),
             when_full: match reader.text("when_full") {
                 "refuse" => WhenFull::Refuse,
@@ -125,6 +131,10 @@ impl DetectorPlan for KeyedPlan {
         self.0.schema.clone()
     }
 
+    fn relations(&self) -> Vec<SideRelation> {
+        self.0.relations.clone()
+    }
+
     fn describe(&self) -> Vec<(String, String)> {
         self.0.settled.clone()
     }
@@ -139,11 +149,29 @@ impl DetectorPlan for KeyedPlan {
 struct Keyed {
     model: Box<dyn Model>,
     decider: Decider,
+    /// What the detector's totals hold of this model.
+    counted: Counted,
+}
+
+/// A model's part of the totals.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    bytes: usize,
+    is_ready: bool,
+    rebuilds: Rebuilds,
+}
+
+impl Keyed {
+    fn new(model: Box<dyn Model>, decider: Decider) -> Self {
+        // Whatever a restored model has done was counted before.
+        let counted = Counted { rebuilds: model.rebuilds(), ..Counted::default() };
+        Self { model, decider, counted }
+    }
 }
 
 impl Plan {
     fn keyed(&self) -> Keyed {
-        Keyed { model: self.factory.model(), decider: Decider::new() }
+        Keyed::new(self.factory.model(), Decider::new())
     }
 
     fn is_expired(&self, last: EventTime, now: EventTime) -> bool {
@@ -158,7 +186,10 @@ pub struct KeyedDetector {
     converter: Option<RowConverter>,
     table: KeyTable<Keyed>,
     statistics: DetectorStatistics,
+    /// Bytes of all models, and how many of them score.
+    models: (usize, u64),
     judgement: Judgement,
+    reports: Reports,
     features: Vec<f64>,
     times: Vec<i64>,
 }
@@ -183,6 +214,8 @@ impl KeyedDetector {
             converter: None,
             table: KeyTable::new(),
             statistics: DetectorStatistics::default(),
+            models: (0, 0),
+            reports: Reports::default(),
             features: Vec::new(),
             times: Vec::new(),
             plan,
@@ -193,7 +226,8 @@ impl KeyedDetector {
     fn make_room(&mut self, key: Key<'_>, time: EventTime) {
         if let Some(entry) = self.table.touch(key) {
             if self.plan.is_expired(entry.time, time) {
-                entry.value = self.plan.keyed();
+                let expired = std::mem::replace(&mut entry.value, self.plan.keyed());
+                self.discount(&expired.counted);
                 self.statistics.expired += 1;
             }
             return;
@@ -203,21 +237,33 @@ impl KeyedDetector {
             if self.plan.when_full == WhenFull::Refuse {
                 return;
             }
-            self.table.drop_oldest();
+            self.drop_oldest();
             self.statistics.evicted += 1;
         }
         self.table.insert(key, time, self.plan.keyed());
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(dropped) = self.table.drop_oldest() {
+            self.discount(&dropped.counted);
+        }
+    }
+
+    fn discount(&mut self, counted: &Counted) {
+        self.models.0 -= counted.bytes;
+        self.models.1 -= u64::from(counted.is_ready);
     }
 
     /// Drops keys that have shown no row for too long. Rows come in order of time, so the longest unused are the
     /// ones with the earliest times.
     fn expire(&mut self, now: EventTime) {
         while self.table.oldest().is_some_and(|oldest| self.plan.is_expired(oldest.time, now)) {
-            self.table.drop_oldest();
+            self.drop_oldest();
             self.statistics.expired += 1;
         }
     }
 
+    /// Scores and learns one row; what its model reports waits in `self.reports`.
     fn process_row(&mut self, key: Key<'_>, row: Row<'_>, writer: &mut OutputWriter<'_>) {
         self.statistics.rows += 1;
         self.make_room(key, row.time);
@@ -240,7 +286,7 @@ impl KeyedDetector {
             return;
         };
         entry.time = row.time;
-        let Keyed { model, decider } = &mut entry.value;
+        let Keyed { model, decider, counted } = &mut entry.value;
         let is_missing = row.present().next().is_none();
         decider.observe(&row);
         judgement.reset(decider.threshold(decision));
@@ -265,11 +311,22 @@ impl KeyedDetector {
         } else {
             model.pass(&row);
         }
+        model.report(&mut self.reports);
+        let now = Counted {
+            bytes: model.bytes() + decider.bytes(),
+            is_ready: model.phase().scores(),
+            rebuilds: model.rebuilds(),
+        };
+        let before = std::mem::replace(counted, now);
+        self.models.0 = self.models.0 + now.bytes - before.bytes;
+        self.models.1 = self.models.1 + u64::from(now.is_ready) - u64::from(before.is_ready);
+        self.statistics.rebuilds += now.rebuilds.count - before.rebuilds.count;
+        self.statistics.rebuild_ns += now.rebuilds.ns - before.rebuilds.ns;
     }
 }
 
 impl Detector for KeyedDetector {
-    fn process(&mut self, rows: &RecordBatch, out: &mut Vec<RecordBatch>) -> Result<()> {
+    fn process(&mut self, rows: &RecordBatch, out: &mut Answers) -> Result<()> {
         let plan = self.plan.clone();
         let columns = &plan.columns;
         columns.check(rows)?;
@@ -286,17 +343,19 @@ impl Detector for KeyedDetector {
         columns.features(rows, &mut features)?;
 
         let mut writer = OutputWriter::new(columns, &plan.extras, rows.num_rows());
+        let mut side = SideWriter::new(columns, &plan.relations);
         let width = columns.feature_names().len();
         for (i, (&time, features)) in times.iter().zip(features.chunks_exact(width)).enumerate() {
             let row = Row { time: EventTime(time), features };
             self.process_row(keys.get(i), row, &mut writer);
+            side.push(i, &mut self.reports);
         }
         (self.times, self.features) = (times, features);
-        out.push(writer.finish(rows, &plan.schema)?);
-        Ok(())
+        out.rows.push(writer.finish(rows, &plan.schema)?);
+        side.finish(columns, &plan.relations, rows, out)
     }
 
-    fn advance(&mut self, watermark: EventTime, _out: &mut Vec<RecordBatch>) -> Result<()> {
+    fn advance(&mut self, watermark: EventTime, _out: &mut Answers) -> Result<()> {
         // The end of the input is not a time at which keys were silent.
         if watermark != EventTime::MAX {
             self.expire(watermark);
@@ -305,11 +364,11 @@ impl Detector for KeyedDetector {
     }
 
     fn statistics(&self) -> DetectorStatistics {
-        let of_key = |keyed: &Keyed| keyed.model.bytes() + keyed.decider.bytes();
-        let models: usize = self.table.by_use().map(|entry| of_key(&entry.value)).sum();
+        let (bytes, ready) = self.models;
         DetectorStatistics {
             models: self.table.len() as u64,
-            bytes: (models + self.table.bytes()) as u64,
+            ready,
+            bytes: (bytes + self.table.bytes()) as u64,
             ..self.statistics
         }
     }
@@ -333,7 +392,7 @@ impl Detector for KeyedDetector {
         };
         let saved = Saved {
             columns: self.plan.saved_columns(),
-            statistics: self.statistics,
+            statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
             by_use: self.table.by_use().map(|entry| position(&entry.key)).collect(),
             entries,
         };
@@ -359,13 +418,20 @@ impl Detector for KeyedDetector {
                 return refuse("holds a key that cannot be");
             }
             let model = self.plan.factory.restore(&entry.model)?;
-            table.insert(key, entry.time, Keyed { model, decider: entry.decider });
+            let mut keyed = Keyed::new(model, entry.decider);
+            keyed.counted.bytes = keyed.model.bytes() + keyed.decider.bytes();
+            keyed.counted.is_ready = keyed.model.phase().scores();
+            table.insert(key, entry.time, keyed);
         }
         let mut statistics = saved.statistics;
         while table.len() > self.plan.models_max {
             table.drop_oldest();
             statistics.evicted += 1;
         }
+        self.models = table.by_use().fold((0, 0), |(bytes, ready), entry| {
+            let counted = &entry.value.counted;
+            (bytes + counted.bytes, ready + u64::from(counted.is_ready))
+        });
         (self.table, self.statistics) = (table, statistics);
         Ok(())
     }

@@ -10,12 +10,15 @@
 //!         -> Decider::decide -> Verdict     (detectors/decide.rs)
 //!         -> output columns                 (output.rs)
 //!         -> Model::learn                   (the kind)
+//!         -> Model::report -> side relations (side.rs)
 //! ```
 
 mod columns;
 mod explain;
+mod extra;
 mod keyed;
 mod output;
+mod side;
 pub(crate) mod snapshot;
 mod table;
 
@@ -136,6 +139,10 @@ pub enum Extra {
     Integer(i64),
     /// For a Utf8 field.
     Text(String),
+    /// For a Boolean field.
+    Flag(bool),
+    /// For a Timestamp field, which takes the type of the input's event time.
+    Time(EventTime),
 }
 
 impl Judgement {
@@ -179,6 +186,15 @@ pub trait Model: Debug + Send {
     /// The stage that the model is in; it changes only in [`Model::learn`] and [`Model::pass`].
     fn phase(&self) -> Phase;
 
+    /// Adds rows to the detector's side relations, see [`ModelFactory::relations`]; called after each
+    /// [`Model::learn`] or [`Model::pass`].
+    fn report(&mut self, _reports: &mut Reports) {}
+
+    /// How often the model was built as a whole, and how long that took.
+    fn rebuilds(&self) -> Rebuilds {
+        Rebuilds::default()
+    }
+
     /// Counts up whenever the model is replaced as a whole; models that only learn in place stay at 1.
     fn version(&self) -> u64 {
         1
@@ -208,9 +224,85 @@ pub trait ModelFactory: Debug + Send + Sync {
     /// If the bytes are cut short or do not fit this factory's settings; never a panic.
     fn restore(&self, snapshot: &[u8]) -> Result<Box<dyn Model>>;
 
-    /// Fields that this kind adds at the end of `detail`: name and one of Float64, Int64, Utf8.
+    /// Fields that this kind adds at the end of `detail`: name and one of Float64, Int64, Utf8, Boolean.
     fn extra_fields(&self) -> Vec<(&'static str, DataType)> {
         Vec::new()
+    }
+
+    /// Relations that this kind keeps beside its main one; [`Report::relation`] is an index into them.
+    fn relations(&self) -> Vec<ModelRelation> {
+        Vec::new()
+    }
+}
+
+/// How often a model was built as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilds {
+    /// Builds, the first among them.
+    pub count: u64,
+    /// Nanoseconds that they took, off the worker or on it; measured, so that it is no part of a snapshot.
+    pub ns: u64,
+}
+
+/// A relation beside the main one, read as `detector.name`.
+#[derive(Clone, Debug)]
+pub struct ModelRelation {
+    /// Its name.
+    pub name: &'static str,
+    /// Its own columns, after the key columns: Float64, Int64, Utf8, Boolean, or Timestamp for the type of the
+    /// input's event time.
+    pub fields: Vec<(&'static str, DataType)>,
+    /// How reported rows become rows of the relation.
+    pub upkeep: Upkeep,
+}
+
+/// How reported rows become rows of a relation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// As they are: key columns, event time of the row that gave rise to them, own columns.
+    Append,
+    /// Reports enter and leave ([`Report::change`]); the relation says how often each distinct one is in now. Key
+    /// columns, own columns, `count`, `share` of all of the same key, and `_diff`: +1 for a row that holds from now on,
+    /// -1 for one that no longer does.
+    Counts,
+    /// Like counts, over all keys: own columns (the first orders them), `count`, `running` (how many up to and with this
+    /// one), `_diff`.
+    Running,
+    /// Keys enter and leave: key columns and `_diff`.
+    Keys,
+}
+
+/// One row for a side relation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Index into [`ModelFactory::relations`].
+    pub relation: usize,
+    /// One value per own column.
+    pub values: Vec<Extra>,
+    /// How many times the row enters, or, below 0, leaves; always 1 in an appended relation.
+    pub change: i64,
+}
+
+/// Rows for side relations that wait to be written.
+#[derive(Debug, Default)]
+pub struct Reports {
+    rows: Vec<Report>,
+}
+
+impl Reports {
+    /// Adds a row to an appended relation.
+    pub fn push(&mut self, relation: usize, values: impl Into<Vec<Extra>>) {
+        self.change(relation, values, 1);
+    }
+
+    /// Lets a row enter, or leave, a counted relation.
+    pub fn change(&mut self, relation: usize, values: impl Into<Vec<Extra>>, change: i64) {
+        self.rows.push(Report { relation, values: values.into(), change });
+    }
+
+    /// Takes what waits, in the order in which it came.
+    pub fn drain(&mut self) -> impl Iterator<Item = Report> {
+        self.rows.drain(..)
     }
 }
 

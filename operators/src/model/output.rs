@@ -16,7 +16,8 @@ use arrow::record_batch::RecordBatch;
 
 use super::columns::{Columns, in_unit};
 use super::explain::Explanation;
-use super::{Extra, Judgement, Phase, Row};
+use super::extra::{ExtraBuilder, push};
+use super::{Judgement, Phase, Row};
 use crate::detector::OUTPUT_COLUMNS;
 use crate::detectors::anomaly::metadata;
 use crate::detectors::decide::{Rule, Verdict};
@@ -173,7 +174,7 @@ impl<'a> OutputWriter<'a> {
             episode: [time(), time(), time()],
             episode_peak_score: number(),
             explanation: text(0),
-            extras: extras.iter().map(|(_, t)| ExtraBuilder::new(t)).collect(),
+            extras: extras.iter().map(|(_, t)| ExtraBuilder::new(t, columns.unit)).collect(),
             columns,
             names,
         }
@@ -284,7 +285,9 @@ impl<'a> OutputWriter<'a> {
             Arc::new(self.episode_peak_score.finish()),
             Arc::new(self.explanation.finish()),
         ];
-        detail.extend(self.extras.iter_mut().map(ExtraBuilder::finish));
+        for extra in &mut self.extras {
+            detail.push(extra.finish()?);
+        }
         let mut columns = input.columns().to_vec();
         columns.extend([
             Arc::new(self.score.finish()) as ArrayRef,
@@ -296,11 +299,6 @@ impl<'a> OutputWriter<'a> {
         ]);
         Ok(RecordBatch::try_new(schema.clone(), columns)?)
     }
-}
-
-/// Appends a number, NaN as NULL.
-fn push(builder: &mut Float64Builder, number: f64) {
-    builder.append_option((!number.is_nan()).then_some(number));
 }
 
 fn direction(deviation: f64) -> Option<&'static str> {
@@ -360,42 +358,5 @@ impl AttributionBuilder {
         let offsets = OffsetBuffer::new(std::mem::take(&mut self.offsets).into());
         let valid = NullBuffer::from(std::mem::take(&mut self.valid));
         Ok(ListArray::try_new(share_item(), offsets, Arc::new(shares), Some(valid))?)
-    }
-}
-
-/// A column of a kind's own.
-enum ExtraBuilder {
-    Number(Float64Builder),
-    Integer(Int64Builder),
-    Text(StringBuilder),
-}
-
-impl ExtraBuilder {
-    fn new(data_type: &DataType) -> Self {
-        match data_type {
-            DataType::Float64 => Self::Number(Float64Builder::new()),
-            DataType::Int64 => Self::Integer(Int64Builder::new()),
-            _ => Self::Text(StringBuilder::new()),
-        }
-    }
-
-    /// A value of another type than the field's becomes NULL.
-    fn push(&mut self, extra: &Extra) {
-        match (self, extra) {
-            (Self::Number(builder), Extra::Number(x)) => push(builder, *x),
-            (Self::Integer(builder), Extra::Integer(x)) => builder.append_value(*x),
-            (Self::Text(builder), Extra::Text(x)) => builder.append_value(x),
-            (Self::Number(builder), _) => builder.append_null(),
-            (Self::Integer(builder), _) => builder.append_null(),
-            (Self::Text(builder), _) => builder.append_null(),
-        }
-    }
-
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Number(builder) => Arc::new(builder.finish()),
-            Self::Integer(builder) => Arc::new(builder.finish()),
-            Self::Text(builder) => Arc::new(builder.finish()),
-        }
     }
 }

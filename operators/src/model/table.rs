@@ -33,6 +33,7 @@ pub(super) struct KeyTable<T> {
     entries: Vec<Entry<T>>,
     newest: u32,
     oldest: u32,
+    key_bytes: usize,
 }
 
 impl<T> KeyTable<T> {
@@ -43,6 +44,7 @@ impl<T> KeyTable<T> {
             entries: Vec::new(),
             newest: NONE,
             oldest: NONE,
+            key_bytes: 0,
         }
     }
 
@@ -71,6 +73,7 @@ impl<T> KeyTable<T> {
     /// Adds a key that is not in the table, as the most recently used.
     pub(super) fn insert(&mut self, key: Key<'_>, time: EventTime, value: T) -> &mut Entry<T> {
         let slot = u32::try_from(self.entries.len()).expect("the bound on models fits u32");
+        self.key_bytes += key.map_or(0, <[u8]>::len);
         self.entries.push(Entry { key: key.map(Box::from), time, value, newer: NONE, older: NONE });
         let hash = self.hash.hash_one(key);
         let (entries, hasher) = (&self.entries, &self.hash);
@@ -86,19 +89,21 @@ impl<T> KeyTable<T> {
         self.entries.get(self.oldest as usize)
     }
 
-    /// Drops the least recently used entry.
-    pub(super) fn drop_oldest(&mut self) {
+    /// Drops the least recently used entry, and hands its value over.
+    pub(super) fn drop_oldest(&mut self) -> Option<T> {
         let slot = self.oldest;
         if slot == NONE {
-            return;
+            return None;
         }
         self.unlink(slot);
         self.unindex(slot, slot);
-        self.entries.swap_remove(slot as usize);
+        let dropped = self.entries.swap_remove(slot as usize);
+        self.key_bytes -= dropped.key.as_ref().map_or(0, |key| key.len());
         let moved = u32::try_from(self.entries.len()).expect("the bound on models fits u32");
         if moved != slot {
             self.reindex(moved, slot);
         }
+        Some(dropped.value)
     }
 
     /// All entries, ordered by key, NULL first.
@@ -120,8 +125,7 @@ impl<T> KeyTable<T> {
 
     /// Bytes of keys and table, the values' own heap not among them.
     pub(super) fn bytes(&self) -> usize {
-        let keys: usize = self.entries.iter().filter_map(|e| e.key.as_ref()).map(|k| k.len()).sum();
-        keys + self.entries.capacity() * size_of::<Entry<T>>() + self.index.capacity() * 5
+        self.key_bytes + self.entries.capacity() * size_of::<Entry<T>>() + self.index.capacity() * 5
     }
 
     fn link_newest(&mut self, slot: u32) {

@@ -5,6 +5,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::Float64Type;
 
 use super::fixture::*;
+use crate::detector::Answers;
 use crate::detectors::Anomaly;
 use crate::model::Phase;
 
@@ -171,9 +172,9 @@ fn rows_without_values_are_counted_and_nothing_else() {
 fn empty_batches_say_nothing() {
     for_each_kind(|kind| {
         let mut detector = Setup::default().detector(kind);
-        let mut out = Vec::new();
+        let mut out = Answers::default();
         detector.process(&Rows::default().batch(), &mut out).unwrap();
-        assert!(out.is_empty());
+        assert!(out.rows.is_empty());
         assert_eq!(detector.statistics().models, 0);
     });
 }
@@ -284,10 +285,10 @@ fn drift_is_always_learned() {
 fn joined_outputs_share_one_schema() {
     for_each_kind(|kind| {
         let mut detector = Setup::default().detector(kind);
-        let mut out = Vec::new();
+        let mut out = Answers::default();
         for key in ["a", "b"] {
             detector.process(&telemetry(key, 10).batch(), &mut out).unwrap();
         }
-        assert_eq!(concat_batches(out[0].schema_ref(), &out).unwrap().num_rows(), 20);
+        assert_eq!(concat_batches(out.rows[0].schema_ref(), &out.rows).unwrap().num_rows(), 20);
     });
 }

@@ -9,7 +9,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimeUnit, UInt64Type};
 use arrow::record_batch::RecordBatch;
 
-use crate::detector::{Detector, DetectorKind, DetectorPlan, DetectorRequest};
+use crate::detector::{Answers, Detector, DetectorKind, DetectorPlan, DetectorRequest};
 use crate::detectors::{DetectorSpec, builtin_kinds};
 use crate::error::Result;
 use crate::options::Options;
@@ -142,6 +142,7 @@ impl Setup {
             window_bounds: Vec::new(),
             options: &self.options,
             models_max: self.models_max,
+            executor: Arc::new(crate::background::Lazy),
         })
     }
 
@@ -170,14 +171,14 @@ pub(super) fn process(
     batch: &RecordBatch,
     piece: usize,
 ) -> RecordBatch {
-    let mut out = Vec::new();
+    let mut out = Answers::default();
     let mut start = 0;
     while start < batch.num_rows() {
         let length = piece.min(batch.num_rows() - start);
         detector.process(&batch.slice(start, length), &mut out).unwrap();
         start += length;
     }
-    concat_batches(out[0].schema_ref(), &out).unwrap()
+    concat_batches(out.rows[0].schema_ref(), &out.rows).unwrap()
 }
 
 /// Columns of an output, by name.

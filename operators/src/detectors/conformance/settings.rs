@@ -117,6 +117,7 @@ fn columns_that_do_not_fit_are_refused_with_a_hint() {
                 window_bounds: Vec::new(),
                 options: &Options::new(),
                 models_max: 10,
+                executor: Arc::new(crate::background::Lazy),
             };
             kind.plan(&request).map(|_| ()).unwrap_err().to_string()
         };
@@ -154,6 +155,7 @@ fn integers_booleans_and_decimals_are_features() {
             window_bounds: Vec::new(),
             options: &Options::new(),
             models_max: 10,
+            executor: Arc::new(crate::background::Lazy),
         };
         let plan = kind.plan(&request).unwrap();
         let features = ("features".to_owned(), "count, small, up, cost".to_owned());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::fixture::*;
+use crate::detector::Answers;
 use crate::detectors::builtin_kinds;
 use crate::time::EventTime;
 
@@ -119,9 +120,9 @@ fn silent_keys_expire_with_and_without_a_watermark() {
         let mut early = setup.detector(kind);
         let first = process(&mut *early, &batch.slice(0, 400), 50);
         let second = |n: i64| EventTime(n * 1_000_000_000);
-        early.advance(second(3_999), &mut Vec::new()).unwrap();
+        early.advance(second(3_999), &mut Answers::default()).unwrap();
         assert_eq!(early.statistics().models, 1);
-        early.advance(second(4_000), &mut Vec::new()).unwrap();
+        early.advance(second(4_000), &mut Answers::default()).unwrap();
         assert_eq!((early.statistics().models, early.statistics().expired), (0, 1));
         let rest = process(&mut *early, &batch.slice(400, 100), 50);
         assert_eq!((first, rest), (out.slice(0, 400), out.slice(400, 100)));
