@@ -11,6 +11,11 @@ pub trait Catalog {
     /// The relation of that name, exactly as spelled: unquoted names have been folded to lower case.
     fn relation(&self, name: &str) -> Option<Relation>;
 
+    /// The relation `name` that the detector `owner` keeps beside its main one, spelled `owner.name`.
+    fn side_relation(&self, _owner: &str, _name: &str) -> Option<Relation> {
+        None
+    }
+
     /// Names of all relations, for hints.
     fn relation_names(&self) -> Vec<String>;
 }

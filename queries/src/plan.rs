@@ -81,12 +81,14 @@ pub struct Scan {
 }
 
 /// Which stream of a relation is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScanStream {
     /// Its rows.
     Rows,
     /// The rows that a source could not take: late, or without a usable event time. Spelled `LATE(source)`.
     Late,
+    /// A relation that a detector keeps beside its main one. Spelled `detector.name`.
+    Side(String),
 }
 
 impl Plan {
@@ -131,8 +133,15 @@ impl Node {
             input.schema.fields().get(index).map_or("?", |field| field.name().as_str()).to_owned()
         };
         match self {
-            Self::Scan(Scan { relation, stream: ScanStream::Rows }) => format!(
-                "Scan {relation}{}",
+            Self::Scan(Scan {
+                relation,
+                stream: stream @ (ScanStream::Rows | ScanStream::Side(_)),
+            }) => format!(
+                "Scan {relation}{}{}",
+                match stream {
+                    ScanStream::Side(name) => format!(".{name}"),
+                    _ => String::new(),
+                },
                 plan.time.map_or(String::new(), |time| format!(
                     ", event time {}",
                     column(plan, time.index)

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::background::{Executor, Lazy};
-use driftline_operators::dataflow::QueryContext;
+use driftline_operators::dataflow::{MAIN, QueryContext};
 use driftline_operators::detector::{DetectorKind, DetectorRequest};
 use driftline_operators::detectors::DetectorSpec;
 use driftline_operators::options::nearest_name;
@@ -175,16 +175,27 @@ impl Core {
         let plan = self.planner.plan_query(query, &lookups)?;
         let reads = lookups.into_seen();
         let scan = plan.scan();
-        let (upstream, source) = match (registry.get(&scan.relation), scan.stream) {
+        let object = registry.get(&scan.relation);
+        let (upstream, source) = match (object, &scan.stream) {
             (Some(Object::Source(source)), ScanStream::Rows) => (Upstream::Source, source.id),
             (Some(Object::Source(source)), ScanStream::Late) => (Upstream::Late, source.id),
-            (Some(Object::Detector(detector)), ScanStream::Rows) => {
+            (
+                Some(Object::Detector(detector)),
+                stream @ (ScanStream::Rows | ScanStream::Side(_)),
+            ) => {
                 let running = registry.queries.get(&detector.query);
                 if let Some(error) = running.and_then(|query| query.context.failure()) {
                     return Err(Error::from(error)
                         .with_hint(format!("detector \"{}\" has failed: drop it", scan.relation)));
                 }
-                (Upstream::Query(detector.query), detector.source)
+                let relation = match stream {
+                    ScanStream::Side(name) => {
+                        let position = detector.side.iter().position(|side| side.name == *name);
+                        MAIN + 1 + position.unwrap_or(usize::MAX / 2) as u32
+                    }
+                    _ => MAIN,
+                };
+                (Upstream::Query(detector.query, relation), detector.source)
             }
             _ => {
                 return Err(Error::internal(format!("plan reads \"{}\"", scan.relation)));
@@ -223,7 +234,7 @@ impl Core {
         registry.check_room(name, self.objects_max())?;
         let planned = self.plan(&registry, query)?;
         let stage = self.detector_stage(name, &spec, &planned.plan)?;
-        let schema = stage.plan.output_schema();
+        let (schema, side) = (stage.plan.output_schema(), stage.plan.relations());
         let (time, window_bounds) = (stage.time, planned.plan.window_bounds.clone());
         let source = planned.source;
         let named = Some((name, stage));
@@ -236,6 +247,7 @@ impl Core {
             schema,
             time,
             window_bounds,
+            side,
         };
         registry.objects.insert(name.to_owned(), Object::Detector(object));
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::dataflow::QueryContext;
+use driftline_operators::detector::SideRelation;
 use driftline_operators::detectors::DetectorSpec;
 use driftline_queries::{Catalog, Relation, RelationKind, TimeColumn};
 
@@ -59,6 +60,8 @@ pub(crate) struct DetectorObject {
     pub(crate) schema: SchemaRef,
     pub(crate) time: TimeColumn,
     pub(crate) window_bounds: Vec<usize>,
+    /// Relations beside the main one.
+    pub(crate) side: Vec<SideRelation>,
 }
 
 /// A query that runs.
@@ -182,7 +185,28 @@ impl Catalog for Lookups<'_> {
         Some(object.relation())
     }
 
+    fn side_relation(&self, owner: &str, name: &str) -> Option<Relation> {
+        let Object::Detector(detector) = self.registry.objects.get(owner)? else { return None };
+        let side = detector.side.iter().find(|side| side.name == name)?;
+        self.seen.borrow_mut().insert(owner.to_owned());
+        Some(Relation {
+            kind: RelationKind::Detector,
+            schema: side.schema.clone(),
+            // The time of a side row is that of the row that gave rise to it.
+            time: side.time.map(|index| TimeColumn { index, ..detector.time }),
+            window_bounds: Vec::new(),
+        })
+    }
+
     fn relation_names(&self) -> Vec<String> {
-        self.registry.objects.keys().cloned().collect()
+        let of_object = |(name, object): (&String, &Object)| {
+            let side = match object {
+                Object::Detector(detector) => detector.side.as_slice(),
+                _ => &[],
+            };
+            let side: Vec<String> = side.iter().map(|s| format!("{name}.{}", s.name)).collect();
+            std::iter::once(name.clone()).chain(side)
+        };
+        self.registry.objects.iter().flat_map(of_object).collect()
     }
 }

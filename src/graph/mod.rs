@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{
-    BatchStream, DetectStage, Outbox, QueryContext, Reorder, WindowAssignment, WindowStage,
-    aggregate_windows, assign_windows, collect_into, detect, transform,
+    BatchStream, DetectStage, MAIN, Outbox, QueryContext, Reorder, WindowAssignment, WindowStage,
+    aggregate_windows, assign_windows, collect_into, detect, maintain, transform,
 };
-use driftline_operators::detector::DetectorPlan;
+use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::error::Result;
 use driftline_operators::key::KeySplitter;
+use driftline_operators::model::Upkeep;
 use driftline_operators::time::Watermarks;
 use driftline_operators::window::{Panes, TimeType, WindowedAggregate};
 use driftline_queries::{Node, Plan, TimeColumn};
+use timely::dataflow::operators::Concat;
+use timely::dataflow::operators::vec::{Filter, Map};
 
 use crate::runtime::output::OutputPort;
 use crate::runtime::{QueryId, SourceId};
@@ -38,8 +42,8 @@ pub(crate) enum Upstream {
     Source,
     /// The rows that a source could not take.
     Late,
-    /// The results of another query.
-    Query(QueryId),
+    /// One relation of another query: its results, or what its detector keeps beside them.
+    Query(QueryId, u32),
 }
 
 /// A detector at the end of a query.
@@ -69,7 +73,9 @@ pub(crate) fn build(
     let results = match &query.detector {
         None => rows,
         Some(stage) => {
-            detect(rows, detect_stage(stage, &query.plan, wiring)?, stage.plan.detector())
+            let stages = detect_stage(stage, &query.plan, wiring)?;
+            let judged = detect(rows, stages, stage.plan.detector());
+            keep_up(judged, &stage.plan.relations(), wiring)?
         }
     };
     collect_into(results, outbox, wiring.context.clone());
@@ -138,6 +144,30 @@ fn wire<'scope>(
             aggregate_windows(wire(below, input, wiring)?, stage)
         }
     }
+}
+
+/// Maintains the side relations that count, and lets the other rows through.
+fn keep_up<'scope>(
+    judged: BatchStream<'scope>,
+    relations: &[SideRelation],
+    wiring: &Wiring<'_>,
+) -> Result<BatchStream<'scope>> {
+    let counted = |relation: &SideRelation| relation.upkeep != Upkeep::Append;
+    let mut streams = Vec::new();
+    for (index, relation) in relations.iter().enumerate().filter(|(_, r)| counted(r)) {
+        let number = MAIN + 1 + index as u32;
+        let reported = judged.clone().filter(move |batch| batch.target == number);
+        let kept = maintain(reported, relation, wiring.context.clone())?;
+        streams.push(kept.map(move |batch| Batch { target: number, ..batch }));
+    }
+    if streams.is_empty() {
+        return Ok(judged);
+    }
+    let appended: Vec<bool> = relations.iter().map(|relation| !counted(relation)).collect();
+    let others = judged.filter(move |batch| {
+        batch.target == MAIN || appended.get((batch.target - MAIN - 1) as usize) == Some(&true)
+    });
+    Ok(streams.into_iter().fold(others, |all, kept| all.concat(kept)))
 }
 
 fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggregate> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use driftline_operators::batch::Batch;
-use driftline_operators::dataflow::{Outbox, QueryContext};
+use driftline_operators::dataflow::{MAIN, Outbox, Outgoing, QueryContext};
 use driftline_operators::error::OperatorError;
 use driftline_operators::time::{Epoch, EventTime, Watermarks};
 use timely::container::CapacityContainerBuilder;
@@ -130,7 +130,7 @@ impl Worker {
                     Some(dropped) => dropped,
                     None => continue,
                 },
-                Upstream::Query(_) => continue,
+                Upstream::Query(..) => continue,
             };
             let Some(input) = query.input.as_mut().filter(|_| part.num_rows() > 0) else {
                 continue;
@@ -151,7 +151,7 @@ impl Worker {
         }
         self.open = epoch + 1;
         for query in self.queries.values_mut() {
-            if matches!(query.upstream, Upstream::Query(_)) {
+            if matches!(query.upstream, Upstream::Query(..)) {
                 continue;
             }
             if self.sources.get(&query.source).is_none_or(|source| source.ended) {
@@ -195,7 +195,7 @@ impl Worker {
         input.advance_to(self.open);
         let mut input = Some(input);
         match query.upstream {
-            Upstream::Query(id) => match self.queries.get_mut(&id) {
+            Upstream::Query(id, _) => match self.queries.get_mut(&id) {
                 Some(upstream) if !upstream.ended => upstream.downstream.push(query.id),
                 _ => input = None,
             },
@@ -248,12 +248,15 @@ impl Worker {
                         .fail(OperatorError::Upstream { problem: told.message().to_owned() });
                 }
             }
-            while let Some((epoch, rows)) = outbox.peek() {
-                if port.as_ref().is_some_and(|port| !port.offer(&rows)) {
+            while let Some(Outgoing { epoch, relation, rows }) = outbox.peek() {
+                if port.as_ref().is_some_and(|port| relation == MAIN && !port.offer(&rows)) {
                     break;
                 }
                 for reader in &downstream {
                     let Some(reader) = self.queries.get_mut(reader) else { continue };
+                    if reader.upstream != Upstream::Query(id, relation) {
+                        continue;
+                    }
                     let Some(input) = reader.input.as_mut() else { continue };
                     if *input.time() < epoch {
                         input.advance_to(epoch);
@@ -298,7 +301,7 @@ impl Worker {
         if let Some(port) = &query.port {
             port.worker_done();
         }
-        if let Upstream::Query(upstream) = query.upstream
+        if let Upstream::Query(upstream, _) = query.upstream
             && let Some(upstream) = self.queries.get_mut(&upstream)
         {
             upstream.downstream.retain(|reader| *reader != id);
@@ -312,7 +315,7 @@ impl Worker {
             .queries
             .values()
             .map(|query| match query.outbox.peek() {
-                Some((epoch, _)) => epoch,
+                Some(outgoing) => outgoing.epoch,
                 None => query.outbox.open_epoch(),
             })
             .fold(self.open, Epoch::min);

@@ -31,9 +31,9 @@ pub struct DetectStage {
 }
 
 /// Marks batches of the main relation in [`Batch::target`]; those of side relations follow.
-const MAIN: u32 = 0;
+pub const MAIN: u32 = 0;
 
-/// Scores rows, and learns from them, in order of event time per key.
+/// Scores rows, and learns from them, in order of event time per key. Side relations come out beside the main one.
 pub fn detect<'scope>(
     stream: BatchStream<'scope>,
     stage: DetectStage,

@@ -8,7 +8,8 @@ use arrow::record_batch::RecordBatch;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
-use super::{BatchStream, QueryContext};
+use super::{BatchStream, MAIN, QueryContext};
+use crate::batch::Batch;
 use crate::time::Epoch;
 
 /// Results of one query on one worker that wait to be handed on.
@@ -20,19 +21,30 @@ pub struct Outbox(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    results: RefCell<VecDeque<(Epoch, RecordBatch)>>,
+    results: RefCell<VecDeque<Outgoing>>,
     open: Cell<Epoch>,
+}
+
+/// Rows that leave a query.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The epoch that they belong to.
+    pub epoch: Epoch,
+    /// The relation that they are of: [`MAIN`](super::MAIN), or one more than the index of a side relation.
+    pub relation: u32,
+    /// The rows.
+    pub rows: RecordBatch,
 }
 
 impl Outbox {
     /// The oldest result, left in place.
     #[must_use]
-    pub fn peek(&self) -> Option<(Epoch, RecordBatch)> {
+    pub fn peek(&self) -> Option<Outgoing> {
         self.0.results.borrow().front().cloned()
     }
 
     /// Takes the oldest result.
-    pub fn pop(&self) -> Option<(Epoch, RecordBatch)> {
+    pub fn pop(&self) -> Option<Outgoing> {
         self.0.results.borrow_mut().pop_front()
     }
 
@@ -52,12 +64,11 @@ impl Outbox {
 
 /// Collects results into `outbox`.
 pub fn collect_into(stream: BatchStream<'_>, outbox: Outbox, context: QueryContext) {
-    let mut waiting: BTreeMap<Epoch, Vec<RecordBatch>> = BTreeMap::new();
+    let mut waiting: BTreeMap<Epoch, Vec<Batch>> = BTreeMap::new();
     stream.sink(Pipeline, "Egress", move |(input, frontier)| {
         input.for_each(|capability, batches| {
             let Some(&epoch) = capability.least() else { return };
-            let rows = batches.drain(..).map(|batch| batch.rows);
-            waiting.entry(epoch).or_default().extend(rows);
+            waiting.entry(epoch).or_default().append(batches);
         });
         let open = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
         let still_open = waiting.split_off(&open);
@@ -65,9 +76,14 @@ pub fn collect_into(stream: BatchStream<'_>, outbox: Outbox, context: QueryConte
         if !context.is_over() {
             let mut results = outbox.0.results.borrow_mut();
             for (epoch, batches) in complete {
-                let rows = batches.iter().map(|rows| rows.num_rows() as u64).sum();
-                context.count(|c| &c.rows_out, rows);
-                results.extend(batches.into_iter().map(|rows| (epoch, rows)));
+                let main = batches.iter().filter(|batch| batch.target == MAIN);
+                context
+                    .count(|c| &c.rows_out, main.map(|batch| batch.rows.num_rows() as u64).sum());
+                results.extend(batches.into_iter().map(|batch| Outgoing {
+                    epoch,
+                    relation: batch.target,
+                    rows: batch.rows,
+                }));
             }
         }
         outbox.0.open.set(open);

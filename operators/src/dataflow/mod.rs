@@ -11,14 +11,16 @@ mod egress;
 mod exchange;
 mod reorder;
 mod transform;
+mod upkeep;
 mod windows;
 
 pub use assign::{WindowAssignment, assign_windows};
 pub use context::{Counters, QueryContext};
-pub use detect::{DetectStage, detect};
-pub use egress::{Outbox, collect_into};
+pub use detect::{DetectStage, MAIN, detect};
+pub use egress::{Outbox, Outgoing, collect_into};
 pub use reorder::Reorder;
 pub use transform::transform;
+pub use upkeep::maintain;
 pub use windows::{WindowStage, aggregate_windows};
 
 use timely::dataflow::StreamVec;

@@ -73,6 +73,16 @@ impl<'a> Context<'a> {
         plan
     }
 
+    /// A relation that a detector keeps beside its main one.
+    fn side(&self, owner: &str, name: &str) -> DfResult<Arc<dyn TableSource>> {
+        let Some(relation) = self.catalog.side_relation(owner, name) else {
+            return Err(external(self.not_found(&format!("{owner}.{name}"))));
+        };
+        let mut source = RelationSource::rows(owner, relation);
+        source.scan.stream = ScanStream::Side(name.to_owned());
+        Ok(Arc::new(source))
+    }
+
     fn not_found(&self, name: &str) -> SqlError {
         let mut names = self.catalog.relation_names();
         names.sort();
@@ -159,11 +169,15 @@ impl TableSource for RelationSource {
 
 impl ContextProvider for Context<'_> {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
-        let TableReference::Bare { table } = &name else {
-            return Err(external(
-                SqlError::unsupported(format!("relation \"{name}\" has a schema"))
-                    .hint("names have one part; quote a name that has a dot"),
-            ));
+        let table = match &name {
+            TableReference::Bare { table } => table,
+            TableReference::Partial { schema, table } => return self.side(schema, table),
+            TableReference::Full { .. } => {
+                return Err(external(
+                    SqlError::unsupported(format!("relation \"{name}\" has three parts"))
+                        .hint("names have one part, or two: detector.relation"),
+                ));
+            }
         };
         let relation =
             self.catalog.relation(table).ok_or_else(|| external(self.not_found(table)))?;
