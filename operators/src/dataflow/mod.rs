@@ -16,7 +16,7 @@ mod windows;
 
 pub use assign::{WindowAssignment, assign_windows};
 pub use context::{Counters, QueryContext};
-pub use detect::{DetectStage, MAIN, detect};
+pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use egress::{Outbox, Outgoing, collect_into};
 pub use reorder::Reorder;
 pub use transform::transform;

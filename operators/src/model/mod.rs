@@ -29,6 +29,23 @@ use serde::{Deserialize, Serialize};
 
 pub use keyed::{KeyedDetector, KeyedPlan};
 
+/// Seals the models of a detector, as its workers wrote them, into one file. The form is that of every snapshot: a byte
+/// with the version, the kind with the word `models`, the parts in postcard's form, and a checksum of all that.
+///
+/// # Errors
+/// If the parts cannot be written, which would be a bug.
+pub fn pack_models(kind: &str, parts: &[Vec<u8>]) -> Result<Vec<u8>> {
+    snapshot::seal(&format!("{kind} models"), &parts)
+}
+
+/// Opens what [`pack_models`] sealed.
+///
+/// # Errors
+/// If the file is cut short, damaged, of another kind or of another version.
+pub fn unpack_models(kind: &str, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+    snapshot::open(&format!("{kind} models"), bytes)
+}
+
 use crate::error::Result;
 use crate::time::EventTime;
 
@@ -190,6 +207,10 @@ pub trait Model: Debug + Send {
     /// [`Model::learn`] or [`Model::pass`].
     fn report(&mut self, _reports: &mut Reports) {}
 
+    /// Reports all that stands in the kind's counted relations, as entering (`change` is 1) or leaving (-1): the model
+    /// was brought here from elsewhere, or makes room for one that was.
+    fn report_standing(&self, _change: i64, _reports: &mut Reports) {}
+
     /// How often the model was built as a whole, and how long that took.
     fn rebuilds(&self) -> Rebuilds {
         Rebuilds::default()
@@ -298,6 +319,12 @@ impl Reports {
     /// Lets a row enter, or leave, a counted relation.
     pub fn change(&mut self, relation: usize, values: impl Into<Vec<Extra>>, change: i64) {
         self.rows.push(Report { relation, values: values.into(), change });
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// Takes what waits, in the order in which it came.
