@@ -57,7 +57,14 @@ impl Columns {
                 "select at least one number beside key, time and window bounds".into(),
             );
         }
-        let (unit, time, keys) = (*unit, request.time, request.partition_by.clone());
+        let (unit, time) = (*unit, request.time);
+        // A column that is named twice is one key column: side relations have it once.
+        let mut keys: Vec<usize> = Vec::new();
+        for key in &request.partition_by {
+            if !keys.contains(key) {
+                keys.push(*key);
+            }
+        }
         Ok(Self { owner: owner.into(), schema, time, unit, keys, features })
     }
 

@@ -100,12 +100,12 @@ impl Phase {
         matches!(self, Self::Detecting | Self::Retraining)
     }
 
-    /// Whether a model may go from this phase to `next`: forward to detecting, then around retraining for ever.
+    /// Whether a model may go from this phase to `next`: forward to detecting, then around retraining for ever. A first
+    /// build that comes to nothing goes back to warming up.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         match self {
-            Self::WarmingUp => next != Self::Retraining,
-            Self::Training => matches!(next, Self::Training | Self::Detecting),
+            Self::WarmingUp | Self::Training => next != Self::Retraining,
             Self::Detecting | Self::Retraining => next.scores(),
         }
     }
@@ -342,7 +342,7 @@ mod tests {
         let all = [WarmingUp, Training, Detecting, Retraining];
         let allowed = [
             (WarmingUp, [true, true, true, false]),
-            (Training, [false, true, true, false]),
+            (Training, [true, true, true, false]),
             (Detecting, [false, false, true, true]),
             (Retraining, [false, false, true, true]),
         ];
