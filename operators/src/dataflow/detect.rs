@@ -47,7 +47,8 @@ pub fn detect<'scope>(
         "Detect",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
-            let (mut bytes, mut models) = (Gauge::default(), Gauge::default());
+            let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
+            let mut models = Gauge::new(&context, |c| &c.models);
             let mut before = DetectorStatistics::default();
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
@@ -66,11 +67,10 @@ pub fn detect<'scope>(
                     session.give(Batch { rows, sequence: 0, target });
                 }
                 let now = detector.statistics();
-                let counters = context.counters();
                 context.count(|c| &c.anomalies, now.anomalies - before.anomalies);
                 context.count(|c| &c.models_evicted, now.evicted - before.evicted);
-                models.set(&counters.models, now.models);
-                bytes.set(&counters.state_bytes, now.bytes + reorder.bytes() as u64);
+                models.set(now.models);
+                bytes.set(now.bytes + reorder.bytes() as u64);
                 before = now;
             }
         },

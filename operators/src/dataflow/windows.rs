@@ -72,7 +72,8 @@ fn close_windows<'scope>(
         "Windows",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
-            let (mut gauge, mut turns) = (Gauge::default(), 0u64);
+            let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
+            let mut turns = 0u64;
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
@@ -95,8 +96,8 @@ fn close_windows<'scope>(
                 }
                 // Adding up the state of many panes takes longer than closing an epoch without a window.
                 turns += 1;
-                if closed_any || turns % TURNS_PER_READING == 0 {
-                    gauge.set(&context.counters().state_bytes, panes.bytes() as u64);
+                if closed_any || turns.is_multiple_of(TURNS_PER_READING) {
+                    bytes.set(panes.bytes() as u64);
                 }
             }
         },
