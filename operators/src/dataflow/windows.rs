@@ -7,6 +7,7 @@ use timely::dataflow::operators::generic::Operator;
 use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::{by_target, split_by_key};
+use super::range::within_range;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::error::Result;
@@ -143,7 +144,9 @@ fn add_rows(
     panes: &mut Panes,
     batch: &Batch,
 ) {
-    context.isolate(&batch.rows, &mut |rows| {
+    let WindowedAggregate { time, time_index, .. } = aggregate;
+    let Some(rows) = within_range(context, time, *time_index, &batch.rows) else { return };
+    context.isolate(&rows, &mut |rows| {
         let input = aggregate.program.prepare(rows)?;
         // A failure past this point has changed accumulators, so it ends the query rather than a row.
         context.attempt(|| panes.update(rows, &input));
