@@ -1,0 +1,159 @@
+//! States and moves between them, as shares, and drawn as a graph in the manner of the paper's Figures 4, 8 and 10.
+
+use std::collections::BTreeMap;
+
+use super::svg::{Font, INK, MUTED, Point, Svg, percent, state_color};
+use crate::record::Component;
+
+/// Moves that are rarer than this are not drawn.
+const DRAWN_MIN: f64 = 0.0005;
+
+/// Shares of states and of moves from one slot to the next; each sums to 1.
+#[derive(Default)]
+pub struct Behaviour {
+    pub states: BTreeMap<i64, f64>,
+    pub moves: BTreeMap<(i64, i64), f64>,
+}
+
+impl Behaviour {
+    pub fn of(states: &[i64]) -> Self {
+        let mut behaviour = Self::default();
+        for state in states {
+            *behaviour.states.entry(*state).or_default() += 1.0;
+        }
+        for pair in states.windows(2) {
+            *behaviour.moves.entry((pair[0], pair[1])).or_default() += 1.0;
+        }
+        behaviour.normalized()
+    }
+
+    /// As the detector's model has it now.
+    pub fn of_model(component: &Component) -> Self {
+        let mut behaviour = Self::default();
+        for (state, count) in component.occupancy.keys() {
+            *behaviour.states.entry(*state).or_default() += *count as f64;
+        }
+        for (from, to, count) in component.transitions.keys() {
+            *behaviour.moves.entry((*from, *to)).or_default() += *count as f64;
+        }
+        behaviour.normalized()
+    }
+
+    fn normalized(mut self) -> Self {
+        let total: f64 = self.states.values().sum();
+        self.states.values_mut().for_each(|share| *share /= total);
+        let total: f64 = self.moves.values().sum();
+        self.moves.values_mut().for_each(|share| *share /= total);
+        self.states.retain(|_, share| *share > 0.0);
+        self
+    }
+
+    /// Draws the graph around `center`, its nodes on a circle of this radius.
+    pub fn draw(&self, svg: &mut Svg, center: Point, radius: f64) {
+        let count = self.states.len();
+        let mut nodes: BTreeMap<i64, (Point, f64)> = BTreeMap::new();
+        for (number, (state, share)) in self.states.iter().enumerate() {
+            // The first on the left; four in the corners, where their loops have room.
+            let first = if count == 4 { 1.25 } else { 1.0 };
+            let turn = std::f64::consts::PI * (first + 2.0 * number as f64 / count as f64);
+            let away = if count == 1 { 0.0 } else { radius };
+            let at = (center.0 + away * 1.15 * turn.cos(), center.1 + away * turn.sin() * 0.8);
+            nodes.insert(*state, (at, 13.0 + 15.0 * share.sqrt()));
+        }
+        let drawn = || self.moves.iter().filter(|(_, share)| **share >= DRAWN_MIN);
+        for ((from, to), share) in drawn() {
+            let (Some(from_node), Some(to_node)) = (nodes.get(from), nodes.get(to)) else {
+                continue;
+            };
+            if from == to {
+                draw_stay(svg, center, *from_node, *share, count == 1);
+            } else {
+                draw_move(svg, *from_node, *to_node, *share);
+            }
+        }
+        for (state, (at, size)) in &nodes {
+            svg.circle(*at, *size, state_color(*state), 1.0);
+            let font = Font::LABEL.anchored("middle");
+            svg.text((at.0, at.1 + 4.0), &format!("#{state}"), Font { is_bold: true, ..font });
+        }
+    }
+
+    /// Draws states as one bar of shares.
+    pub fn draw_bar(&self, svg: &mut Svg, (x, y): Point, (width, height): Point) {
+        let mut left = x;
+        for (state, share) in &self.states {
+            svg.rect((left, y), (share * width, height), state_color(*state), 0.9);
+            if *share > 0.16 {
+                let text = format!("#{state} {}", percent(*share));
+                let font = Font::LABEL.anchored("middle").sized(11.0);
+                svg.text((left + share * width / 2.0, y + height / 2.0 + 4.0), &text, font);
+            }
+            left += share * width;
+        }
+    }
+}
+
+fn stroke_width(share: f64) -> f64 {
+    1.0 + 3.5 * share.sqrt()
+}
+
+fn draw_move(
+    svg: &mut Svg,
+    (from, from_size): (Point, f64),
+    (to, to_size): (Point, f64),
+    share: f64,
+) {
+    let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+    let length = (dx * dx + dy * dy).sqrt().max(1.0);
+    // Moves bend to their left, so that those to and fro lie apart.
+    let (side_x, side_y) = (-dy / length, dx / length);
+    let bend = length * 0.22;
+    let pull = ((from.0 + to.0) / 2.0 + side_x * bend, (from.1 + to.1) / 2.0 + side_y * bend);
+    let edge = |node: Point, size: f64| {
+        let (dx, dy) = (pull.0 - node.0, pull.1 - node.1);
+        let length = (dx * dx + dy * dy).sqrt().max(1.0);
+        (node.0 + dx / length * size, node.1 + dy / length * size)
+    };
+    let (begin, end) = (edge(from, from_size), edge(to, to_size + 7.0));
+    svg.curve(begin, pull, end, MUTED, stroke_width(share));
+    let tip = edge(to, to_size + 1.0);
+    arrow(svg, end, tip);
+    let middle = (
+        (begin.0 + 2.0 * pull.0 + end.0) / 4.0 + side_x * 9.0,
+        (begin.1 + 2.0 * pull.1 + end.1) / 4.0 + side_y * 9.0 + 3.0,
+    );
+    svg.text(middle, &percent(share), Font::TICK.filled(INK).sized(10.5));
+}
+
+/// The move from a state to itself, as a loop that points away from the center.
+fn draw_stay(svg: &mut Svg, center: Point, (at, size): (Point, f64), share: f64, is_alone: bool) {
+    let (mut dx, mut dy) = (at.0 - center.0, at.1 - center.1);
+    if is_alone || dx.abs() + dy.abs() < 1.0 {
+        (dx, dy) = (0.0, -1.0);
+    }
+    let angle = dy.atan2(dx);
+    let on = |turn: f64, away: f64| {
+        (at.0 + away * (angle + turn).cos(), at.1 + away * (angle + turn).sin())
+    };
+    let (begin, end) = (on(-0.5, size), on(0.5, size + 6.0));
+    svg.noose(
+        begin,
+        [on(-0.6, size + 32.0), on(0.6, size + 32.0)],
+        end,
+        MUTED,
+        stroke_width(share),
+    );
+    arrow(svg, end, on(0.42, size));
+    let place = on(0.0, size + 36.0);
+    svg.text((place.0, place.1 + 4.0), &percent(share), Font::TICK.filled(INK).sized(10.5));
+}
+
+fn arrow(svg: &mut Svg, from: Point, tip: Point) {
+    let (dx, dy) = (tip.0 - from.0, tip.1 - from.1);
+    let length = (dx * dx + dy * dy).sqrt().max(0.1);
+    let (dx, dy) = (dx / length, dy / length);
+    let back = (tip.0 - dx * 8.0, tip.1 - dy * 8.0);
+    let side = (-dy * 4.0, dx * 4.0);
+    let points = [tip, (back.0 + side.0, back.1 + side.1), (back.0 - side.0, back.1 - side.1)];
+    svg.polygon(&points, MUTED, 1.0);
+}
