@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::svg::{Font, INK, MUTED, Point, Svg, percent, state_color};
-use crate::record::Component;
+use super::svg::{Font, GRID, INK, MUTED, Point, Svg, percent, state_color};
+use crate::record::{Component, Counted};
 
 /// Moves that are rarer than this are not drawn.
 const DRAWN_MIN: f64 = 0.0005;
+/// A graph of more states than these cannot be read; a table can.
+const GRAPH_MAX: usize = 4;
 
 /// Shares of states and of moves from one slot to the next; each sums to 1.
 #[derive(Default)]
@@ -30,10 +32,10 @@ impl Behaviour {
     /// As the detector's model has it now.
     pub fn of_model(component: &Component) -> Self {
         let mut behaviour = Self::default();
-        for (state, count) in component.occupancy.keys() {
+        for (state, count) in present(&component.occupancy) {
             *behaviour.states.entry(*state).or_default() += *count as f64;
         }
-        for (from, to, count) in component.transitions.keys() {
+        for (from, to, count) in present(&component.transitions) {
             *behaviour.moves.entry((*from, *to)).or_default() += *count as f64;
         }
         behaviour.normalized()
@@ -48,9 +50,46 @@ impl Behaviour {
         self
     }
 
+    /// Draws all moves as a table: from above, to the right.
+    fn draw_table(&self, svg: &mut Svg, center: Point, radius: f64) {
+        let states: Vec<i64> = self.states.keys().copied().collect();
+        let size = (radius * 2.4 / states.len() as f64).min(40.0);
+        let half = size * states.len() as f64 / 2.0;
+        let (left, top) = (center.0 - half + 10.0, center.1 - half + 8.0);
+        let font = Font { is_bold: true, ..Font::TICK };
+        for (row, from) in states.iter().enumerate() {
+            let y = top + size * row as f64;
+            svg.text((left - 6.0, y + size / 2.0 + 4.0), &format!("#{from}"), font.anchored("end"));
+            for (column, to) in states.iter().enumerate() {
+                let x = left + size * column as f64;
+                if row == 0 {
+                    svg.text((x + size / 2.0, top - 6.0), &format!("#{to}"), font);
+                }
+                let share = self.moves.get(&(*from, *to)).copied().unwrap_or(0.0);
+                let color = if share > 0.0 { state_color(*to) } else { GRID };
+                let opacity = if share > 0.0 { 0.15 + 0.75 * share.sqrt() } else { 0.35 };
+                svg.rect((x + 1.0, y + 1.0), (size - 2.0, size - 2.0), color, opacity);
+                if share >= DRAWN_MIN && size > 24.0 {
+                    let text = percent(share);
+                    let text = text.trim_end_matches(" %");
+                    let font = Font::TICK.filled(INK).sized(10.0);
+                    svg.text((x + size / 2.0, y + size / 2.0 + 4.0), text, font);
+                }
+            }
+        }
+        svg.text(
+            (left + half, top + 2.0 * half + 14.0),
+            "% of moves, from row to column",
+            Font::TICK.sized(10.0),
+        );
+    }
+
     /// Draws the graph around `center`, its nodes on a circle of this radius.
     pub fn draw(&self, svg: &mut Svg, center: Point, radius: f64) {
         let count = self.states.len();
+        if count > GRAPH_MAX {
+            return self.draw_table(svg, center, radius);
+        }
         let mut nodes: BTreeMap<i64, (Point, f64)> = BTreeMap::new();
         for (number, (state, share)) in self.states.iter().enumerate() {
             // The first on the left; four in the corners, where their loops have room.
@@ -93,6 +132,11 @@ impl Behaviour {
     }
 }
 
+/// The rows that a relation of changes holds.
+fn present<Row>(relation: &Counted<Row>) -> impl Iterator<Item = &Row> {
+    relation.iter().filter(|(_, times)| **times > 0).map(|(row, _)| row)
+}
+
 fn stroke_width(share: f64) -> f64 {
     1.0 + 3.5 * share.sqrt()
 }
@@ -118,9 +162,11 @@ fn draw_move(
     svg.curve(begin, pull, end, MUTED, stroke_width(share));
     let tip = edge(to, to_size + 1.0);
     arrow(svg, end, tip);
+    // Nearer to where it begins, because moves cross in the middle.
+    let along = |a: f64, pull: f64, b: f64| 0.38 * a + 0.47 * pull + 0.15 * b;
     let middle = (
-        (begin.0 + 2.0 * pull.0 + end.0) / 4.0 + side_x * 9.0,
-        (begin.1 + 2.0 * pull.1 + end.1) / 4.0 + side_y * 9.0 + 3.0,
+        along(begin.0, pull.0, end.0) + side_x * 8.0,
+        along(begin.1, pull.1, end.1) + side_y * 8.0 + 3.0,
     );
     svg.text(middle, &percent(share), Font::TICK.filled(INK).sized(10.5));
 }
