@@ -71,6 +71,7 @@ fn run(options: &Options) -> BoxResult<()> {
     let learning = Learning {
         training: options.training(),
         steady_threshold: options.steady_threshold(),
+        eps: options.eps(),
         evolve_share: options.evolve_share,
     };
     let mut seen = match &options.replay {

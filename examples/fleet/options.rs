@@ -12,6 +12,8 @@ usage: fleet                                  simulate a fleet and watch it
   --report OUT.html     write what was seen as one page with drawings
   --workers N           worker threads (default: one for each core)
   --training N          slots of which models are learned (default: two fifths of the run; 864 when replaying)
+  --eps X               how near slots of one state are, in deviations; 0 takes it from the data
+                        (default 1.5; 0 when replaying)
   --evolve-share X      slots that a model takes in at once, as a share of its convergence time (default 0.5)
 
 of the simulation:
@@ -28,6 +30,7 @@ pub struct Options {
     pub report: Option<PathBuf>,
     pub workers: Option<usize>,
     pub training: Option<i64>,
+    pub eps: Option<f64>,
     pub evolve_share: f64,
     pub components: usize,
     pub days: i64,
@@ -49,6 +52,11 @@ impl Options {
         self.training.unwrap_or(default)
     }
 
+    /// Of the simulation it is known; the paper leaves it open.
+    pub fn eps(&self) -> f64 {
+        self.eps.unwrap_or(if self.replay.is_some() { 0.0 } else { 1.5 })
+    }
+
     /// The paper takes 488 slots of 864.
     pub fn steady_threshold(&self) -> i64 {
         self.training() * 488 / 864
@@ -62,6 +70,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
         report: None,
         workers: None,
         training: None,
+        eps: None,
         evolve_share: 0.5,
         components: 300,
         days: 5,
@@ -81,6 +90,10 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
             "--report" => options.report = Some(PathBuf::from(&given)),
             "--workers" => options.workers = Some(whole(1, 1024)? as usize),
             "--training" => options.training = Some(whole(50, 100_000)? as i64),
+            "--eps" => {
+                let eps = given.parse().ok().filter(|eps| (0.0..1e6).contains(eps));
+                options.eps = Some(eps.ok_or("--eps needs a number from 0")?);
+            }
             "--evolve-share" => {
                 options.evolve_share = given
                     .parse()

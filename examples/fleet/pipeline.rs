@@ -22,6 +22,8 @@ pub enum Topic {
 pub struct Learning {
     pub training: i64,
     pub steady_threshold: i64,
+    /// How near slots of one state are, in deviations; 0 to let the detector take it from the data.
+    pub eps: f64,
     /// The model takes new slots in when there are so many of them, as a share of the convergence time.
     pub evolve_share: f64,
 }
@@ -47,7 +49,7 @@ pub fn detector(metrics: &[String], slot: &str, learning: &Learning) -> String {
     format!(
         "CREATE DETECTOR drift USING drift_insight
 PARTITION BY component
-WITH (training = {}, steady_threshold = {}, evolve_share = {}) AS
+WITH (training = {}, steady_threshold = {}, eps = {:.2}, evolve_share = {:.2}) AS
 SELECT
   component, window_end,
   {}
@@ -55,6 +57,7 @@ FROM TUMBLE(metrics, ts, INTERVAL '{slot}')
 GROUP BY component, window_start, window_end",
         learning.training,
         learning.steady_threshold,
+        learning.eps,
         learning.evolve_share,
         averages.join(",\n  ")
     )

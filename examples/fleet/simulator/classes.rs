@@ -28,8 +28,8 @@ pub struct Class {
     pub share: f64,
     /// Share of its components that settle down; the paper found 37 % of DEA nodes and half of the core components.
     pub steady: f64,
-    /// Share of slots that look like nothing else.
-    pub odd: f64,
+    /// Slots between two that look like nothing else, if there are such.
+    pub odd: Option<(i64, i64)>,
     /// Working states: CPU system and user, memory, disk system, persist, swap and ephemeral, received, sent.
     pub states: &'static [[f64; 9]],
 }
@@ -40,7 +40,7 @@ pub const CLASSES: [Class; 8] = [
         name: "dea",
         share: 0.45,
         steady: 0.37,
-        odd: 0.0,
+        odd: None,
         states: &[
             [7.0, 22.0, 58.0, 42.0, 0.0, 1.0, 47.0, 820.0, 640.0],
             // Stages an application.
@@ -51,7 +51,7 @@ pub const CLASSES: [Class; 8] = [
         name: "cell",
         share: 0.27,
         steady: 0.41,
-        odd: 0.0,
+        odd: None,
         states: &[
             [6.0, 26.0, 55.0, 38.0, 0.0, 2.0, 50.0, 1100.0, 900.0],
             [13.0, 49.0, 63.0, 38.0, 0.0, 2.0, 60.0, 2600.0, 2300.0],
@@ -61,7 +61,7 @@ pub const CLASSES: [Class; 8] = [
         name: "router",
         share: 0.08,
         steady: 0.5,
-        odd: 0.012,
+        odd: Some((50, 110)),
         states: &[
             [6.0, 18.0, 38.0, 31.0, 0.0, 0.0, 12.0, 5200.0, 5600.0],
             [11.0, 37.0, 44.0, 31.0, 0.0, 0.0, 14.0, 11800.0, 12600.0],
@@ -72,7 +72,7 @@ pub const CLASSES: [Class; 8] = [
         name: "cc",
         share: 0.06,
         steady: 0.5,
-        odd: 0.0,
+        odd: None,
         states: &[
             [6.0, 19.0, 55.0, 35.0, 0.0, 0.0, 18.0, 530.0, 610.0],
             [12.0, 45.0, 63.0, 35.0, 0.0, 0.0, 30.0, 2400.0, 1100.0],
@@ -82,7 +82,7 @@ pub const CLASSES: [Class; 8] = [
         name: "loggregator",
         share: 0.05,
         steady: 0.5,
-        odd: 0.0,
+        odd: None,
         states: &[
             [8.0, 26.0, 34.0, 30.0, 0.0, 0.0, 11.0, 7400.0, 7300.0],
             [14.0, 44.0, 41.0, 30.0, 0.0, 0.0, 13.0, 15200.0, 15000.0],
@@ -93,7 +93,7 @@ pub const CLASSES: [Class; 8] = [
         name: "uaa",
         share: 0.04,
         steady: 0.5,
-        odd: 0.0,
+        odd: None,
         states: &[
             [5.0, 13.0, 52.0, 29.0, 0.0, 0.0, 9.0, 310.0, 280.0],
             // A wave of logins.
@@ -109,7 +109,7 @@ pub const CLASSES: [Class; 8] = [
         name: "ccdb",
         share: 0.03,
         steady: 0.5,
-        odd: 0.0,
+        odd: None,
         states: &[
             [4.0, 9.0, 47.0, 33.0, 56.0, 0.0, 8.0, 420.0, 510.0],
             // A dump.
@@ -121,7 +121,7 @@ pub const CLASSES: [Class; 8] = [
         name: "hm",
         share: 0.02,
         steady: 0.5,
-        odd: 0.0,
+        odd: None,
         states: &[
             [3.0, 11.0, 28.0, 30.0, 0.0, 0.0, 7.0, 140.0, 150.0],
             [5.0, 38.0, 33.0, 30.0, 0.0, 0.0, 7.0, 620.0, 240.0],

@@ -6,15 +6,15 @@ use super::random::Random;
 use super::{BOSH_METRICS, SLOTS_PER_DAY};
 
 /// Relative noise of the nine free metrics.
-const NOISE: [f64; 9] = [0.05, 0.045, 0.015, 0.0, 0.004, 0.0, 0.02, 0.05, 0.05];
+const NOISE: [f64; 9] = [0.03, 0.03, 0.01, 0.0, 0.003, 0.0, 0.01, 0.03, 0.03];
 /// How far the day moves them, to both sides.
-const SWING: [f64; 9] = [0.03, 0.05, 0.01, 0.0, 0.0, 0.0, 0.0, 0.06, 0.06];
+const SWING: [f64; 9] = [0.02, 0.03, 0.01, 0.0, 0.0, 0.0, 0.0, 0.03, 0.03];
 /// How far the slow growth of some components carries them by the end.
 const GROWTH: [f64; 9] = [0.0, 0.0, 0.15, 0.0, 0.02, 0.0, 0.1, 0.45, 0.45];
 /// Share of steady components that grow so.
 const GROWING: f64 = 0.15;
-/// Share of steady components that only know their first state.
-const SIMPLE: f64 = 0.15;
+/// Stands for a state that is another one each time.
+const ODD: usize = usize::MAX;
 
 /// What the run looks like, in slots.
 pub struct Plan {
@@ -75,7 +75,7 @@ impl Component {
     pub fn may_break(&self) -> bool {
         self.grows.is_none()
             && matches!(&self.conduct, Conduct::Cycles { visits, .. }
-                if !visits.is_empty() && visits.iter().all(|visit| visit.dwell.1 <= 4))
+                if !visits.is_empty() && visits.iter().all(|visit| visit.dwell.1 <= 3))
     }
 
     /// Goes on to the next slot.
@@ -83,7 +83,7 @@ impl Component {
         let random = &mut self.random;
         match &mut self.conduct {
             Conduct::Wanders { until } if slot >= *until => {
-                *until = slot + random.whole(18, 60);
+                *until = slot + random.whole(30, 90);
                 for metric in [0, 1, 2, 7, 8] {
                     let home = self.class.states[0][metric];
                     self.now[metric] = home * random.between(0.45, 1.7);
@@ -102,10 +102,10 @@ impl Component {
                     *rest_until = *until + 3;
                     visit.due = slot + random.whole(visit.every.0, visit.every.1);
                 }
-                self.now = self.class.states[*at];
-                if random.chance(self.class.odd) {
-                    self.now = self.now.map(|value| value * random.between(0.5, 1.6));
-                }
+                self.now = match self.class.states.get(*at) {
+                    Some(state) => *state,
+                    None => self.class.states[0].map(|value| value * random.between(0.5, 1.6)),
+                };
             }
         }
     }
@@ -156,21 +156,22 @@ impl Conduct {
         let home = |visits| Self::Cycles { visits, at: 0, until: 0, rest_until: 0 };
         let threshold = plan.steady_threshold;
         let others = class.states.len() as i64 - 1;
-        let every = (16 + 8 * others, 22 + 12 * others);
+        let every = (18 + 4 * others, 26 + 4 * others);
         if random.chance(class.steady) {
-            if random.chance(SIMPLE) {
-                return home(Vec::new());
-            }
             // The first visit comes soon for most and late for some.
-            let mut due = || 4 + ((threshold as f64 * 0.85 - 4.0) * random.unit().powi(2)) as i64;
-            let visit = |state| Visit { state, due: due(), every, dwell: (2, 4) };
-            return home((1..class.states.len()).map(visit).collect());
+            let mut due = || 24 + ((threshold as f64 * 0.75 - 24.0) * random.unit().powi(2)) as i64;
+            let visit = |state| Visit { state, due: due(), every, dwell: (2, 3) };
+            let mut visits: Vec<Visit> = (1..class.states.len()).map(visit).collect();
+            if let Some(every) = class.odd {
+                visits.push(Visit { state: ODD, due: every.0, every, dwell: (1, 1) });
+            }
+            return home(visits);
         }
         if random.chance(0.5) {
             return Self::Wanders { until: 0 };
         }
         // It would be steady, had its last state not come so late.
-        let due = random.whole(threshold + 10, (plan.training - 60).max(threshold + 20));
+        let due = random.whole(threshold + 10, (plan.training - 110).max(threshold + 20));
         let last = others as usize;
         home(vec![Visit { state: last, due, every, dwell: (6, 8) }])
     }
