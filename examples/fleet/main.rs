@@ -80,7 +80,7 @@ fn run(options: &Options) -> BoxResult<()> {
             let (source, metrics) = replay::source(recorded)?;
             let slot_ms = replay::slot_ms(&recorded.slot)?;
             let sql = [source, pipeline::detector(&metrics, &recorded.slot, &learning)];
-            let queries = prepare(&engine, &sql, &metrics, None)?;
+            let queries = prepare(&engine, &sql, None)?;
             let table = Table::new(slot_ms, 288 * slot_ms, learning.training);
             let began = Instant::now();
             let record = watch::run(engine, &queries, Record::new(&metrics), table, |engine| {
@@ -134,7 +134,7 @@ fn simulate(engine: Engine, options: &Options, learning: &Learning) -> BoxResult
     let metrics = METRICS.map(str::to_owned);
     let sql =
         [pipeline::pushed_source(&metrics), pipeline::detector(&metrics, "5 minutes", learning)];
-    let queries = prepare(&engine, &sql, &metrics, Some(RULE))?;
+    let queries = prepare(&engine, &sql, Some(RULE))?;
     let table = Table::new(SLOT_MS, 6 * 3_600_000, learning.training);
     let began = Instant::now();
     let mut agents = None;
@@ -152,24 +152,19 @@ fn simulate(engine: Engine, options: &Options, learning: &Learning) -> BoxResult
 
 /// Pushes all that the agents read, and closes the source. A push waits when the engine is behind.
 fn send(mut fleet: Fleet, source: &Source) -> driftline::Result<()> {
-    while let Some(slot) = fleet.next() {
-        source.push(fleet.rows(&slot, &source.schema()))?;
+    while let Some(samples) = fleet.next() {
+        source.push(fleet.rows(&samples, &source.schema()))?;
     }
     source.close()
 }
 
 /// Executes the statements and shows them; gives the queries over what they made.
-fn prepare(
-    engine: &Engine,
-    sql: &[String],
-    metrics: &[String],
-    rule: Option<&str>,
-) -> BoxResult<Vec<(Topic, String)>> {
+fn prepare(engine: &Engine, sql: &[String], rule: Option<&str>) -> BoxResult<Vec<(Topic, String)>> {
     for statement in sql {
         println!("{statement};\n");
         engine.execute(statement)?;
     }
-    Ok(pipeline::queries(metrics, rule))
+    Ok(pipeline::queries(rule))
 }
 
 fn known(fleet: &Fleet) -> Vec<Known> {

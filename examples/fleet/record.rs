@@ -32,6 +32,8 @@ pub struct Component {
     /// All metrics of the first slot, then of the next.
     pub values: Vec<f32>,
     pub states: BTreeMap<i64, i64>,
+    /// What discovery said after training, and what it says now.
+    pub discovered: Option<Discovery>,
     pub discovery: Option<Discovery>,
     pub models: Vec<StateOfModel>,
     /// From, to, count.
@@ -87,8 +89,10 @@ impl Record {
     pub fn take(&mut self, topic: Topic, rows: &RecordBatch) -> BoxResult<()> {
         let columns = Columns(rows);
         match topic {
-            Topic::Slots => self.take_slots(&columns),
-            Topic::Alarms => self.take_alarms(&columns),
+            Topic::Slots => {
+                self.take_slots(&columns)?;
+                self.take_alarms(&columns)
+            }
             Topic::OverThreshold => {
                 let rows = columns.keys()?.into_iter().zip(columns.times()?);
                 self.over_threshold.extend(rows);
@@ -162,8 +166,11 @@ impl Record {
 
     fn take_alarms(&mut self, columns: &Columns<'_>) -> BoxResult<()> {
         let (keys, windows) = (columns.keys()?, columns.texts("states")?);
-        let records = Anomaly::from_batch(columns.0)?;
-        for ((component, window), anomaly) in keys.into_iter().zip(windows).zip(records) {
+        let flags = columns.flags("is_anomaly")?;
+        let rows = keys.into_iter().zip(windows).zip(flags).filter(|(_, is_anomaly)| *is_anomaly);
+        // The records of the same rows, in the same order.
+        let anomalies = Anomaly::from_batch(columns.0)?;
+        for (((component, window), _), anomaly) in rows.zip(anomalies) {
             let mut attribution = anomaly.attribution;
             attribution.sort_by(|a, b| b.1.total_cmp(&a.1));
             self.alarms.push(Alarm {
@@ -197,12 +204,15 @@ impl Record {
         let (states, slots) = (columns.integers("states")?, columns.integers("converged_slot")?);
         let (steady, versions) = (columns.flags("steady")?, columns.integers("model_version")?);
         for (row, key) in columns.keys()?.iter().enumerate() {
-            self.component(key).discovery = Some(Discovery {
+            let discovery = Discovery {
                 states: states[row].unwrap_or(0),
                 converged_slot: slots[row],
                 is_steady: steady[row],
                 model_version: versions[row].unwrap_or(0),
-            });
+            };
+            let component = self.component(key);
+            component.discovered.get_or_insert_with(|| discovery.clone());
+            component.discovery = Some(discovery);
         }
         Ok(())
     }
@@ -218,6 +228,19 @@ impl Record {
     pub fn judged_and_steady(&self) -> (usize, usize) {
         let found = || self.components.values().filter_map(|c| c.discovery.as_ref());
         (found().count(), found().filter(|found| found.is_steady).count())
+    }
+
+    /// Steady components after training.
+    pub fn steady_at_first(&self) -> usize {
+        let found = self.components.values().filter_map(|c| c.discovered.as_ref());
+        found.filter(|found| found.is_steady).count()
+    }
+
+    /// The latest slot that all components have, but for those that have been silent for longer than `silent_ms`.
+    pub fn complete_ms(&self, silent_ms: i64) -> i64 {
+        let latest = self.components.values().filter_map(|component| component.times.last());
+        let awake = latest.filter(|ms| **ms >= self.last_ms - silent_ms);
+        awake.min().copied().unwrap_or(self.last_ms)
     }
 
     /// The position of a metric among the values of a slot.

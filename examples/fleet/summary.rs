@@ -122,7 +122,10 @@ impl Summary {
 
     pub fn print(&self, record: &Record) {
         let (judged, steady) = record.judged_and_steady();
-        println!("\n{steady} of {judged} components are steady, and watched");
+        println!(
+            "\n{} of {judged} components were steady after training, {steady} are at the end",
+            record.steady_at_first()
+        );
         if self.outcomes.is_empty() {
             println!("{} runs of alarms", self.episodes.len());
             return;

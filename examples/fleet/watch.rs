@@ -14,6 +14,8 @@ use crate::{BoxResult, clock};
 
 /// Results that wait for the table. Beyond them callbacks wait, then the engine, then the source: memory stays flat.
 const WAITING_MAX: usize = 256;
+/// A component that has not shown up for so many slots is not waited for.
+const SILENT_SLOTS: i64 = 2880;
 
 /// Runs the queries from `start` on until their source has come to its end.
 pub fn run(
@@ -38,50 +40,91 @@ pub fn run(
     for (topic, rows) in results {
         let alarms = record.alarms.len();
         record.take(topic, &rows)?;
-        table.progress(&record);
-        record.alarms[alarms..].iter().for_each(|alarm| table.alarm(alarm));
+        record.alarms[alarms..].iter().for_each(|alarm| table.keep(alarm));
+        if topic == Topic::Slots {
+            table.show(&record, record.complete_ms(SILENT_SLOTS * table.slot_ms));
+        }
     }
+    table.show(&record, i64::MAX);
     callbacks.into_iter().try_for_each(driftline::Callback::join)?;
     engine.shutdown()?;
     Ok(record)
 }
 
-/// What is printed meanwhile.
+/// What is printed meanwhile, in order of event time. Rows of one component come in order, those of different
+/// components as workers are ready: a line waits until every component has come so far.
 pub struct Table {
     slot_ms: i64,
-    /// A line so often, in event time.
+    /// A line of progress so often, in event time.
     every_ms: i64,
     /// Slots of each component before detection begins.
     training: i64,
     next_ms: Option<i64>,
+    /// Alarms that wait for their turn.
+    waiting: BTreeMap<(i64, String), Alarm>,
     /// When each component last raised an alarm: only the first of a run is news.
     raised: BTreeMap<String, i64>,
-    episodes: usize,
+    runs: usize,
 }
 
 impl Table {
     pub fn new(slot_ms: i64, every_ms: i64, training: i64) -> Self {
-        let raised = BTreeMap::new();
-        Self { slot_ms, every_ms, training, next_ms: None, raised, episodes: 0 }
+        Self {
+            slot_ms,
+            every_ms,
+            training,
+            next_ms: None,
+            waiting: BTreeMap::new(),
+            raised: BTreeMap::new(),
+            runs: 0,
+        }
     }
 
     fn head(&self) {
         println!(
-            "\n{:<14} {:>10}  {:<14} {:>15} {:>9} {:>7}",
+            "\n{:<14} {:>10}  {:<16} {:>14} {:>8} {:>7}",
             "event time", "slots", "phase", "steady", "models", "alarms"
         );
     }
 
-    fn progress(&mut self, record: &Record) {
+    fn keep(&mut self, alarm: &Alarm) {
+        self.waiting.insert((alarm.time_ms, alarm.component.clone()), alarm.clone());
+    }
+
+    /// Prints what belongs before `complete_ms`.
+    fn show(&mut self, record: &Record, complete_ms: i64) {
         let Some(first_ms) = record.first_ms else { return };
-        if record.last_ms < *self.next_ms.get_or_insert(first_ms + self.every_ms - self.slot_ms) {
-            return;
+        let mut next_ms = self.next_ms.unwrap_or(first_ms - self.slot_ms + self.every_ms);
+        while let Some(entry) = self.waiting.first_entry() {
+            let time_ms = entry.key().0;
+            if time_ms > complete_ms.min(next_ms) {
+                break;
+            }
+            let alarm = entry.remove();
+            self.alarm(&alarm);
         }
-        self.next_ms = Some((record.last_ms / self.every_ms + 1) * self.every_ms);
+        if next_ms <= complete_ms.min(record.last_ms) {
+            self.progress(record, next_ms);
+            // Results come in gulps: one line for each is enough.
+            while next_ms <= complete_ms.min(record.last_ms) {
+                next_ms += self.every_ms;
+            }
+        }
+        self.next_ms = Some(next_ms);
+        if self
+            .waiting
+            .first_key_value()
+            .is_some_and(|((ms, _), _)| *ms <= complete_ms.min(next_ms))
+        {
+            self.show(record, complete_ms);
+        }
+    }
+
+    fn progress(&self, record: &Record, time_ms: i64) {
         let (judged, steady) = record.judged_and_steady();
-        let slot = (record.last_ms - first_ms) / self.slot_ms + 1;
+        let slot = record.slots as i64 / record.components.len().max(1) as i64;
         let (phase, found) = if judged == 0 {
-            (format!("warming up {:>2} %", (slot * 100 / self.training).min(99)), "-".to_owned())
+            (format!("learning {:>3} %", (slot * 100 / self.training).min(100)), String::new())
         } else {
             ("detecting".to_owned(), format!("{steady} of {judged}"))
         };
@@ -92,10 +135,10 @@ impl Table {
             .map(|found| found.model_version)
             .sum();
         println!(
-            "{:<14} {:>10}  {phase:<14} {found:>15} {models:>9} {:>7}",
-            clock::text(record.last_ms),
+            "{:<14} {:>10}  {phase:<16} {found:>14} {models:>8} {:>7}",
+            clock::text(time_ms),
             record.slots,
-            self.episodes
+            self.runs
         );
     }
 
@@ -104,7 +147,7 @@ impl Table {
         if last.is_some_and(|last| alarm.time_ms - last <= 10 * self.slot_ms) {
             return;
         }
-        self.episodes += 1;
+        self.runs += 1;
         let why: Vec<String> = alarm
             .attribution
             .iter()

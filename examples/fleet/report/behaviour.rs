@@ -96,7 +96,8 @@ impl Behaviour {
             let first = if count == 4 { 1.25 } else { 1.0 };
             let turn = std::f64::consts::PI * (first + 2.0 * number as f64 / count as f64);
             let away = if count == 1 { 0.0 } else { radius };
-            let at = (center.0 + away * 1.15 * turn.cos(), center.1 + away * turn.sin() * 0.8);
+            let stretch = if count == 4 { 1.5 } else { 1.15 };
+            let at = (center.0 + away * stretch * turn.cos(), center.1 + away * turn.sin() * 0.8);
             nodes.insert(*state, (at, 13.0 + 15.0 * share.sqrt()));
         }
         let drawn = || self.moves.iter().filter(|(_, share)| **share >= DRAWN_MIN);

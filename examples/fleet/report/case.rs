@@ -55,7 +55,8 @@ impl<'a> Case<'a> {
         let known = &self.outcome.known;
         let alarms = self.record.alarms.iter().filter(|alarm| {
             alarm.component == known.component
-                && (self.alarm_ms..self.threshold_ms).contains(&alarm.time_ms)
+                && (self.alarm_ms..self.alarm_ms + WINDOW_SLOTS * self.slot_ms)
+                    .contains(&alarm.time_ms)
         });
         for (metric, share) in alarms.flat_map(|alarm| &alarm.attribution) {
             *shares.entry(metric).or_default() += share;

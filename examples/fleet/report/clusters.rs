@@ -102,7 +102,8 @@ fn telling_metrics(record: &Record, component: &Component) -> (usize, usize) {
     let second = told
         .iter()
         .skip(1)
-        .find(|(_, metric)| correlation(component, best, *metric).abs() < 0.95)
+        .filter(|(told, _)| *told > 0.25)
+        .find(|(_, metric)| correlation(component, best, *metric).abs() < 0.985)
         .or(told.get(1))
         .map_or(best, |second| second.1);
     (best.min(second), best.max(second))

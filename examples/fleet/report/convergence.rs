@@ -1,6 +1,6 @@
 //! How many components had shown all their states by which slot: the paper's Figure 6.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::svg::{Font, GRID, INK, LINE, MUTED, Point, Scale, Svg};
 use crate::record::Record;
@@ -11,11 +11,10 @@ const HEIGHT: f64 = 380.0;
 const CLASSES_MAX: usize = 8;
 
 pub fn draw(record: &Record, threshold: i64) -> String {
+    let (total, classes) = (curve(converged(record, |_| true)), classes(record));
     // The relation is read as changes; what is left of it is how it stands.
-    let mut total: Vec<(i64, i64)> =
-        record.convergence.keys().map(|(slot, _, running)| (*slot, *running)).collect();
-    total.sort_unstable();
-    let classes = classes(record);
+    let present = record.convergence.iter().filter(|(_, times)| **times > 0);
+    let now: Vec<(i64, i64)> = present.map(|((slot, _, running), _)| (*slot, *running)).collect();
     let (judged, _) = record.judged_and_steady();
     let last = total.last().map_or(threshold, |(slot, _)| *slot).max(threshold) as f64 * 1.03;
     let x = Scale { values: (0.0, last), places: (58.0, WIDTH - 120.0) };
@@ -57,7 +56,12 @@ pub fn draw(record: &Record, threshold: i64) -> String {
             labels.push((y.at(end as f64), format!("{name} {end}"), MUTED));
         }
     }
+    svg.polyline(&steps(&now, last), "#e39a3b", 1.6);
     svg.polyline(&steps(&total, last), LINE, 2.4);
+    svg.line((x.places.0 + 12.0, 34.0), (x.places.0 + 34.0, 34.0), LINE, 2.4);
+    svg.text((x.places.0 + 40.0, 38.0), "after training", Font::LABEL.sized(11.0));
+    svg.line((x.places.0 + 12.0, 51.0), (x.places.0 + 34.0, 51.0), "#e39a3b", 1.6);
+    svg.text((x.places.0 + 40.0, 55.0), "at the end", Font::LABEL.sized(11.0));
     let end = total.last().map_or(0, |last| last.1);
     labels.push((y.at(end as f64), format!("all {end}"), INK));
     // Labels that would lie on each other move up.
@@ -78,16 +82,22 @@ pub fn draw(record: &Record, threshold: i64) -> String {
     svg.finish()
 }
 
+/// Slots in which components converged, as discovery said after training.
+fn converged<'a>(record: &'a Record, which: impl Fn(&str) -> bool + 'a) -> Vec<i64> {
+    let of = record.components.iter().filter(|(name, _)| which(name));
+    of.filter_map(|(_, component)| component.discovered.as_ref()?.converged_slot).collect()
+}
+
+/// How many there were by each slot.
+fn curve(mut slots: Vec<i64>) -> Vec<(i64, i64)> {
+    slots.sort_unstable();
+    slots.into_iter().enumerate().map(|(before, slot)| (slot, before as i64 + 1)).collect()
+}
+
 /// The same curve for components whose names begin alike.
-fn classes(record: &Record) -> Vec<(String, Vec<(i64, i64)>)> {
-    let mut slots: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
-    for (name, component) in &record.components {
-        let slot = component.discovery.as_ref().and_then(|found| found.converged_slot);
-        slots.entry(super::class_of(name)).or_default().extend(slot);
-    }
-    let curve = |mut slots: Vec<i64>| {
-        slots.sort_unstable();
-        slots.into_iter().enumerate().map(|(before, slot)| (slot, before as i64 + 1)).collect()
-    };
-    slots.into_iter().map(|(class, slots)| (class.to_owned(), curve(slots))).collect()
+fn classes(record: &Record) -> Vec<(&str, Vec<(i64, i64)>)> {
+    let names: BTreeSet<&str> =
+        record.components.keys().map(|name| super::class_of(name)).collect();
+    let of = |class| curve(converged(record, move |name| super::class_of(name) == class));
+    names.into_iter().map(|class| (class, of(class))).collect()
 }

@@ -92,7 +92,9 @@ impl Report<'_> {
     fn tiles(&self, page: &mut String) {
         let (judged, steady) = self.record.judged_and_steady();
         let values = self.record.slots * self.record.metrics.len();
-        let mut tiles = vec![(format!("{steady} of {judged}"), "components are steady".to_owned())];
+        let at_first = self.record.steady_at_first();
+        let text = format!("components steady after training, {steady} at the end");
+        let mut tiles = vec![(format!("{at_first} of {judged}"), text)];
         if self.summary.outcomes.is_empty() {
             tiles.push((self.summary.episodes.len().to_string(), "runs of alarms".to_owned()));
         } else {
@@ -144,7 +146,8 @@ impl Report<'_> {
             page,
             "Which components are steady",
             "A component has converged when its last state has appeared. Those that did early enough are watched; \
-             the others are looked at again later.",
+             the others are looked at again later. Models that have slid on begin with slots in which all states are \
+             known, so that the curve at the end is steep.",
             &convergence::draw(record, self.steady_threshold),
         );
         if !summary.outcomes.is_empty() {

@@ -33,10 +33,10 @@ fn made_up() -> (Record, Vec<Known>, i64) {
     let fleet = Fleet::new(&setup);
     let (names, incidents) = (fleet.names(), fleet.incidents().to_vec());
     let mut record = Record::new(&METRICS.map(str::to_owned));
-    for slot in fleet {
-        let end_ms = BEGIN_MS + (slot.index + 1) * SLOT_MS;
+    for (slot, samples) in fleet.enumerate() {
+        let end_ms = BEGIN_MS + (slot as i64 + 1) * SLOT_MS;
         let mut sums: BTreeMap<usize, [(f64, f64); METRICS.len()]> = BTreeMap::new();
-        for sample in &slot.samples {
+        for sample in &samples {
             let sums = sums.entry(sample.component).or_insert([(0.0, 0.0); METRICS.len()]);
             for (sum, value) in sums.iter_mut().zip(sample.values) {
                 if !value.is_nan() {
@@ -60,12 +60,13 @@ fn made_up() -> (Record, Vec<Known>, i64) {
         let training = &states[..setup.training as usize];
         let last = training.iter().copied().max().unwrap_or(0);
         let slot = training.iter().position(|state| *state == last).unwrap_or(0) as i64;
-        component.discovery = Some(Discovery {
+        component.discovered = Some(Discovery {
             states: last + 1,
             converged_slot: Some(slot),
             is_steady: slot < setup.steady_threshold,
             model_version: 3,
         });
+        component.discovery.clone_from(&component.discovered);
         *converged.entry(slot).or_default() += 1;
         for state in 0..=last {
             let count = training.iter().filter(|other| **other == state).count() as i64;
@@ -144,7 +145,7 @@ fn the_page_holds_every_drawing() {
 fn the_same_seed_gives_the_same_rows() {
     let setup = Setup { components: 12, days: 2, training: 288, steady_threshold: 160, seed: 3 };
     let sum = || -> f64 {
-        let samples = Fleet::new(&setup).flat_map(|slot| slot.samples);
+        let samples = Fleet::new(&setup).flatten();
         samples.flat_map(|sample| sample.values).filter(|value| !value.is_nan()).sum()
     };
     assert_eq!(sum().to_bits(), sum().to_bits());

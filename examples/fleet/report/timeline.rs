@@ -118,21 +118,21 @@ pub fn draw_leads(summary: &Summary) -> String {
         .flatten()
         .fold(30.0, f64::max);
     let (width, height) = (720.0, 52.0 + 26.0 * rows as f64);
-    let x = Scale { values: (0.0, most * 1.05), places: (250.0, width - 70.0) };
+    let x = Scale { values: (0.0, most * 1.05), places: (262.0, width - 70.0) };
     let mut svg = Svg::new(width, height);
     for tick in x.ticks(7) {
         svg.line((x.at(tick), 24.0), (x.at(tick), height - 26.0), GRID, 1.0);
         svg.text((x.at(tick), height - 10.0), &format!("{tick:.0} min"), Font::TICK);
     }
-    svg.circle((258.0, 11.0), 5.0, LINE, 1.0);
-    svg.text((268.0, 15.0), "first alarm", Font::TICK.anchored("start"));
-    svg.circle((352.0, 11.0), 5.0, INK, 1.0);
-    svg.text((362.0, 15.0), "threshold broken", Font::TICK.anchored("start"));
+    svg.circle((270.0, 11.0), 5.0, LINE, 1.0);
+    svg.text((280.0, 15.0), "first alarm", Font::TICK.anchored("start"));
+    svg.circle((364.0, 11.0), 5.0, INK, 1.0);
+    svg.text((374.0, 15.0), "threshold broken", Font::TICK.anchored("start"));
     for (number, outcome) in summary.outcomes.iter().enumerate() {
         let y = 40.0 + 26.0 * number as f64;
         let known = &outcome.known;
         svg.text((8.0, y + 4.0), &known.component, Font { is_bold: true, ..Font::LABEL });
-        svg.text((120.0, y + 4.0), &known.fault, Font::LABEL.filled(MUTED));
+        svg.text((132.0, y + 4.0), &known.fault, Font::LABEL.filled(MUTED));
         let alarm = minutes(outcome.alarm_ms, known.begins_ms).map(|at| x.at(at));
         let threshold = minutes(outcome.threshold_ms, known.begins_ms).map(|at| x.at(at));
         if let (Some(alarm), Some(threshold)) = (alarm, threshold) {

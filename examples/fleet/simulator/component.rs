@@ -102,10 +102,13 @@ impl Component {
                     *rest_until = *until + 3;
                     visit.due = slot + random.whole(visit.every.0, visit.every.1);
                 }
-                self.now = match self.class.states.get(*at) {
-                    Some(state) => *state,
-                    None => self.class.states[0].map(|value| value * random.between(0.5, 1.6)),
-                };
+                let state = self.class.states.get(*at);
+                self.now = *state.unwrap_or(&self.class.states[0]);
+                if *at == ODD {
+                    for metric in [0, 1, 7, 8] {
+                        self.now[metric] *= random.between(0.75, 1.25);
+                    }
+                }
             }
         }
     }

@@ -56,12 +56,6 @@ pub struct Sample {
     pub values: Values,
 }
 
-/// Everything that the agents send in five minutes.
-pub struct Slot {
-    pub index: i64,
-    pub samples: Vec<Sample>,
-}
-
 impl Fleet {
     pub fn new(setup: &Setup) -> Self {
         let mut random = Random::new(setup.seed, u64::MAX);
@@ -92,10 +86,10 @@ impl Fleet {
     }
 
     /// The samples as rows of `schema`: component, time and metrics.
-    pub fn rows(&self, slot: &Slot, schema: &SchemaRef) -> RecordBatch {
+    pub fn rows(&self, samples: &[Sample], schema: &SchemaRef) -> RecordBatch {
         let (mut names, mut times) = (StringBuilder::new(), TimestampMillisecondBuilder::new());
         let mut values: Vec<Float64Builder> = METRICS.map(|_| Float64Builder::new()).into();
-        for sample in &slot.samples {
+        for sample in samples {
             names.append_value(&self.components[sample.component].name);
             times.append_value(sample.time_ms);
             for (builder, value) in values.iter_mut().zip(sample.values) {
@@ -109,9 +103,10 @@ impl Fleet {
 }
 
 impl Iterator for Fleet {
-    type Item = Slot;
+    /// Everything that the agents send in five minutes.
+    type Item = Vec<Sample>;
 
-    fn next(&mut self) -> Option<Slot> {
+    fn next(&mut self) -> Option<Vec<Sample>> {
         let index = self.slot;
         if index == self.slots {
             return None;
@@ -142,7 +137,7 @@ impl Iterator for Fleet {
                 samples.extend(network.then(|| part(BOSH_METRICS..METRICS.len())));
             }
         }
-        Some(Slot { index, samples })
+        Some(samples)
     }
 }
 
