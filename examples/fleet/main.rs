@@ -44,6 +44,9 @@ type BoxResult<T> = Result<T, Box<dyn std::error::Error>>;
 /// What monitoring asked before there were states: the rule that the lead time is measured against.
 const RULE: &str = "cpu_total > 90 OR memory > 90";
 
+/// How far the agents may be ahead: little, so that the table follows closely.
+const INGRESS_BYTES_MAX: usize = 2 << 20;
+
 fn main() -> ExitCode {
     let done = match options::parse(std::env::args().skip(1)) {
         Ok(Command::Help) => {
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> BoxResult<()> {
-    let mut builder = Engine::builder();
+    let mut builder = Engine::builder().ingress_bytes_max(INGRESS_BYTES_MAX);
     if let Some(workers) = options.workers {
         builder = builder.workers(workers);
     }
@@ -72,7 +75,7 @@ fn run(options: &Options) -> BoxResult<()> {
         training: options.training(),
         steady_threshold: options.steady_threshold(),
         eps: options.eps(),
-        evolve_share: options.evolve_share,
+        evolve_min: options.evolve_min,
     };
     let mut seen = match &options.replay {
         None => simulate(engine, options, &learning)?,

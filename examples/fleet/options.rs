@@ -14,7 +14,7 @@ usage: fleet                                  simulate a fleet and watch it
   --training N          slots of which models are learned (default: two fifths of the run; 864 when replaying)
   --eps X               how near slots of one state are, in deviations; 0 takes it from the data
                         (default 1.5; 0 when replaying)
-  --evolve-share X      slots that a model takes in at once, as a share of its convergence time (default 0.5)
+  --evolve-min N        slots that a model takes in at once, at least (default 48)
 
 of the simulation:
   --components N        how many there are (default 300)
@@ -31,7 +31,7 @@ pub struct Options {
     pub workers: Option<usize>,
     pub training: Option<i64>,
     pub eps: Option<f64>,
-    pub evolve_share: f64,
+    pub evolve_min: i64,
     pub components: usize,
     pub days: i64,
     pub seed: u64,
@@ -71,7 +71,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
         workers: None,
         training: None,
         eps: None,
-        evolve_share: 0.5,
+        evolve_min: 48,
         components: 300,
         days: 5,
         seed: 1,
@@ -94,13 +94,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, Str
                 let eps = given.parse().ok().filter(|eps| (0.0..1e6).contains(eps));
                 options.eps = Some(eps.ok_or("--eps needs a number from 0")?);
             }
-            "--evolve-share" => {
-                options.evolve_share = given
-                    .parse()
-                    .ok()
-                    .filter(|share| 0.0 < *share && *share <= 1.0)
-                    .ok_or("--evolve-share needs a number above 0, at most 1")?;
-            }
+            "--evolve-min" => options.evolve_min = whole(1, 100_000)? as i64,
             "--components" => options.components = whole(1, 100_000)? as usize,
             "--days" => options.days = whole(1, 365)? as i64,
             "--seed" => options.seed = whole(0, u64::MAX)?,

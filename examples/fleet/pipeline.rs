@@ -12,6 +12,7 @@ pub enum Topic {
     StateSeries,
     States,
     Components,
+    Steady,
     Transitions,
     Occupancy,
     Convergence,
@@ -23,8 +24,8 @@ pub struct Learning {
     pub steady_threshold: i64,
     /// How near slots of one state are, in deviations; 0 to let the detector take it from the data.
     pub eps: f64,
-    /// The model takes new slots in when there are so many of them, as a share of the convergence time.
-    pub evolve_share: f64,
+    /// A model takes new slots in when there are so many of them.
+    pub evolve_min: i64,
 }
 
 /// The source that the simulator pushes into. Each agent fills its own columns and leaves the others NULL.
@@ -48,7 +49,7 @@ pub fn detector(metrics: &[String], slot: &str, learning: &Learning) -> String {
     format!(
         "CREATE DETECTOR drift USING drift_insight
 PARTITION BY component
-WITH (training = {}, steady_threshold = {}, eps = {:.2}, evolve_share = {:.2}) AS
+WITH (training = {}, steady_threshold = {}, eps = {:.2}, evolve_min = {}) AS
 SELECT
   component, window_end,
   {}
@@ -57,7 +58,7 @@ GROUP BY component, window_start, window_end",
         learning.training,
         learning.steady_threshold,
         learning.eps,
-        learning.evolve_share,
+        learning.evolve_min,
         averages.join(",\n  ")
     )
 }
@@ -72,6 +73,7 @@ pub fn queries(rule: Option<&str>) -> Vec<(Topic, String)> {
         (Topic::StateSeries, "SELECT * FROM drift.state_series".to_owned()),
         (Topic::States, "SELECT * FROM drift.states".to_owned()),
         (Topic::Components, "SELECT * FROM drift.components".to_owned()),
+        (Topic::Steady, "SELECT * FROM drift.steady".to_owned()),
         (Topic::Transitions, "SELECT * FROM drift.transitions".to_owned()),
         (Topic::Occupancy, "SELECT * FROM drift.occupancy".to_owned()),
         (Topic::Convergence, "SELECT * FROM drift.convergence".to_owned()),

@@ -19,6 +19,8 @@ pub struct Record {
     pub alarms: Vec<Alarm>,
     /// Slots in which the rule with thresholds would have spoken.
     pub over_threshold: Vec<(String, i64)>,
+    /// Components that are watched: once steady, they remain so.
+    pub steady: Counted<String>,
     /// Slot in which components converged, how many did, and how many had by then.
     pub convergence: Counted<(i64, i64, i64)>,
     pub slots: usize,
@@ -110,6 +112,12 @@ impl Record {
             }
             Topic::States => self.take_states(&columns),
             Topic::Components => self.take_components(&columns),
+            Topic::Steady => {
+                for (key, diff) in columns.keys()?.into_iter().zip(columns.integers("_diff")?) {
+                    apply(&mut self.steady, key, diff);
+                }
+                Ok(())
+            }
             Topic::Transitions => {
                 let (from, to) = (columns.integers("from_state")?, columns.integers("to_state")?);
                 let (count, diff) = (columns.integers("count")?, columns.integers("_diff")?);
@@ -224,10 +232,10 @@ impl Record {
         self.components.get_mut(key).expect("it was just put in")
     }
 
-    /// Components that discovery has judged, and those of them that it found steady.
+    /// Components that discovery has judged, and those that are watched.
     pub fn judged_and_steady(&self) -> (usize, usize) {
-        let found = || self.components.values().filter_map(|c| c.discovery.as_ref());
-        (found().count(), found().filter(|found| found.is_steady).count())
+        let judged = self.components.values().filter(|component| component.discovery.is_some());
+        (judged.count(), self.steady.len())
     }
 
     /// Steady components after training.

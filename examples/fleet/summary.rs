@@ -95,11 +95,8 @@ impl Summary {
         let watched: usize = record
             .components
             .values()
-            .filter(|component| component.discovery.as_ref().is_some_and(|found| found.is_steady))
-            .map(|component| {
-                let from = component.models.first().map_or(i64::MAX, |model| model.time_ms);
-                component.times.iter().filter(|time| **time > from).count()
-            })
+            // Only slots of watched components have a state.
+            .map(|component| component.states.len())
             .sum();
         let watched_days = watched as f64 * slot_ms as f64 / 86_400_000.0;
         Self { outcomes, episodes, watched_days }

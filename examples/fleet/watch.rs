@@ -36,7 +36,7 @@ pub fn run(
     }
     drop(send);
     start(&engine)?;
-    table.head();
+    head();
     for (topic, rows) in results {
         let alarms = record.alarms.len();
         record.take(topic, &rows)?;
@@ -49,6 +49,13 @@ pub fn run(
     callbacks.into_iter().try_for_each(driftline::Callback::join)?;
     engine.shutdown()?;
     Ok(record)
+}
+
+fn head() {
+    println!(
+        "\n{:<14} {:>10}  {:<16} {:>14} {:>8} {:>7}",
+        "event time", "slots", "phase", "steady", "models", "alarms"
+    );
 }
 
 /// What is printed meanwhile, in order of event time. Rows of one component come in order, those of different
@@ -78,13 +85,6 @@ impl Table {
             raised: BTreeMap::new(),
             runs: 0,
         }
-    }
-
-    fn head(&self) {
-        println!(
-            "\n{:<14} {:>10}  {:<16} {:>14} {:>8} {:>7}",
-            "event time", "slots", "phase", "steady", "models", "alarms"
-        );
     }
 
     fn keep(&mut self, alarm: &Alarm) {

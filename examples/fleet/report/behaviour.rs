@@ -92,12 +92,12 @@ impl Behaviour {
         }
         let mut nodes: BTreeMap<i64, (Point, f64)> = BTreeMap::new();
         for (number, (state, share)) in self.states.iter().enumerate() {
-            // The first on the left; four in the corners, where their loops have room.
-            let first = if count == 4 { 1.25 } else { 1.0 };
+            // Two side by side, three with the first above, four in the corners: loops have room there.
+            let first = [1.0, 1.0, 1.5, 1.25][count.clamp(1, 4) - 1];
             let turn = std::f64::consts::PI * (first + 2.0 * number as f64 / count as f64);
             let away = if count == 1 { 0.0 } else { radius };
-            let stretch = if count == 4 { 1.5 } else { 1.15 };
-            let at = (center.0 + away * stretch * turn.cos(), center.1 + away * turn.sin() * 0.8);
+            let stretch = if count > 2 { 1.5 } else { 1.15 };
+            let at = (center.0 + away * stretch * turn.cos(), center.1 + away * turn.sin() * 0.75);
             nodes.insert(*state, (at, 13.0 + 15.0 * share.sqrt()));
         }
         let drawn = || self.moves.iter().filter(|(_, share)| **share >= DRAWN_MIN);
@@ -153,7 +153,8 @@ fn draw_move(
     // Moves bend to their left, so that those to and fro lie apart.
     let (side_x, side_y) = (-dy / length, dx / length);
     let bend = length * 0.22;
-    let pull = ((from.0 + to.0) / 2.0 + side_x * bend, (from.1 + to.1) / 2.0 + side_y * bend);
+    let middle = (f64::midpoint(from.0, to.0), f64::midpoint(from.1, to.1));
+    let pull = (middle.0 + side_x * bend, middle.1 + side_y * bend);
     let edge = |node: Point, size: f64| {
         let (dx, dy) = (pull.0 - node.0, pull.1 - node.1);
         let length = (dx * dx + dy * dy).sqrt().max(1.0);
@@ -165,11 +166,11 @@ fn draw_move(
     arrow(svg, end, tip);
     // Nearer to where it begins, because moves cross in the middle.
     let along = |a: f64, pull: f64, b: f64| 0.38 * a + 0.47 * pull + 0.15 * b;
-    let middle = (
+    let place = (
         along(begin.0, pull.0, end.0) + side_x * 8.0,
         along(begin.1, pull.1, end.1) + side_y * 8.0 + 3.0,
     );
-    svg.text(middle, &percent(share), Font::TICK.filled(INK).sized(10.5));
+    svg.text(place, &percent(share), Font::TICK.filled(INK).sized(10.5));
 }
 
 /// The move from a state to itself, as a loop that points away from the center.

@@ -19,7 +19,7 @@ pub fn examples<'a>(record: &'a Record, summary: &Summary, count: usize) -> Vec<
         .iter()
         .filter_map(|(name, component)| {
             let found = component.discovery.as_ref()?;
-            let shows = found.is_steady && found.states > 1 && !component.states.is_empty();
+            let shows = found.states > 1 && !component.states.is_empty();
             (shows && is_calm(name)).then_some((-found.states, name.as_str()))
         })
         .collect();
@@ -75,7 +75,7 @@ pub fn draw(record: &Record, name: &str) -> String {
     if behaviour.states.is_empty() {
         svg.text((WIDTH / 2.0, 402.0), "no moves told", Font::TICK.filled(MUTED));
     } else {
-        behaviour.draw(&mut svg, (WIDTH / 2.0, 402.0), 74.0);
+        behaviour.draw(&mut svg, (WIDTH / 2.0, 410.0), 74.0);
     }
     svg.finish()
 }

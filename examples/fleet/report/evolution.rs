@@ -13,10 +13,11 @@ const HEIGHT: f64 = 300.0;
 pub fn choose(record: &Record) -> Option<(&str, usize)> {
     let mut best: Option<(f64, &str, usize)> = None;
     for (name, component) in &record.components {
-        let is_steady = component.discovery.as_ref().is_some_and(|found| found.is_steady);
+        // A component that incidents or wandering moved is no example.
+        let is_calm = record.alarms.iter().all(|alarm| alarm.component != *name);
         let mut first: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
         let mut last: BTreeMap<&str, f64> = BTreeMap::new();
-        for model in component.models.iter().filter(|model| model.state == 0 && is_steady) {
+        for model in component.models.iter().filter(|model| model.state == 0 && is_calm) {
             first.entry(&model.metric).or_insert((model.mean, model.sd));
             last.insert(&model.metric, model.mean);
         }

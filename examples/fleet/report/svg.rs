@@ -203,7 +203,7 @@ impl Scale {
             .into_iter()
             .find(|step| (high - low) / step < count)
             .unwrap_or_else(|| 24 * hour * ((high - low) / (24 * hour * count) + 1));
-        (low.div_euclid(step) + 1..).map(|n| n * step).take_while(|ms| *ms <= high).collect()
+        (low.div_euclid(step) + 1..=high.div_euclid(step)).map(|n| n * step).collect()
     }
 }
 

@@ -54,7 +54,8 @@ fn made_up() -> (Record, Vec<Known>, i64) {
         }
     }
     let mut converged: BTreeMap<i64, i64> = BTreeMap::new();
-    for component in record.components.values_mut() {
+    for (name, component) in &mut record.components {
+        record.steady.insert(name.clone(), 1);
         let states = states(&component.values, METRICS.len());
         component.states = component.times.iter().copied().zip(states.iter().copied()).collect();
         let training = &states[..setup.training as usize];
