@@ -110,7 +110,8 @@ fn run(options: &Options) -> BoxResult<()> {
             seconds: seen.seconds,
             sql: &seen.sql,
         };
-        std::fs::write(path, report.page())?;
+        std::fs::write(path, report.page())
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         println!("drawn to {}", path.display());
     }
     Ok(())

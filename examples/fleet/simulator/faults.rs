@@ -81,7 +81,7 @@ pub fn draw(
     (first, last): (i64, i64),
 ) -> Vec<Incident> {
     let mut free = candidates.to_vec();
-    let count = count.min(free.len());
+    let count = if last > first { count.min(free.len()) } else { 0 };
     let stride = (last - first) as f64 / count.max(1) as f64;
     let mut incidents = Vec::new();
     for number in 0..count {
