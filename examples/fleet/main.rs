@@ -8,8 +8,8 @@
 //!
 //! It follows Meng et al., "DriftInsight: Detecting Anomalous Behaviors in Large-scale Cloud Platform": the metrics of
 //! its Table I, its slots of five minutes, and in the report its figures. The fleet is simulated, days of it in
-//! seconds; with `--replay` a recorded one is read. Read `pipeline.rs` first: it holds all the SQL. `watch.rs` shows how
-//! a host listens, `simulator` how it pushes; the rest is this example's own.
+//! seconds; with `--replay` a recorded one is read. Read `pipeline.rs` first: it holds all the SQL. `watch.rs` shows
+//! how a host listens, `send` below how it pushes; the rest is this example's own.
 
 // An example prints and ends as a program does.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::print_stderr, unreachable_pub)]

@@ -1,4 +1,4 @@
-//! What the host keeps of the results: one series per component, its model, alarms, and what the fleet as a whole shows.
+//! What the host keeps of the results: a series per component, its model, alarms, and what the whole fleet shows.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! One incident as an engineer reads it: what moved, in which states the component was, how it behaved before and since.
-//! The paper's Figures 10 and 11.
+//! One incident as an engineer reads it: what moved, in which states the component was, how it behaved before and
+//! since. The paper's Figures 10 and 11.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The states of single components: clusters in two of their metrics, and the moves between them. The paper's Figures 3,
-//! 7 and 8.
+//! The states of single components: clusters in two of their metrics, and the moves between them. The paper's Figures
+//! 3, 7 and 8.
 
 use std::collections::BTreeMap;
 

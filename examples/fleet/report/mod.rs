@@ -37,7 +37,7 @@ section { background: #fff; border: 1px solid #e1e6eb; border-radius: 10px; padd
 .pair + section { margin-top: 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; }
 .cards > div { border: 1px solid #edf0f3; border-radius: 8px; padding: 6px; }
-.key { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin: 0 4px 0 12px; vertical-align: -1px; }
+.key { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin: 0 4px 0 12px; }
 pre { background: #f7f9fa; border-radius: 8px; padding: 14px; overflow-x: auto; font-size: 12.5px; line-height: 1.45; }
 svg { display: block; }
 ";
