@@ -9,6 +9,7 @@ mod context;
 mod detect;
 mod egress;
 mod exchange;
+mod range;
 mod reorder;
 mod transform;
 mod upkeep;
