@@ -5,32 +5,33 @@ use std::collections::BTreeMap;
 
 use super::behaviour::Behaviour;
 use super::svg::{Font, GRID, MUTED, Scale, Svg, short, state_color};
+use super::timeline::short_name;
 use crate::record::{Component, Record};
 use crate::summary::Summary;
 
 const WIDTH: f64 = 350.0;
 const HEIGHT: f64 = 500.0;
 
-/// Steady components of several states without an incident, one of each class where there are enough.
+/// Watched components, first those of several states and without alarms, one of each class where there are enough.
 pub fn examples<'a>(record: &'a Record, summary: &Summary, count: usize) -> Vec<&'a str> {
     let is_calm = |name: &str| summary.episodes.iter().all(|episode| episode.component != name);
-    let mut candidates: Vec<(i64, &str)> = record
+    let mut candidates: Vec<(bool, i64, &str)> = record
         .components
         .iter()
         .filter_map(|(name, component)| {
             let found = component.discovery.as_ref()?;
-            let shows = found.states > 1 && !component.states.is_empty();
-            (shows && is_calm(name)).then_some((-found.states, name.as_str()))
+            let shows = found.states > 0 && !component.states.is_empty();
+            shows.then_some((!is_calm(name), -found.states, name.as_str()))
         })
         .collect();
     candidates.sort_unstable();
     let mut chosen: Vec<&str> = Vec::new();
-    for (_, name) in &candidates {
+    for (_, _, name) in candidates.iter().filter(|(is_restless, ..)| !is_restless) {
         if chosen.iter().all(|other| super::class_of(other) != super::class_of(name)) {
             chosen.push(name);
         }
     }
-    let others = candidates.iter().map(|(_, name)| *name).filter(|name| !chosen.contains(name));
+    let others = candidates.iter().map(|(_, _, name)| *name).filter(|name| !chosen.contains(name));
     let others: Vec<&str> = others.collect();
     chosen.extend(others);
     chosen.truncate(count);
@@ -40,10 +41,10 @@ pub fn examples<'a>(record: &'a Record, summary: &Summary, count: usize) -> Vec<
 pub fn draw(record: &Record, name: &str) -> String {
     let mut svg = Svg::new(WIDTH, HEIGHT);
     let Some(component) = record.components.get(name) else { return svg.finish() };
-    svg.text((10.0, 18.0), name, Font::TITLE);
+    svg.text((10.0, 18.0), &short_name(name, 26), Font::TITLE);
     let states = component.discovery.as_ref().map_or(0, |found| found.states);
     let version = component.discovery.as_ref().map_or(0, |found| found.model_version);
-    let text = format!("{states} states, model {version}");
+    let text = format!("states: {states}, model {version}");
     svg.text((WIDTH - 10.0, 18.0), &text, Font::TICK.anchored("end"));
 
     let (across, up) = telling_metrics(record, component);
@@ -102,7 +103,6 @@ fn telling_metrics(record: &Record, component: &Component) -> (usize, usize) {
     let second = told
         .iter()
         .skip(1)
-        .filter(|(told, _)| *told > 0.25)
         .find(|(_, metric)| correlation(component, best, *metric).abs() < 0.985)
         .or(told.get(1))
         .map_or(best, |second| second.1);
@@ -143,5 +143,6 @@ fn correlation(component: &Component, a: usize, b: usize) -> f64 {
         let (a, b) = (a - mean_a, b - mean_b);
         (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
     }
-    if aa * bb > 0.0 { ab / (aa * bb).sqrt() } else { 0.0 }
+    // What is flat says nothing that the other does not.
+    if aa * bb > 1e-9 { ab / (aa * bb).sqrt() } else { 1.0 }
 }

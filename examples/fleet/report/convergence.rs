@@ -7,6 +7,7 @@ use crate::record::Record;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 380.0;
+const NOW: &str = "#e39a3b";
 /// Classes beyond these are not drawn one by one.
 const CLASSES_MAX: usize = 8;
 
@@ -56,12 +57,12 @@ pub fn draw(record: &Record, threshold: i64) -> String {
             labels.push((y.at(end as f64), format!("{name} {end}"), MUTED));
         }
     }
-    svg.polyline(&steps(&now, last), "#e39a3b", 1.6);
+    svg.polyline(&steps(&now, last), NOW, 1.6);
     svg.polyline(&steps(&total, last), LINE, 2.4);
-    svg.line((x.places.0 + 12.0, 34.0), (x.places.0 + 34.0, 34.0), LINE, 2.4);
-    svg.text((x.places.0 + 40.0, 38.0), "after training", Font::LABEL.sized(11.0));
-    svg.line((x.places.0 + 12.0, 51.0), (x.places.0 + 34.0, 51.0), "#e39a3b", 1.6);
-    svg.text((x.places.0 + 40.0, 55.0), "at the end", Font::LABEL.sized(11.0));
+    svg.line((x.places.1 - 190.0, 9.0), (x.places.1 - 170.0, 9.0), LINE, 2.4);
+    svg.text((x.places.1 - 165.0, 13.0), "after training", Font::TICK.anchored("start"));
+    svg.line((x.places.1 - 80.0, 9.0), (x.places.1 - 60.0, 9.0), NOW, 1.6);
+    svg.text((x.places.1 - 55.0, 13.0), "at the end", Font::TICK.anchored("start"));
     let end = total.last().map_or(0, |last| last.1);
     labels.push((y.at(end as f64), format!("all {end}"), INK));
     // Labels that would lie on each other move up.
@@ -76,7 +77,7 @@ pub fn draw(record: &Record, threshold: i64) -> String {
     let at = x.at(threshold as f64);
     svg.dashes((at, y.places.0), (at, y.places.1), INK);
     let text = format!("{by_threshold} of {judged} by slot {threshold}");
-    let place = (at - 8.0, y.at(by_threshold as f64) - 12.0);
+    let place = (at - 8.0, (y.at(by_threshold as f64) - 12.0).max(y.places.1 + 18.0));
     svg.text(place, &text, Font { is_bold: true, ..Font::LABEL.anchored("end") });
     svg.circle((at, y.at(by_threshold as f64)), 4.0, LINE, 1.0);
     svg.finish()

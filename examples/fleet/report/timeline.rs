@@ -41,7 +41,7 @@ pub fn draw(record: &Record, summary: &Summary, slot_ms: i64) -> String {
         let is_incident = summary.outcomes.iter().any(|outcome| outcome.known.component == *name);
         let font = Font { is_bold: is_incident, ..Font::LABEL.anchored("end").sized(11.5) };
         let font = if is_incident { font } else { font.filled(MUTED) };
-        svg.text((112.0, top + 13.0), name, font);
+        svg.text((112.0, top + 13.0), &short_name(name, 15), font);
         if let Some(component) = record.components.get(*name) {
             draw_states(&mut svg, component, &x, (top + 8.0, 7.0), slot_ms);
         }
@@ -70,6 +70,14 @@ pub fn draw(record: &Record, summary: &Summary, slot_ms: i64) -> String {
         svg.text((120.0, height - 5.0), &text, Font::TICK.anchored("start"));
     }
     svg.finish()
+}
+
+/// A name that fits into its place.
+pub fn short_name(name: &str, longest: usize) -> String {
+    match name.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}..", &name[..end]),
+        None => name.to_owned(),
+    }
 }
 
 /// When the first state was told.
@@ -131,7 +139,11 @@ pub fn draw_leads(summary: &Summary) -> String {
     for (number, outcome) in summary.outcomes.iter().enumerate() {
         let y = 40.0 + 26.0 * number as f64;
         let known = &outcome.known;
-        svg.text((8.0, y + 4.0), &known.component, Font { is_bold: true, ..Font::LABEL });
+        svg.text(
+            (8.0, y + 4.0),
+            &short_name(&known.component, 15),
+            Font { is_bold: true, ..Font::LABEL },
+        );
         svg.text((132.0, y + 4.0), &known.fault, Font::LABEL.filled(MUTED));
         let alarm = minutes(outcome.alarm_ms, known.begins_ms).map(|at| x.at(at));
         let threshold = minutes(outcome.threshold_ms, known.begins_ms).map(|at| x.at(at));
