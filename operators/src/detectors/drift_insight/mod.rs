@@ -51,7 +51,7 @@
 //!   `3 / sqrt(9 + 2 ln(tests))`, so that three remain as rare among all tests as among one. FALSE is the paper to the
 //!   letter; on normal noise in 2 or 3 metrics it raises about twice as many slots.
 //! * `evolve_share`: slots of a mini-batch as a share of MCT, 0.1 (0 to 1; 0 for a model that never changes).
-//! * `evolve_min`: the least mini-batch, 12 slots (1 to 100000). A component whose states all appear in its first slots
+//! * `evolve_min`: the least mini-batch, 48 slots, four hours of 5 minutes (1 to 100000). A component whose states all appear in its first slots
 //!   would otherwise be built anew in every slot; 1 is the paper to the letter.
 //! * `swap_after`: slots from freezing a batch to the first that its model scores, beyond the next, 1 (0 to 1000).
 //!
@@ -186,7 +186,7 @@ impl DetectorKind for DriftInsightKind {
                 "Slots after which a model is built again, as a share of the slots in which its states appeared; 0 \
                  for a model that never changes.",
             ),
-            integer("evolve_min", 1, 100_000, 12, "The least number of slots after which a model is built again."),
+            integer("evolve_min", 1, 100_000, 48, "The least number of slots after which a model is built again."),
             integer(
                 "swap_after",
                 0,
