@@ -90,13 +90,15 @@ fn principal(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     let all: f64 = found.iter().map(|(variance, _)| variance).sum();
     let mut kept = 0.0;
-    let is_needed = |variance: f64| {
-        let needed = kept < VARIANCE_KEPT * all;
+    let mut components = Vec::new();
+    for (variance, component) in found {
+        if kept >= VARIANCE_KEPT * all {
+            break;
+        }
         kept += variance;
-        needed
-    };
-    let mut is_needed = is_needed;
-    found.into_iter().take_while(|(variance, _)| is_needed(*variance)).map(|(_, v)| v).collect()
+        components.push(component);
+    }
+    components
 }
 
 /// Squared differences between a row and its projection onto the components, metric by metric.

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::BoxResult;
 use super::fleet::{Fleet, Size};
-use super::speed::{MEASURED, TRAINING, drive};
+use super::speed::{MEASURED, TRAINING, WARM_UP, drive};
 
-const FLEET: Size = Size { components: 100, metrics: 12, slots: TRAINING + MEASURED };
+const FLEET: Size = Size { components: 100, metrics: 12, slots: WARM_UP + MEASURED };
 
 pub(crate) fn report() -> BoxResult<()> {
     let Size { components, metrics, .. } = FLEET;
@@ -43,7 +43,7 @@ pub(crate) fn report() -> BoxResult<()> {
     );
     let (same, compared) = agreement(&ours.states, &theirs["states"]);
     println!(
-        "both give {:.2} % of {compared} slots the same state; one core each, rebuilds included",
+        "both give {:.2} % of {compared} slots the same state; processor time of one core each, rebuilds included",
         100.0 * same as f64 / compared.max(1) as f64
     );
     println!("figure: speedup_over_sklearn = {:.1} times", other / mine);
@@ -79,7 +79,7 @@ fn scikit_learn(fleet: &Fleet) -> BoxResult<Option<Value>> {
     let Size { components, metrics, .. } = fleet.size;
     let file = TemporaryFile::write(&fleet.values)?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/drift_insight.py");
-    let sizes = [components, metrics, TRAINING, MEASURED].map(|size| size.to_string());
+    let sizes = [components, metrics, TRAINING, WARM_UP, MEASURED].map(|size| size.to_string());
     let output = Command::new("python3")
         .arg(script)
         .arg(&file.0)
