@@ -6,6 +6,7 @@
 mod suite {
     mod bad_input;
     mod behaviour;
+    mod drift;
     mod ending;
     mod evaluate;
     mod failing_files;

@@ -13,7 +13,7 @@ use driftline::{
     ManualClock, ScalarFunction, TryPush,
 };
 
-use super::support::{SECOND, collect, within_a_minute};
+use super::support::{SECOND, collect, within_minutes};
 
 const CREATE: &str = "CREATE SOURCE s (ts TIMESTAMP, k TEXT, n BIGINT, WATERMARK FOR ts AS ts)";
 
@@ -130,7 +130,7 @@ fn a_query_that_has_ended_or_failed_holds_nothing() {
     );
     for (workers, fails) in [(1, false), (1, true), (2, false), (2, true), (4, true)] {
         let picky = picky.clone();
-        within_a_minute(move || {
+        within_minutes(move || {
             let engine = Engine::builder().workers(workers).with_aggregate(picky).build().unwrap();
             engine.execute(CREATE).unwrap();
             engine

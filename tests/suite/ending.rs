@@ -10,7 +10,7 @@ use driftline::arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use driftline::futures_core::Stream;
 use driftline::{Engine, ErrorKind, ManualClock, Settings, Source, TryPush};
 
-use super::support::within_a_minute;
+use super::support::within_minutes;
 
 const CREATE: &str = "CREATE SOURCE s (n BIGINT)";
 
@@ -56,7 +56,7 @@ fn pushers(source: &Source) -> Vec<std::thread::JoinHandle<ErrorKind>> {
 #[test]
 fn dropping_the_engine_ends_pushes_that_wait() {
     for workers in [1, 2, 4] {
-        within_a_minute(move || {
+        within_minutes(move || {
             let engine = narrow(workers);
             let mut unread = engine.subscribe("s").unwrap();
             let source = engine.source("s").unwrap();
@@ -79,7 +79,7 @@ fn dropping_the_engine_ends_pushes_that_wait() {
 #[test]
 fn shutting_down_ends_pushes_that_wait_and_loses_nothing_that_was_let_in() {
     for workers in [1, 2, 4] {
-        within_a_minute(move || {
+        within_minutes(move || {
             let engine = narrow(workers);
             let unread = engine.subscribe("s").unwrap();
             let source = engine.source("s").unwrap();
@@ -115,7 +115,7 @@ fn shutting_down_ends_pushes_that_wait_and_loses_nothing_that_was_let_in() {
 
 #[test]
 fn dropping_the_reader_that_held_everyone_up_lets_them_go_on() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let engine = narrow(2);
         let unread = engine.subscribe("s").unwrap();
         let seen = Arc::new(AtomicUsize::new(0));
@@ -140,7 +140,7 @@ fn dropping_the_reader_that_held_everyone_up_lets_them_go_on() {
 
 #[test]
 fn dropping_the_engine_does_not_wait_for_a_callback() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let engine = narrow(2);
         let (entered, is_in) = mpsc::channel();
         let (leave, may_leave) = mpsc::channel::<()>();
@@ -175,7 +175,7 @@ fn dropping_the_engine_does_not_wait_for_a_callback() {
 fn a_callback_may_end_its_own_engine() {
     for by_shutdown in [false, true] {
         for workers in [1, 2, 4] {
-            within_a_minute(move || {
+            within_minutes(move || {
                 let engine = narrow(workers);
                 let source = engine.source("s").unwrap();
                 let own: Arc<Mutex<Option<Engine>>> = Arc::default();
@@ -211,7 +211,7 @@ fn a_callback_may_end_its_own_engine() {
 
 #[test]
 fn a_callback_may_push_into_its_own_source_when_there_is_room() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let engine = Engine::builder().workers(2).build().unwrap();
         engine.execute(CREATE).unwrap();
         let source = engine.source("s").unwrap();
@@ -240,7 +240,7 @@ fn dropping_the_engine_wakes_a_task_that_waits() {
             }
         }
     }
-    within_a_minute(|| {
+    within_minutes(|| {
         let engine = narrow(2);
         let mut stream = Box::pin(engine.subscribe("s").unwrap().into_stream());
         let (send, receive) = mpsc::channel();
@@ -288,7 +288,7 @@ fn reading(pace: &str, folder: &Path) -> (Engine, driftline::Subscription) {
 #[test]
 fn dropping_the_engine_while_files_are_read_ends_their_readers() {
     for pace in ["", ", pace = 1"] {
-        within_a_minute(move || {
+        within_minutes(move || {
             let folder = tempfile::tempdir().unwrap();
             let (engine, mut results) = reading(pace, folder.path());
             assert!(results.next().unwrap().unwrap().num_rows() > 0);
@@ -307,7 +307,7 @@ fn dropping_the_engine_while_files_are_read_ends_their_readers() {
 
 #[test]
 fn shutting_down_while_files_wait_for_their_reader_reads_them_to_the_end() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let folder = tempfile::tempdir().unwrap();
         let (engine, results) = reading("", folder.path());
         engine.shutdown().unwrap();

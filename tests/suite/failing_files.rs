@@ -8,7 +8,7 @@ use std::time::Duration;
 use driftline::arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use driftline::{Engine, Error, ErrorKind, ManualClock, Result};
 
-use super::support::{collect, within_a_minute};
+use super::support::{collect, within_minutes};
 
 fn engine() -> Engine {
     let engine = Engine::builder().workers(2).build().unwrap();
@@ -80,12 +80,12 @@ fn a_disk_that_is_full_is_told_by_every_format() {
         let partial = folder.path().join(format!("{name}.partial"));
         std::os::unix::fs::symlink(full, &partial).unwrap();
         let shown = path.clone();
-        let error = within_a_minute(move || run_into_trouble(&shown, "", || {})).unwrap_err();
+        let error = within_minutes(move || run_into_trouble(&shown, "", || {})).unwrap_err();
         assert_unavailable(&error, &path);
         assert!(error.hint().unwrap().contains("space"), "{name}: {error}");
         assert!(!path.exists(), "{name}: half a file takes no one's place");
     }
-    let error = within_a_minute(|| {
+    let error = within_minutes(|| {
         run_into_trouble(Path::new("/dev/full"), ", format = 'ndjson', mode = 'append'", || {})
     });
     assert_unavailable(&error.unwrap_err(), full);
@@ -95,7 +95,7 @@ fn a_disk_that_is_full_is_told_by_every_format() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_sink_that_has_failed_refuses_the_next_insert_with_the_reason() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let engine = engine();
         engine
             .execute(
@@ -129,7 +129,7 @@ fn a_folder_that_goes_away_or_a_path_that_is_taken_is_told_at_the_end() {
                 true => fs::create_dir_all(path.join("mine")).unwrap(),
                 false => fs::remove_dir_all(path.parent().unwrap()).unwrap(),
             };
-            let ended = within_a_minute(move || {
+            let ended = within_minutes(move || {
                 let at = shown.clone();
                 run_into_trouble(&shown, "", move || trouble(&at))
             });
@@ -162,7 +162,7 @@ fn a_folder_that_may_not_be_written_is_told_at_once() {
 
 #[test]
 fn a_file_that_goes_away_before_its_turn_ends_its_source_and_nothing_else() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let folder = tempfile::tempdir().unwrap();
         let first = "ts,n\n2024-01-01 00:00:00,1\n2024-01-01 00:10:00,2\n";
         fs::write(folder.path().join("a.csv"), first).unwrap();

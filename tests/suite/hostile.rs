@@ -14,7 +14,7 @@ use driftline::arrow::datatypes::{
 };
 use driftline::{Engine, ErrorKind, EventTime, ManualClock, Settings, SourceDefinition};
 
-use super::support::{SECOND, collect, within_a_minute};
+use super::support::{SECOND, collect, within_minutes};
 
 fn dictionary(key: DataType, value: DataType) -> DataType {
     DataType::Dictionary(Box::new(key), Box::new(value))
@@ -196,7 +196,7 @@ fn columns_of_every_type_are_refused_with_a_reason_or_worked_through() {
             for query in failed.iter().filter(|query| query.rows_failed > 0) {
                 broken.push(format!("{kind}: {}: {:?}", query.name, query.first_row_error));
             }
-            let ended = within_a_minute(move || engine.shutdown());
+            let ended = within_minutes(move || engine.shutdown());
             if let Err(error) = ended {
                 broken.push(format!("{kind}: shutdown: {error}"));
             }
@@ -218,7 +218,7 @@ fn columns_of_every_type_are_refused_with_a_reason_or_worked_through() {
 
 #[test]
 fn names_may_be_anything() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("in.csv");
         std::fs::write(&path, "ts,n\n2024-01-01 00:00:00,1\n").unwrap();
@@ -276,7 +276,7 @@ fn columns_of_the_same_name_and_no_columns_are_refused() {
 
 #[test]
 fn a_huge_batch_is_shared_out_and_comes_back_whole() {
-    within_a_minute(|| {
+    within_minutes(|| {
         const ROWS: i64 = 3_000_000;
         let settings = Settings {
             workers: 4,
@@ -352,7 +352,7 @@ fn statements_that_nest_deep_are_refused() {
             }
         }
     });
-    within_a_minute(move || thread.unwrap().join().unwrap());
+    within_minutes(move || thread.unwrap().join().unwrap());
 }
 
 /// Constants are worked out while a statement is planned, on the host's thread.
@@ -456,7 +456,7 @@ fn expressions_that_cannot_be_worked_out_do_not_panic_while_planning_or_running(
 #[test]
 fn the_last_moments_of_time_go_through_windows_over_windows() {
     for workers in [1, 2] {
-        within_a_minute(move || {
+        within_minutes(move || {
             let engine = Engine::builder().workers(workers).build().unwrap();
             engine.execute("CREATE SOURCE s (ts TIMESTAMP, n BIGINT, WATERMARK FOR ts)").unwrap();
             let window = |from: &str, time: &str| {
@@ -529,7 +529,7 @@ fn settings_at_their_ends_run() {
     };
     // With room for one row that waits, most are refused, and counted.
     for (settings, scored_least) in [(least, 1), (most, 300)] {
-        within_a_minute(move || {
+        within_minutes(move || {
             let engine = Engine::builder().settings(settings).build().unwrap();
             engine
                 .execute(
@@ -562,7 +562,7 @@ fn settings_at_their_ends_run() {
 
 #[test]
 fn a_clock_at_the_end_of_time_goes_on() {
-    within_a_minute(|| {
+    within_minutes(|| {
         let clock = Arc::new(ManualClock::default());
         let engine = Engine::builder().workers(1).clock(clock.clone()).build().unwrap();
         engine

@@ -13,7 +13,7 @@ use driftline::arrow::array::{
 };
 use driftline::{Engine, Settings, TryPush};
 
-use super::support::{SECOND, within_a_minute};
+use super::support::{SECOND, within_minutes};
 
 /// Set in the process that runs one proof.
 const ALONE: &str = "DRIFTLINE_TEST_ALONE";
@@ -25,7 +25,7 @@ const CREATE: &str = "CREATE SOURCE s (ts TIMESTAMP, k TEXT, x DOUBLE, WATERMARK
 /// Runs `proof`, the body of the test called `name`, in a process where nothing else happens.
 fn alone(name: &str, proof: impl FnOnce() + Send + 'static) {
     if std::env::var_os(ALONE).is_some() {
-        return within_a_minute(proof);
+        return within_minutes(proof);
     }
     let (_, room) = module_path!().split_once("::").unwrap();
     let output = Command::new(std::env::current_exe().unwrap())

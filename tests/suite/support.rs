@@ -227,15 +227,15 @@ pub(super) fn collect(results: Subscription) -> RecordBatch {
 
 /// Runs `body` on a thread of its own and returns what it returns; whoever hangs fails instead.
 #[track_caller]
-pub(super) fn within_a_minute<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) fn within_minutes<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (send, receive) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         // A body that panics drops the sender, and its panic is passed on below.
         let _ = send.send(body());
     });
-    match receive.recv_timeout(Duration::from_secs(60)) {
+    match receive.recv_timeout(Duration::from_secs(300)) {
         Ok(value) => value,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not done after a minute"),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not done after five minutes"),
         Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => unreachable!("a thread that has ended well has sent"),

@@ -160,7 +160,7 @@ pub trait DetectorBuilder: Sized + Into<DetectorSpec> {
     /// let spec = HoltWinters::new().slots(Duration::from_secs(300), MissingSlots::Hold).build();
     /// assert_eq!(
     ///     spec.to_string(),
-    ///     "USING holt_winters WITH (slot = INTERVAL '5 minutes', missing = 'hold')",
+    ///     "USING holt_winters WITH (missing = 'hold', slot = INTERVAL '5 minutes')",
     /// );
     /// ```
     #[must_use]

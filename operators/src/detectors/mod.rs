@@ -48,12 +48,19 @@ use crate::detector::DetectorKind;
 /// ```
 /// use driftline_operators::detector::DetectorKind;
 /// use driftline_operators::detectors::{
-///     EwmaKind, HalfSpaceTreesKind, HoltWintersKind, RobustZScoreKind, TailSurpriseKind, builtin_kinds,
+///     DriftInsightKind, EwmaKind, HalfSpaceTreesKind, HoltWintersKind, RobustZScoreKind, TailSurpriseKind,
+///     builtin_kinds,
 /// };
 ///
 /// let kinds = builtin_kinds();
-/// let known: [&dyn DetectorKind; 5] =
-///     [&EwmaKind, &HalfSpaceTreesKind, &HoltWintersKind, &RobustZScoreKind, &TailSurpriseKind];
+/// let known: [&dyn DetectorKind; 6] = [
+///     &DriftInsightKind,
+///     &EwmaKind,
+///     &HalfSpaceTreesKind,
+///     &HoltWintersKind,
+///     &RobustZScoreKind,
+///     &TailSurpriseKind,
+/// ];
 /// for kind in known {
 ///     let found = kinds.iter().find(|found| found.name() == kind.name()).expect("it is built in");
 ///     println!("{}: {}", found.name(), found.summary());

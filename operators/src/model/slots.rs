@@ -128,7 +128,7 @@ mod tests {
         let slots = |missing| Slots { length_ns: 10, missing, gap_max: 5 };
         let hold = slots(MissingSlots::Hold);
         let between = |last, now| hold.between(EventTime(last), EventTime(now));
-        assert_eq!(between(3, 9), 1..0, "one slot");
+        assert!(between(3, 9).is_empty(), "one slot");
         assert!(between(3, 12).is_empty() && between(9, 10).is_empty(), "the next slot");
         assert_eq!(between(-15, 12), -1..1, "before 1970");
         assert_eq!(between(0, 69), 1..6);

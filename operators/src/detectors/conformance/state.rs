@@ -137,8 +137,12 @@ fn memory_per_key_stays_bounded() {
         for round in 0..8_i64 {
             let mut rows = telemetry("a", 1_000);
             rows.second.iter_mut().for_each(|second| *second += round * 1_000);
-            process(&mut *detector, &rows.batch(), 1_000);
-            let bytes = detector.statistics().bytes;
+            // Looked at often: a model that is built anew holds two for a while.
+            let (batch, mut bytes) = (rows.batch(), 0);
+            for start in (0..1_000).step_by(5) {
+                process(&mut *detector, &batch.slice(start, 5), 5);
+                bytes = bytes.max(detector.statistics().bytes);
+            }
             assert!(bytes > 0 && (round < 2 || bytes <= most), "{bytes} above {most}");
             most = most.max(bytes);
         }
