@@ -13,4 +13,5 @@ mod suite {
     mod readme;
     mod support;
     mod tidy;
+    mod windows;
 }
