@@ -252,10 +252,12 @@ pub use subscription::{Callback, ResultStream, Subscription};
 /// What a host needs to bring its own kind of detector; see
 /// [`EngineBuilder::with_detector_kind`].
 pub mod detector {
+    pub use driftline_operators::background::{Executor, Finished, Lazy, Task};
     pub use driftline_operators::detector::*;
     pub use driftline_operators::error::OperatorError;
     pub use driftline_operators::model::{
-        FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, Phase, Row,
+        Extra, FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, ModelRelation, Phase,
+        Rebuilds, Report, Reports, Row, Upkeep,
     };
     pub use driftline_operators::options::{
         OptionKind, OptionReader, OptionSpec, OptionValue, Options,

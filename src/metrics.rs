@@ -81,6 +81,12 @@ pub struct QueryMetrics {
     pub windows_closed: u64,
     /// Models held.
     pub models: u64,
+    /// Models that score, out of those: past warming up and, for `drift_insight`, steady.
+    pub models_ready: u64,
+    /// Models built as a whole, again or for the first time.
+    pub rebuilds: u64,
+    /// Milliseconds that these took in all, on background threads or workers.
+    pub rebuild_millis: f64,
     /// Models dropped because there were more keys than the bound allows.
     pub models_evicted: u64,
     /// Rows found anomalous.

@@ -48,6 +48,12 @@ pub struct Settings {
     pub models_max: usize,
     /// Sources, views, detectors, sinks and queries that one engine holds at once. Default 10,000.
     pub objects_max: usize,
+    /// Threads for heavy work of detectors, such as building a model anew; they start when there is such work. With 0
+    /// the workers do it themselves, when it is due. Answers are the same either way. Default 1.
+    pub background_threads: usize,
+    /// Pieces of heavy work that wait for a background thread; those beyond are done by the worker that needs them.
+    /// Default 10,000.
+    pub background_tasks_max: usize,
 }
 
 impl Default for Settings {
@@ -64,6 +70,8 @@ impl Default for Settings {
             reorder_rows_max: 4_000_000,
             models_max: 1_000_000,
             objects_max: 10_000,
+            background_threads: 1,
+            background_tasks_max: 10_000,
         }
     }
 }
@@ -86,6 +94,8 @@ impl Settings {
             ("reorder_rows_max", self.reorder_rows_max as u64, 1, u64::from(u32::MAX)),
             ("models_max", self.models_max as u64, 1, u64::from(u32::MAX)),
             ("objects_max", self.objects_max as u64, 1, u64::from(u32::MAX)),
+            ("background_threads", self.background_threads as u64, 0, 1024),
+            ("background_tasks_max", self.background_tasks_max as u64, 1, 10_000_000),
         ];
         for (name, value, least, most) in ranges {
             if !(least..=most).contains(&value) {

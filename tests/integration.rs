@@ -9,8 +9,10 @@ mod suite {
     mod evaluate;
     mod files;
     mod law;
+    mod models;
     mod oracle;
     mod readme;
+    mod side;
     mod support;
     mod tidy;
     mod windows;

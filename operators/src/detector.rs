@@ -19,7 +19,8 @@ use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::background::Executor;
-use crate::error::Result;
+use crate::error::{OperatorError, Result};
+use crate::key::KeyShare;
 use crate::model::Upkeep;
 use crate::options::{OptionSpec, Options};
 use crate::time::EventTime;
@@ -117,6 +118,22 @@ pub trait Detector: Send {
     /// # Errors
     /// If the snapshot is cut short, or of another kind or version. The detector is then as it was before.
     fn restore(&mut self, snapshot: &[u8]) -> Result<()>;
+
+    /// Takes up, in place of its own models, those of `snapshots` (one for each worker that wrote them, however many
+    /// these were) whose keys fall to `share`.
+    ///
+    /// # Errors
+    /// As for [`Detector::restore`]; and for a detector that cannot split its state, unless there is one snapshot and
+    /// one worker.
+    fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
+        match snapshots {
+            [one] if share == KeyShare::ALL => self.restore(one),
+            _ => Err(OperatorError::Snapshot {
+                owner: "this kind of detector".into(),
+                problem: "cannot be split over workers".into(),
+            }),
+        }
+    }
 }
 
 /// What a detector has to say.

@@ -17,6 +17,35 @@ use crate::error::Result;
 /// How many groups the keys are spread over. A key's group never changes; which worker owns a group may.
 pub const KEY_GROUPS: u64 = 256;
 
+/// The group of a key, from its bytes; `None` is the NULL of a single text key.
+fn group_of(key: Option<&[u8]>) -> u64 {
+    XxHash3_64::oneshot(key.unwrap_or(&[])) % KEY_GROUPS
+}
+
+/// The part of the keys that falls to one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyShare {
+    /// The worker.
+    pub worker: usize,
+    /// How many there are.
+    pub workers: usize,
+}
+
+impl KeyShare {
+    /// All keys.
+    pub const ALL: Self = Self { worker: 0, workers: 1 };
+
+    /// Whether a key falls to the worker, by the bytes that [`KeySplitter`] splits by. Without key columns
+    /// (`is_keyed` is false) the first worker has all.
+    #[must_use]
+    pub fn owns(self, key: Option<&[u8]>, is_keyed: bool) -> bool {
+        match is_keyed && self.workers > 1 {
+            true => group_of(key) % self.workers as u64 == self.worker as u64,
+            false => self.worker == 0,
+        }
+    }
+}
+
 /// A dense number for a key, unique within one [`KeyInterner`].
 pub type KeyId = u32;
 
@@ -76,8 +105,8 @@ impl KeySplitter {
         let keys = self.encoder.encode(keys)?;
         self.indices.iter_mut().for_each(Vec::clear);
         for row in 0..rows.num_rows() {
-            let group = XxHash3_64::oneshot(keys.bytes(row).unwrap_or(&[])) % KEY_GROUPS;
-            self.indices[(group % self.workers) as usize].push(row as u32);
+            let worker = group_of(keys.bytes(row)) % self.workers;
+            self.indices[worker as usize].push(row as u32);
         }
         let mut parts = Vec::new();
         for (worker, indices) in self.indices.iter().enumerate() {

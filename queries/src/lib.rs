@@ -41,5 +41,5 @@ pub use planner::Planner;
 pub use shipped::{ShippedQuery, Signal, shipped};
 pub use statement::{
     CreateDetector, CreateSink, CreateSource, CreateView, DropObject, InsertSelect, InsertValues,
-    Name, ObjectKind, OptionEntry, Query, Show, Statement, Watermark,
+    ModelFile, Name, ObjectKind, OptionEntry, Query, Show, Statement, Watermark,
 };

@@ -27,6 +27,10 @@ pub enum Statement {
     Show(Show),
     /// `EXPLAIN statement`; the statement is a query, a `CREATE DETECTOR` or an `INSERT`.
     Explain(Box<Statement>),
+    /// `EXPORT DETECTOR name TO 'path'`.
+    ExportDetector(ModelFile),
+    /// `IMPORT DETECTOR name FROM 'path'`.
+    ImportDetector(ModelFile),
     /// `SELECT ...`.
     Query(Query),
 }
@@ -160,6 +164,15 @@ impl InsertValues {
     pub fn row_count(&self) -> usize {
         self.rows.len()
     }
+}
+
+/// A detector and the file of its models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFile {
+    /// The detector.
+    pub name: Name,
+    /// The file.
+    pub path: String,
 }
 
 /// What `SHOW` lists.

@@ -6,21 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use arrow::datatypes::SchemaRef;
-use driftline_operators::background::{Executor, Lazy};
 use driftline_operators::dataflow::{MAIN, QueryContext};
 use driftline_operators::detector::{DetectorKind, DetectorRequest};
 use driftline_operators::detectors::DetectorSpec;
+use driftline_operators::key::KeyShare;
+use driftline_operators::model::{pack_models, unpack_models};
 use driftline_operators::options::nearest_name;
 use driftline_queries::{Functions, Plan, Planner, Query, ScanStream};
 
 use super::registry::{DetectorObject, Lookups, Object, QueryRecord, Registry, SourceObject};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, DetectorStage, QuerySpec, Upstream};
-use crate::runtime::SourceId;
+use crate::runtime::background::Background;
 use crate::runtime::clock::Clock;
 use crate::runtime::ingress::Ingress;
 use crate::runtime::output::OutputPort;
 use crate::runtime::threads::{self, Threads};
+use crate::runtime::{Message, QueryId, SourceId};
 use crate::settings::Settings;
 use crate::sink::{InsertEnd, SinkObject};
 use crate::source::{FilePlan, Source, SourceDefinition, read_files};
@@ -31,7 +33,7 @@ pub(crate) struct Core {
     pub(crate) planner: Planner,
     pub(crate) kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
     clock: Arc<dyn Clock>,
-    executor: Arc<dyn Executor>,
+    background: Arc<Background>,
     threads: Threads,
     registry: Mutex<Registry>,
     readers: Mutex<Readers>,
@@ -93,7 +95,10 @@ impl Core {
             planner: Planner::new(functions),
             kinds,
             clock,
-            executor: Arc::new(Lazy),
+            background: Arc::new(Background::new(
+                settings.background_threads,
+                settings.background_tasks_max,
+            )),
             threads,
             registry: Mutex::default(),
             readers: Mutex::default(),
@@ -235,6 +240,7 @@ impl Core {
         let planned = self.plan(&registry, query)?;
         let stage = self.detector_stage(name, &spec, &planned.plan)?;
         let (schema, side) = (stage.plan.output_schema(), stage.plan.relations());
+        let plan = Arc::clone(&stage.plan);
         let (time, window_bounds) = (stage.time, planned.plan.window_bounds.clone());
         let source = planned.source;
         let named = Some((name, stage));
@@ -248,6 +254,7 @@ impl Core {
             time,
             window_bounds,
             side,
+            plan,
         };
         registry.objects.insert(name.to_owned(), Object::Detector(object));
         Ok(())
@@ -280,11 +287,52 @@ impl Core {
             window_bounds: plan.window_bounds.clone(),
             options: &spec.options,
             models_max: self.ingress.settings().models_max,
-            executor: Arc::clone(&self.executor),
+            executor: self.background.clone(),
         })?;
         let stage = DetectorStage { plan: plan_of_detector, partition_by, time };
         graph::check(plan, Some(&stage), self.ingress.settings())?;
         Ok(stage)
+    }
+
+    /// The models of a detector as one file; see [`Engine::export_models`](crate::Engine::export_models).
+    pub(super) fn export_models(&self, name: &str) -> Result<Vec<u8>> {
+        self.ingress.drain()?;
+        let (query, kind) = self.detector_query(name)?;
+        let parts = self.ingress.ask_all(|reply| Message::Export { query, reply })?;
+        Ok(pack_models(&kind, &parts)?)
+    }
+
+    /// Replaces the models of a detector by those of a file.
+    pub(super) fn import_models(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.ingress.drain()?;
+        let (query, kind) = self.detector_query(name)?;
+        let models = Arc::new(unpack_models(&kind, bytes)?);
+        // A worker must not take up its share when another cannot: the first looks at all of them, and changes nothing
+        // if one does not fit.
+        let stage = {
+            let registry = self.registry();
+            let Some(Object::Detector(object)) = registry.get(name) else {
+                return Err(Error::closed("detector"));
+            };
+            Arc::clone(&object.plan)
+        };
+        stage.detector().adopt(&models, KeyShare::ALL)?;
+        self.ingress.ask_all(|reply| Message::Import {
+            query,
+            models: Arc::clone(&models),
+            reply,
+        })?;
+        Ok(())
+    }
+
+    fn detector_query(&self, name: &str) -> Result<(QueryId, String)> {
+        let registry = self.registry();
+        if let Some(Object::Detector(detector)) = registry.get(name) {
+            return Ok((detector.query, detector.spec.kind.clone()));
+        }
+        let detectors = registry.objects.iter().filter(|(_, o)| matches!(o, Object::Detector(_)));
+        let names: Vec<&str> = detectors.map(|(name, _)| name.as_str()).collect();
+        Err(missing("detector", name, &names))
     }
 
     fn install(
@@ -407,6 +455,7 @@ impl Core {
         first = first.and(readers.first_error);
         first = readers.running.into_iter().map(join).fold(first, Result::and);
         self.threads.join();
+        self.background.end();
         first
     }
 
@@ -415,6 +464,7 @@ impl Core {
         self.ingress.stop();
         self.ingress.abandon_readers();
         self.threads.join();
+        self.background.end();
     }
 }
 

@@ -228,6 +228,43 @@ impl Engine {
         self.core.start_files()
     }
 
+    /// The models of a detector, as bytes for a file: everything it has learned from the rows that were complete
+    /// before the call. [`Engine::import_models`] takes them up, in this engine or another, on any number of workers.
+    /// In SQL: `EXPORT DETECTOR name TO 'path'`.
+    ///
+    /// Rows that still wait for the watermark are not in it: this is a model, not a checkpoint. The form is described
+    /// in ARCHITECTURE.md; it has a version and a checksum.
+    ///
+    /// ```
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().workers(2).build()?;
+    /// engine.execute(
+    ///     "CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts);
+    ///      CREATE DETECTOR odd USING ewma PARTITION BY host AS SELECT * FROM load",
+    /// )?;
+    /// let models = engine.export_models("odd")?;
+    /// engine.import_models("odd", &models)?;
+    /// assert!(engine.import_models("odd", &models[1..]).is_err());
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such detector, or its source has ended.
+    pub fn export_models(&self, detector: &str) -> Result<Vec<u8>> {
+        self.core.export_models(detector)
+    }
+
+    /// Replaces the models of a detector by those that [`Engine::export_models`] gave. Nothing changes if they do not
+    /// fit. Call it while no rows are being pushed, so that it is clear which rows are judged by which models. In SQL:
+    /// `IMPORT DETECTOR name FROM 'path'`.
+    ///
+    /// # Errors
+    /// If the bytes are cut short or damaged, or of another kind, version, key or features; or as for exporting.
+    pub fn import_models(&self, detector: &str, models: &[u8]) -> Result<()> {
+        self.core.import_models(detector, models)
+    }
+
     /// Waits until all rows pushed before the call have been worked through and their results handed to their
     /// readers' queues. Do not wait in the thread that reads the results.
     ///

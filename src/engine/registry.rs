@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::dataflow::QueryContext;
-use driftline_operators::detector::SideRelation;
+use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::detectors::DetectorSpec;
 use driftline_queries::{Catalog, Relation, RelationKind, TimeColumn};
 
@@ -62,6 +62,7 @@ pub(crate) struct DetectorObject {
     pub(crate) window_bounds: Vec<usize>,
     /// Relations beside the main one.
     pub(crate) side: Vec<SideRelation>,
+    pub(crate) plan: Arc<dyn DetectorPlan>,
 }
 
 /// A query that runs.

@@ -1,6 +1,7 @@
 //! What each statement does, one small function a statement.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use driftline_operators::detectors::DetectorSpec;
 use driftline_operators::options::{OptionValue, Options};
 use driftline_queries::{
     CreateDetector, CreateSink, CreateSource, CreateView, DropObject, InsertSelect, InsertValues,
-    Name, ObjectKind, OptionEntry, Parsed, Statement,
+    ModelFile, Name, ObjectKind, OptionEntry, Parsed, Statement,
 };
 
 use super::core::{Core, missing};
@@ -20,6 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::ingress::Wait;
 use crate::sink::SinkObject;
 use crate::sink::files::sink_options;
+use crate::source::files::failure::{read_failed, write_failed};
 use crate::source::files::with::{WithOptions, WithValue, source_options};
 use crate::source::{FilePlan, SourceDefinition};
 
@@ -38,6 +40,8 @@ pub(super) fn execute(core: &Arc<Core>, parsed: Parsed) -> Result<Option<RecordB
             let text = explain(core, &statement)?;
             show::text_batch("plan", text.lines()).map(Some)
         }
+        Statement::ExportDetector(file) => export(core, &file).map(|()| None),
+        Statement::ImportDetector(file) => import(core, &file).map(|()| None),
         Statement::Query(_) => Err(Error::new(
             ErrorKind::Unsupported,
             "a SELECT over a stream has no end, so that it cannot be executed",
@@ -262,6 +266,22 @@ fn insert_values(core: &Core, insert: &InsertValues) -> Result<()> {
     let rows = core.planner.evaluate_rows(insert, source.spec.schema.clone())?;
     let rows = source.spec.conform(&rows)?;
     core.ingress.push(source.id, rows, Wait::Yes).map(|_| ())
+}
+
+fn export(core: &Core, file: &ModelFile) -> Result<()> {
+    let models = core.export_models(&file.name.text).map_err(|error| at(error, &file.name))?;
+    // Under another name first, so that a file of the name is whole whenever it is there.
+    let path = Path::new(&file.path);
+    let part = path.with_extension("part");
+    std::fs::write(&part, models)
+        .and_then(|()| std::fs::rename(&part, path))
+        .map_err(|error| write_failed(path, error))
+}
+
+fn import(core: &Core, file: &ModelFile) -> Result<()> {
+    let path = Path::new(&file.path);
+    let models = std::fs::read(path).map_err(|error| read_failed(path, error))?;
+    core.import_models(&file.name.text, &models).map_err(|error| at(error, &file.name))
 }
 
 fn has(registry: &Registry, name: &Name) -> bool {

@@ -1,12 +1,14 @@
 //! From a plan to a dataflow: the only place where operators are wired.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{
-    BatchStream, DetectStage, MAIN, NumberStage, Outbox, QueryContext, Reorder, WindowAssignment,
-    WindowStage, aggregate_windows, assign_windows, collect_into, detect, maintain, number_rows,
-    transform,
+    BatchStream, DetectStage, MAIN, NumberStage, Outbox, QueryContext, Reorder, SharedDetector,
+    WindowAssignment, WindowStage, aggregate_windows, assign_windows, collect_into, detect,
+    maintain, number_rows, transform,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::error::Result;
@@ -63,24 +65,26 @@ pub(crate) struct Wiring<'a> {
     pub(crate) context: QueryContext,
 }
 
-/// Builds the dataflow of a query behind `input`; results are collected into `outbox`.
+/// Builds the dataflow of a query behind `input`; results are collected into `outbox`. Hands out the detector, if the
+/// query has one.
 pub(crate) fn build(
     query: &QuerySpec,
     input: BatchStream<'_>,
     wiring: &Wiring<'_>,
     outbox: Outbox,
-) -> Result<()> {
+) -> Result<Option<SharedDetector>> {
     let rows = wire(&query.plan, input, wiring)?;
-    let results = match &query.detector {
-        None => rows,
+    let (results, detector) = match &query.detector {
+        None => (rows, None),
         Some(stage) => {
             let stages = detect_stage(stage, &query.plan, wiring)?;
-            let judged = detect(rows, stages, stage.plan.detector());
-            keep_up(judged, &stage.plan.relations(), wiring)?
+            let detector = Rc::new(RefCell::new(stage.plan.detector()));
+            let judged = detect(rows, stages, Rc::clone(&detector));
+            (keep_up(judged, &stage.plan.relations(), wiring)?, Some(detector))
         }
     };
     collect_into(results, outbox, wiring.context.clone());
-    Ok(())
+    Ok(detector)
 }
 
 /// Finds out, before any worker is asked, whether a query can be built.
@@ -179,7 +183,7 @@ fn keep_up<'scope>(
     let others = judged.filter(move |batch| {
         batch.target == MAIN || appended.get((batch.target - MAIN - 1) as usize) == Some(&true)
     });
-    Ok(streams.into_iter().fold(others, |all, kept| all.concat(kept)))
+    Ok(streams.into_iter().fold(others, Concat::concat))
 }
 
 fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggregate> {

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Sender;
+use driftline_operators::error::Result as ModelResult;
 use driftline_operators::time::{Epoch, EventTime};
 
 use super::clock::{Alarm, Clock};
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec, SourceState, bytes_of};
-use super::{Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
+use super::{Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
 use crate::error::{Error, Result};
 use crate::graph::QuerySpec;
 use crate::settings::Settings;
@@ -301,6 +302,37 @@ impl Ingress {
         Ok(())
     }
 
+    /// Asks every worker for something, and waits for all answers; they come in the order of the workers.
+    pub(crate) fn ask_all<T>(
+        &self,
+        question: impl Fn(Sender<Answer<T>>) -> Message,
+    ) -> Result<Vec<T>> {
+        let (reply, answers) = crossbeam_channel::bounded(self.senders.len());
+        {
+            // Under the lock, so that all workers are asked between the same two epochs.
+            let state = self.lock();
+            if state.stopped {
+                return Err(Error::closed("engine"));
+            }
+            self.tell_all(&question(reply));
+        }
+        let mut found = Vec::with_capacity(self.senders.len());
+        while found.len() < self.senders.len() {
+            match answers.recv_timeout(ANSWER_CHECK) {
+                Ok(answer) => found.push(answer),
+                Err(_) => {
+                    self.check()?;
+                    if self.is_stopped() {
+                        return Err(Error::closed("engine"));
+                    }
+                }
+            }
+        }
+        found.sort_unstable_by_key(|(worker, _): &Answer<T>| *worker);
+        let answers = found.into_iter().map(|(_, answer)| answer);
+        Ok(answers.collect::<ModelResult<_>>()?)
+    }
+
     pub(crate) fn cancel(&self, id: QueryId) {
         // Under the lock, so that all workers see it between the same two epochs.
         let _state = self.lock();
@@ -479,6 +511,9 @@ impl Ingress {
 
 /// How far the clock takes an idle source's watermark at a time.
 const IDLE_STEP: Duration = Duration::from_millis(100);
+
+/// How often whoever waits for workers makes sure that they are still there.
+const ANSWER_CHECK: Duration = Duration::from_millis(100);
 
 /// Whether a push waits for room.
 #[derive(Clone, Copy, Debug)]

@@ -11,6 +11,7 @@
 //! on a lock for long and never on a reader: results that a reader has no room for stay in the worker, and their
 //! epoch counts as unfinished, so that no further epoch closes and in the end `push` waits.
 
+pub(crate) mod background;
 pub(crate) mod clock;
 pub(crate) mod ingress;
 pub(crate) mod output;
@@ -21,6 +22,8 @@ pub(crate) mod worker;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use crossbeam_channel::Sender;
+use driftline_operators::error::Result as ModelResult;
 use driftline_operators::time::{Epoch, EventTime};
 
 use crate::graph::QuerySpec;
@@ -34,6 +37,9 @@ pub(crate) struct SourceId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct QueryId(pub(crate) u64);
 
+/// A worker, and what it has to say.
+pub(crate) type Answer<T> = (usize, ModelResult<T>);
+
 /// What workers are told, in the order in which they are told it.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
@@ -43,6 +49,10 @@ pub(crate) enum Message {
     Close { epoch: Epoch, watermarks: Arc<[SourceWatermark]> },
     /// A query starts with the open epoch.
     Install(Arc<Installation>),
+    /// Every worker writes the models of a detector.
+    Export { query: QueryId, reply: Sender<Answer<Vec<u8>>> },
+    /// Every worker takes up its share of models, written by as many workers as there are snapshots.
+    Import { query: QueryId, models: Arc<Vec<Vec<u8>>>, reply: Sender<Answer<()>> },
     /// A query's results no longer matter.
     Cancel(QueryId),
     /// A source is forgotten; no query reads it.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use driftline_operators::batch::Batch;
-use driftline_operators::dataflow::{MAIN, Outbox, Outgoing, QueryContext};
-use driftline_operators::error::OperatorError;
+use driftline_operators::dataflow::{MAIN, Outbox, Outgoing, QueryContext, SharedDetector};
+use driftline_operators::detector::Detector;
+use driftline_operators::error::{OperatorError, Result as ModelResult};
+use driftline_operators::key::KeyShare;
 use driftline_operators::time::{Epoch, EventTime, Watermarks};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
@@ -16,7 +18,7 @@ use timely::worker::Worker as TimelyWorker;
 use super::ingress::Ingress;
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec};
-use super::{Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
+use super::{Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
 use crate::error::Error;
 use crate::graph::{self, Upstream, Wiring};
 
@@ -51,6 +53,7 @@ struct Running {
     upstream: Upstream,
     input: Option<Input>,
     outbox: Outbox,
+    detector: Option<SharedDetector>,
     context: QueryContext,
     port: Option<Arc<OutputPort>>,
     downstream: Vec<QueryId>,
@@ -101,6 +104,15 @@ impl Worker {
             Message::Rows(rows) => self.take_rows(&rows),
             Message::Close { epoch, watermarks } => self.close(epoch, &watermarks),
             Message::Install(installation) => self.install(&installation),
+            Message::Export { query, reply } => {
+                // Whoever asked has gone when nobody takes the reply.
+                let _ = reply.send(self.with_detector(query, |detector, _| detector.snapshot()));
+            }
+            Message::Import { query, models, reply } => {
+                let _ = reply.send(
+                    self.with_detector(query, |detector, share| detector.adopt(&models, share)),
+                );
+            }
             Message::Cancel(id) => self.cancel(id),
             Message::Forget(id) => {
                 self.sources.remove(&id);
@@ -188,10 +200,11 @@ impl Worker {
         let built = self.timely.dataflow_named(&format!("query {}", query.id.0), |scope| {
             graph::build(query, input.to_stream(scope), &wiring, outbox.clone())
         });
-        if let Err(error) = built {
+        let detector = built.unwrap_or_else(|error| {
             // Planning has checked that it can be built, so that this is a bug; the graph is complete enough to end.
             context.fail(error);
-        }
+            None
+        });
         input.advance_to(self.open);
         let mut input = Some(input);
         match query.upstream {
@@ -210,12 +223,29 @@ impl Worker {
             upstream: query.upstream,
             input,
             outbox,
+            detector,
             context,
             port: query.port.clone(),
             downstream: Vec::new(),
             ended: false,
         };
         self.queries.insert(query.id, running);
+    }
+
+    fn with_detector<T>(
+        &self,
+        id: QueryId,
+        act: impl FnOnce(&mut dyn Detector, KeyShare) -> ModelResult<T>,
+    ) -> Answer<T> {
+        let share = KeyShare { worker: self.timely.index(), workers: self.timely.peers() };
+        let answer = match self.queries.get(&id).and_then(|query| query.detector.as_ref()) {
+            Some(detector) => act(&mut **detector.borrow_mut(), share),
+            None => Err(OperatorError::Snapshot {
+                owner: "detector".into(),
+                problem: "cannot be taken: the detector has ended".into(),
+            }),
+        };
+        (share.worker, answer)
     }
 
     fn cancel(&mut self, id: QueryId) {

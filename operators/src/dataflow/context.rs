@@ -34,6 +34,12 @@ pub struct Counters {
     pub windows_closed: AtomicU64,
     /// Models held by detectors.
     pub models: AtomicU64,
+    /// Models that score, out of those.
+    pub models_ready: AtomicU64,
+    /// Models built as a whole, again or for the first time.
+    pub rebuilds: AtomicU64,
+    /// Nanoseconds that these took.
+    pub rebuild_ns: AtomicU64,
     /// Models dropped by the bound on models.
     pub models_evicted: AtomicU64,
     /// Rows that a detector found anomalous.

@@ -1,5 +1,8 @@
 //! A detector as an operator: rows in order of event time go through the models of their keys.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
@@ -30,6 +33,9 @@ pub struct DetectStage {
     pub context: QueryContext,
 }
 
+/// A detector that its worker can reach from outside the dataflow, between two steps of it.
+pub type SharedDetector = Rc<RefCell<Box<dyn Detector>>>;
+
 /// Marks batches of the main relation in [`Batch::target`]; those of side relations follow.
 pub const MAIN: u32 = 0;
 
@@ -37,7 +43,7 @@ pub const MAIN: u32 = 0;
 pub fn detect<'scope>(
     stream: BatchStream<'scope>,
     stage: DetectStage,
-    mut detector: Box<dyn Detector>,
+    detector: SharedDetector,
 ) -> BatchStream<'scope> {
     let DetectStage { splitter, mut reorder, lag_ns, watermarks, context } = stage;
     let moved = split_by_key(stream, splitter, context.clone());
@@ -47,7 +53,7 @@ pub fn detect<'scope>(
         "Detect",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
-            let (mut bytes, mut models) = (Gauge::default(), Gauge::default());
+            let [mut bytes, mut models, mut ready] = <[Gauge; 3]>::default();
             let mut before = DetectorStatistics::default();
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
@@ -56,10 +62,11 @@ pub fn detect<'scope>(
                     }
                 });
                 context.count(|c| &c.rows_refused, reorder.take_refused());
+                let mut detector = detector.borrow_mut();
                 let mut is_new = false;
                 while let Some((complete, capability)) = closing.next_closed(frontier) {
                     is_new = true;
-                    let step = || judge(&mut *detector, &mut reorder, complete);
+                    let step = || judge(&mut **detector, &mut reorder, complete);
                     let judged = context.attempt(step).unwrap_or_default();
                     let mut session = output.session(&capability);
                     let main = judged.rows.into_iter().map(|rows| (MAIN, rows));
@@ -75,7 +82,10 @@ pub fn detect<'scope>(
                 let counters = context.counters();
                 context.count(|c| &c.anomalies, now.anomalies - before.anomalies);
                 context.count(|c| &c.models_evicted, now.evicted - before.evicted);
+                context.count(|c| &c.rebuilds, now.rebuilds - before.rebuilds);
+                context.count(|c| &c.rebuild_ns, now.rebuild_ns - before.rebuild_ns);
                 models.set(&counters.models, now.models);
+                ready.set(&counters.models_ready, now.ready);
                 bytes.set(&counters.state_bytes, now.bytes + reorder.bytes() as u64);
                 before = now;
             }

@@ -19,7 +19,7 @@ mod windows;
 
 pub use assign::{WindowAssignment, assign_windows};
 pub use context::{Counters, QueryContext};
-pub use detect::{DetectStage, MAIN, detect};
+pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use egress::{Outbox, Outgoing, collect_into};
 pub use number::{NumberStage, number_rows};
 pub use reorder::Reorder;

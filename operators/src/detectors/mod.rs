@@ -1,6 +1,6 @@
 //! Detectors: everything that may stand after USING, the decision that they share, and typed builders for them.
 //!
-//! A kind is one file: its docs say what it finds, by which formula, under which options, and what it does with NaN
+//! A kind is one file, or one folder: its docs say what it finds, by which formula, under which options, and what it does with NaN
 //! and NULL. To add one, write the file and add one line to [`builtin_kinds`]; the conformance suite then runs over it.
 //!
 //! | Kind | Reads | Finds |
@@ -10,6 +10,7 @@
 //! | `holt_winters` | each feature on its own | values far from a forecast with trend and season |
 //! | `tail_surprise` | each feature on its own | values far beyond all history, in six views; reports once |
 //! | `half_space_trees` | all features together | rows in regions that held few rows before |
+//! | `drift_insight` | all features together | states, and moves among them, that a component does not usually show |
 
 pub(crate) mod anomaly;
 mod builder;
@@ -17,6 +18,7 @@ pub(crate) mod calibrate;
 #[cfg(test)]
 mod conformance;
 pub(crate) mod decide;
+mod drift_insight;
 mod ewma;
 mod half_space_trees;
 mod history;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 pub use anomaly::Anomaly;
 pub use builder::{DetectorBuilder, DetectorSpec};
 pub use decide::Direction;
+pub use drift_insight::{DriftInsight, DriftInsightKind};
 pub use ewma::{Ewma, EwmaKind};
 pub use half_space_trees::{HalfSpaceTrees, HalfSpaceTreesKind};
 pub use holt_winters::{HoltWinters, HoltWintersKind};
@@ -42,6 +45,7 @@ use crate::detector::DetectorKind;
 #[must_use]
 pub fn builtin_kinds() -> Vec<Arc<dyn DetectorKind>> {
     vec![
+        Arc::new(DriftInsightKind),
         Arc::new(EwmaKind),
         Arc::new(HalfSpaceTreesKind),
         Arc::new(HoltWintersKind),

@@ -57,7 +57,14 @@ impl Columns {
                 "select at least one number beside key, time and window bounds".into(),
             );
         }
-        let (unit, time, keys) = (*unit, request.time, request.partition_by.clone());
+        let (unit, time) = (*unit, request.time);
+        // A column that is named twice is one key column: side relations have it once.
+        let mut keys: Vec<usize> = Vec::new();
+        for key in &request.partition_by {
+            if !keys.contains(key) {
+                keys.push(*key);
+            }
+        }
         Ok(Self { owner: owner.into(), schema, time, unit, keys, features })
     }
 
@@ -70,8 +77,31 @@ impl Columns {
         self.names(&self.keys)
     }
 
-    pub(super) fn key_columns(&self) -> &[usize] {
-        &self.keys
+    /// The key columns of a batch.
+    pub(super) fn key_columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        self.keys.iter().map(|i| batch.column(*i).clone()).collect()
+    }
+
+    /// Key columns from the bytes of keys, as [`Columns::keys`] gave them.
+    pub(super) fn key_arrays(
+        &self,
+        keys: &[Key<'_>],
+        converter: Option<&RowConverter>,
+    ) -> Result<Vec<ArrayRef>> {
+        if self.keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(converter) = converter else {
+            let texts = keys.iter().map(|key| key.map(String::from_utf8_lossy));
+            return Ok(vec![std::sync::Arc::new(texts.collect::<StringArray>())]);
+        };
+        let parser = converter.parser();
+        let rows = keys.iter().map(|key| parser.parse(key.unwrap_or(&[])));
+        Ok(converter.convert_rows(rows)?)
+    }
+
+    pub(super) fn is_keyed(&self) -> bool {
+        !self.keys.is_empty()
     }
 
     pub(super) fn key_fields(&self) -> Vec<arrow::datatypes::FieldRef> {
@@ -127,7 +157,7 @@ impl Columns {
         batch: &RecordBatch,
         converter: Option<&RowConverter>,
     ) -> Result<BatchKeys> {
-        let columns: Vec<ArrayRef> = self.keys.iter().map(|i| batch.column(*i).clone()).collect();
+        let columns = self.key_columns(batch);
         Ok(match converter {
             Some(converter) => BatchKeys::Rows(converter.convert_columns(&columns)?),
             None => match columns.first() {

@@ -20,6 +20,7 @@ use crate::detector::{
 };
 use crate::detectors::decide::{Decider, DecisionSettings, Rule, Verdict};
 use crate::error::Result;
+use crate::key::KeyShare;
 use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::{EventTime, SPAN_NS_MAX};
 
@@ -190,6 +191,8 @@ pub struct KeyedDetector {
     models: (usize, u64),
     judgement: Judgement,
     reports: Reports,
+    /// Reports of models that were brought here, with their keys, until they are written.
+    standing: Vec<(Option<Box<[u8]>>, Reports)>,
     features: Vec<f64>,
     times: Vec<i64>,
 }
@@ -216,6 +219,7 @@ impl KeyedDetector {
             statistics: DetectorStatistics::default(),
             models: (0, 0),
             reports: Reports::default(),
+            standing: Vec::new(),
             features: Vec::new(),
             times: Vec::new(),
             plan,
@@ -352,15 +356,16 @@ impl Detector for KeyedDetector {
         }
         (self.times, self.features) = (times, features);
         out.rows.push(writer.finish(rows, &plan.schema)?);
-        side.finish(columns, &plan.relations, rows, out)
+        let (keys, time) = (columns.key_columns(rows), rows.column(columns.time_column()));
+        side.finish(&plan.relations, &keys, Some(time), out)
     }
 
-    fn advance(&mut self, watermark: EventTime, _out: &mut Answers) -> Result<()> {
+    fn advance(&mut self, watermark: EventTime, out: &mut Answers) -> Result<()> {
         // The end of the input is not a time at which keys were silent.
         if watermark != EventTime::MAX {
             self.expire(watermark);
         }
-        Ok(())
+        self.write_standing(out)
     }
 
     fn statistics(&self) -> DetectorStatistics {
@@ -400,40 +405,107 @@ impl Detector for KeyedDetector {
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<()> {
-        let kind = &self.plan.kind;
-        let saved: Saved = snapshot::open(kind, snapshot)?;
-        let refuse = |problem: &str| Err(snapshot::problem(kind, problem));
-        if saved.columns != self.plan.saved_columns() {
-            return refuse("was taken over other keys or features");
+        let saved: Saved = snapshot::open(&self.plan.kind, snapshot)?;
+        let statistics = saved.statistics;
+        let table = self.plan.table_of(vec![saved], KeyShare::ALL)?;
+        (self.table, self.statistics) = (table, statistics);
+        self.bound();
+        Ok(())
+    }
+
+    fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
+        let saved = snapshots.iter().map(|bytes| snapshot::open(&self.plan.kind, bytes));
+        let table = self.plan.table_of(saved.collect::<Result<_>>()?, share)?;
+        self.report_standing(-1);
+        self.table = table;
+        self.bound();
+        self.report_standing(1);
+        Ok(())
+    }
+}
+
+impl KeyedDetector {
+    /// After a restore: drops what is beyond the bound, and adds the totals up anew.
+    fn bound(&mut self) {
+        while self.table.len() > self.plan.models_max {
+            self.table.drop_oldest();
+            self.statistics.evicted += 1;
         }
-        let mut entries: Vec<Option<SavedEntry>> = saved.entries.into_iter().map(Some).collect();
+        self.models = self.table.by_use().fold((0, 0), |(bytes, ready), entry| {
+            let counted = &entry.value.counted;
+            (bytes + counted.bytes, ready + u64::from(counted.is_ready))
+        });
+    }
+
+    /// Notes all that the models have in counted relations as entering or leaving; see [`Detector::advance`].
+    fn report_standing(&mut self, change: i64) {
+        for entry in self.table.sorted() {
+            let mut reports = Reports::default();
+            entry.value.model.report_standing(change, &mut reports);
+            if !reports.is_empty() {
+                self.standing.push((entry.key.clone(), reports));
+            }
+        }
+    }
+
+    /// Writes what [`KeyedDetector::report_standing`] noted.
+    fn write_standing(&mut self, out: &mut Answers) -> Result<()> {
+        if self.standing.is_empty() {
+            return Ok(());
+        }
+        let columns = &self.plan.columns;
+        if self.converter.is_none() {
+            self.converter = columns.key_converter()?;
+        }
+        let mut standing = std::mem::take(&mut self.standing);
+        let mut side = SideWriter::new(columns, &self.plan.relations);
+        for (row, (_, reports)) in standing.iter_mut().enumerate() {
+            side.push(row, reports);
+        }
+        let keys: Vec<Key<'_>> = standing.iter().map(|(key, _)| key.as_deref()).collect();
+        let keys = columns.key_arrays(&keys, self.converter.as_ref())?;
+        side.finish(&self.plan.relations, &keys, None, out)
+    }
+}
+
+impl Plan {
+    /// The models of snapshots whose keys fall to `share`, in their order of use.
+    fn table_of(&self, snapshots: Vec<Saved>, share: KeyShare) -> Result<KeyTable<Keyed>> {
+        let refuse = |problem: &str| Err(snapshot::problem(&self.kind, problem));
+        let mut by_use = Vec::new();
+        for saved in snapshots {
+            if saved.columns != self.saved_columns() {
+                return refuse("was taken over other keys or features");
+            }
+            let mut entries: Vec<_> = saved.entries.into_iter().map(Some).collect();
+            for position in &saved.by_use {
+                let position = usize::try_from(*position).unwrap_or(usize::MAX);
+                let Some(entry) = entries.get_mut(position).and_then(Option::take) else {
+                    return refuse("names a key that it does not hold");
+                };
+                if !entry.decider.is_sound() {
+                    return refuse("holds a key that cannot be");
+                }
+                by_use.push(entry);
+            }
+        }
+        // Keys of several workers are used in turn; within one snapshot the order stays as it was.
+        by_use.retain(|entry| share.owns(entry.key.as_deref(), self.columns.is_keyed()));
+        if by_use.windows(2).any(|pair| pair[0].time > pair[1].time) {
+            by_use.sort_by_key(|entry| entry.time);
+        }
         let mut table = KeyTable::new();
-        for position in &saved.by_use {
-            let position = usize::try_from(*position).unwrap_or(usize::MAX);
-            let Some(entry) = entries.get_mut(position).and_then(Option::take) else {
-                return refuse("names a key that it does not hold");
-            };
+        for entry in by_use {
             let key = entry.key.as_deref();
-            if !entry.decider.is_sound() || table.touch(key).is_some() {
+            if table.touch(key).is_some() {
                 return refuse("holds a key that cannot be");
             }
-            let model = self.plan.factory.restore(&entry.model)?;
-            let mut keyed = Keyed::new(model, entry.decider);
+            let mut keyed = Keyed::new(self.factory.restore(&entry.model)?, entry.decider);
             keyed.counted.bytes = keyed.model.bytes() + keyed.decider.bytes();
             keyed.counted.is_ready = keyed.model.phase().scores();
             table.insert(key, entry.time, keyed);
         }
-        let mut statistics = saved.statistics;
-        while table.len() > self.plan.models_max {
-            table.drop_oldest();
-            statistics.evicted += 1;
-        }
-        self.models = table.by_use().fold((0, 0), |(bytes, ready), entry| {
-            let counted = &entry.value.counted;
-            (bytes + counted.bytes, ready + u64::from(counted.is_ready))
-        });
-        (self.table, self.statistics) = (table, statistics);
-        Ok(())
+        Ok(table)
     }
 }
 

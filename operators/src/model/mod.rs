@@ -29,6 +29,23 @@ use serde::{Deserialize, Serialize};
 
 pub use keyed::{KeyedDetector, KeyedPlan};
 
+/// Seals the models of a detector, as its workers wrote them, into one file. The form is that of every snapshot: a byte
+/// with the version, the kind with the word `models`, the parts in postcard's form, and a checksum of all that.
+///
+/// # Errors
+/// If the parts cannot be written, which would be a bug.
+pub fn pack_models(kind: &str, parts: &[Vec<u8>]) -> Result<Vec<u8>> {
+    snapshot::seal(&format!("{kind} models"), &parts)
+}
+
+/// Opens what [`pack_models`] sealed.
+///
+/// # Errors
+/// If the file is cut short, damaged, of another kind or of another version.
+pub fn unpack_models(kind: &str, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+    snapshot::open(&format!("{kind} models"), bytes)
+}
+
 use crate::error::Result;
 use crate::time::EventTime;
 
@@ -83,12 +100,12 @@ impl Phase {
         matches!(self, Self::Detecting | Self::Retraining)
     }
 
-    /// Whether a model may go from this phase to `next`: forward to detecting, then around retraining for ever.
+    /// Whether a model may go from this phase to `next`: forward to detecting, then around retraining for ever. A first
+    /// build that comes to nothing goes back to warming up.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         match self {
-            Self::WarmingUp => next != Self::Retraining,
-            Self::Training => matches!(next, Self::Training | Self::Detecting),
+            Self::WarmingUp | Self::Training => next != Self::Retraining,
             Self::Detecting | Self::Retraining => next.scores(),
         }
     }
@@ -189,6 +206,10 @@ pub trait Model: Debug + Send {
     /// Adds rows to the detector's side relations, see [`ModelFactory::relations`]; called after each
     /// [`Model::learn`] or [`Model::pass`].
     fn report(&mut self, _reports: &mut Reports) {}
+
+    /// Reports all that stands in the kind's counted relations, as entering (`change` is 1) or leaving (-1): the model
+    /// was brought here from elsewhere, or makes room for one that was.
+    fn report_standing(&self, _change: i64, _reports: &mut Reports) {}
 
     /// How often the model was built as a whole, and how long that took.
     fn rebuilds(&self) -> Rebuilds {
@@ -300,6 +321,12 @@ impl Reports {
         self.rows.push(Report { relation, values: values.into(), change });
     }
 
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Takes what waits, in the order in which it came.
     pub fn drain(&mut self) -> impl Iterator<Item = Report> {
         self.rows.drain(..)
@@ -315,7 +342,7 @@ mod tests {
         let all = [WarmingUp, Training, Detecting, Retraining];
         let allowed = [
             (WarmingUp, [true, true, true, false]),
-            (Training, [false, true, true, false]),
+            (Training, [true, true, true, false]),
             (Detecting, [false, false, true, true]),
             (Retraining, [false, false, true, true]),
         ];

@@ -105,27 +105,25 @@ impl SideWriter {
         }
     }
 
-    /// One batch per relation that got rows.
+    /// One batch per relation that got rows. `keys` and `time` are the columns that rows were numbered in.
     pub(super) fn finish(
         self,
-        columns: &Columns,
         relations: &[SideRelation],
-        input: &RecordBatch,
+        keys: &[ArrayRef],
+        time: Option<&ArrayRef>,
         out: &mut Answers,
     ) -> Result<()> {
         for (index, (mut writer, relation)) in self.relations.into_iter().zip(relations).enumerate()
         {
-            if writer.rows.is_empty() {
+            // Only rows have a time; what stands in counted relations has none.
+            if writer.rows.is_empty() || (relation.time.is_some() && time.is_none()) {
                 continue;
             }
             let rows = UInt32Array::from(writer.rows);
             let mut arrays: Vec<ArrayRef> = Vec::new();
-            let keys = if relation.keys > 0 { columns.key_columns() } else { &[] };
-            for column in keys {
-                arrays.push(take(input.column(*column), &rows, None)?);
-            }
-            if relation.time.is_some() {
-                arrays.push(take(input.column(columns.time_column()), &rows, None)?);
+            let time = time.filter(|_| relation.time.is_some());
+            for column in keys.iter().take(relation.keys).chain(time) {
+                arrays.push(take(column, &rows, None)?);
             }
             for builder in &mut writer.values {
                 arrays.push(builder.finish()?);

@@ -10,11 +10,12 @@ use super::source::source;
 use super::sqlparser_seam::{parse, query};
 use crate::error::{Result, SqlError};
 use crate::statement::{
-    CreateDetector, CreateSink, CreateView, DropObject, InsertSelect, InsertValues, Name,
-    ObjectKind, Show, Statement,
+    CreateDetector, CreateSink, CreateView, DropObject, InsertSelect, InsertValues, ModelFile,
+    Name, ObjectKind, Show, Statement,
 };
 
-const STATEMENTS_HINT: &str = "statements are SELECT, CREATE, DROP, INSERT INTO, SHOW and EXPLAIN";
+const STATEMENTS_HINT: &str =
+    "statements are SELECT, CREATE, DROP, INSERT INTO, SHOW, EXPLAIN, EXPORT and IMPORT";
 
 /// Reads one statement.
 pub(super) fn statement(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
@@ -39,6 +40,12 @@ pub(super) fn statement(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
     }
     if cursor.accept(&["EXPLAIN"]) {
         return explain(cursor);
+    }
+    if cursor.accept(&["EXPORT", "DETECTOR"]) {
+        return Ok(Statement::ExportDetector(model_file(cursor, "TO")?));
+    }
+    if cursor.accept(&["IMPORT", "DETECTOR"]) {
+        return Ok(Statement::ImportDetector(model_file(cursor, "FROM")?));
     }
     for word in [
         "ALTER",
@@ -232,6 +239,21 @@ fn insert(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
             .at(place)
             .hint("write INSERT INTO name VALUES (...), (...)")),
     }
+}
+
+fn model_file(cursor: &mut Cursor<'_, '_>, word: &str) -> Result<ModelFile> {
+    let name = cursor.relation_name("the name of a detector")?;
+    cursor.expect(&[word])?;
+    let path = match cursor.peek(0) {
+        Some(Token::SingleQuotedString(path)) => path.clone(),
+        _ => {
+            return Err(cursor
+                .expected("a path")
+                .hint("write the path as a text: 'models.driftline'"));
+        }
+    };
+    cursor.advance();
+    Ok(ModelFile { name, path })
 }
 
 fn show(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {

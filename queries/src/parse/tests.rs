@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use driftline_operators::options::OptionValue;
 
 use crate::error::{Position, SqlError, SqlErrorKind};
-use crate::statement::{ObjectKind, Query, Show, Statement};
+use crate::statement::{ModelFile, Name, ObjectKind, Query, Show, Statement};
 use crate::{parse_script, parse_statements};
 
 const SECOND: i64 = 1_000_000_000;
@@ -229,6 +229,22 @@ fn emit_is_cut_only_where_it_is_a_clause() {
     );
     assert!(hint.contains("leave the EMIT clause away"));
     refused("SELECT * FROM t\nEMIT CHANGES", "only EMIT ON WINDOW CLOSE is supported", (2, 1));
+}
+
+#[test]
+fn models_go_to_files_and_come_from_them() {
+    let name = Name { text: "d".into(), position: Position { line: 1, column: 17 } };
+    let file = |path: &str| ModelFile { name: name.clone(), path: path.to_owned() };
+    assert_eq!(
+        parse_statements("EXPORT DETECTOR d TO 'a b.models'; ").unwrap(),
+        [Statement::ExportDetector(file("a b.models"))]
+    );
+    assert_eq!(
+        parse_statements("import detector D from '/x'").unwrap(),
+        [Statement::ImportDetector(file("/x"))]
+    );
+    refused("EXPORT DETECTOR d 'x'", "expected TO, found \"'x'\"", (1, 19));
+    refused("IMPORT DETECTOR d FROM x", "expected a path, found \"x\"", (1, 24));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use super::fixture::*;
 use crate::detector::DetectorRequest;
 use crate::detectors::{
-    DetectorBuilder, DetectorSpec, Direction, Ewma, HalfSpaceTrees, HoltWinters, RobustZScore,
-    builtin_kinds,
+    DetectorBuilder, DetectorSpec, Direction, DriftInsight, Ewma, HalfSpaceTrees, HoltWinters,
+    RobustZScore, builtin_kinds,
 };
 use crate::error::OperatorError;
 use crate::options::{OptionKind, OptionValue, Options};
@@ -207,6 +207,17 @@ fn builders_make_what_sql_makes() {
         (
             HalfSpaceTrees::new().trees(10).features(["cpu"]).partition_by(["component"]).build(),
             spec("half_space_trees", Options::new().with("trees", 10).with("features", "cpu")),
+        ),
+        (
+            DriftInsight::new()
+                .training(300)
+                .exclude_anomalies()
+                .partition_by(["component"])
+                .build(),
+            spec(
+                "drift_insight",
+                Options::new().with("training", 300).with("learn_anomalies", false),
+            ),
         ),
     ];
     let rows = telemetry("a", 800);
