@@ -368,8 +368,7 @@ fn a_row_within_the_lateness_bridges_two_sessions() {
         columns[2] = Arc::new(StringArray::from(vec!["a"]));
         RecordBatch::try_new(rows.schema(), columns).unwrap()
     };
-    // 3 and 9 are two sessions until 6 comes, in time; 17 lies exactly at the end of theirs... of the one they became
-    // it would be at 13, and 13 itself begins the next.
+    // 3 and 9 are two sessions until 6 comes, in time. 13 moves their end to 17, where the next one begins.
     for second in [3, 9, 12, 6, 17, 13] {
         push_all(&engine, "samples", &row(second), 1).unwrap();
     }
@@ -381,7 +380,7 @@ fn a_row_within_the_lateness_bridges_two_sessions() {
             format!("{} {} {}", &cell(1)[17..], &cell(2)[17..], cell(3))
         })
         .collect();
-    assert_eq!(text, ["03 16 4", "13 21 2"]);
+    assert_eq!(text, ["03 17 5", "17 21 1"]);
 }
 
 #[test]

@@ -121,7 +121,8 @@ impl Cells {
         self.free.push(cell);
     }
 
-    /// What the aggregates come to over groups of cells, which stay as they are: `groups[i]` is the group of `cells[i]`.
+    /// What the aggregates come to over groups of cells, which stay as they are: `groups[i]` is the group of `cells[i]`,
+    /// and every group below `group_count` has a cell.
     pub(super) fn finish(
         &self,
         program: &dyn AggregateProgram,
@@ -137,13 +138,23 @@ impl Cells {
         // Stable, so that the states of a group are merged in the order of its cells within each chunk.
         wanted.sort_by_key(|(chunk, _, _)| *chunk);
         let mut accumulators = program.accumulators()?;
+        // Accumulators count a group from its first row on, so that groups are numbered as they come.
+        let (mut numbers, mut met) = (vec![NO_GROUP; group_count], 0);
         for part in wanted.chunk_by(|left, right| left.0 == right.0) {
             let chunk = self.chunks[part[0].0 as usize].as_ref().expect("a cell's chunk is kept");
             let rows: UInt32Array = part.iter().map(|(_, row, _)| *row).collect();
-            let groups: Vec<usize> = part.iter().map(|(_, _, group)| *group).collect();
-            merge(&mut accumulators, chunk, &rows, &groups, group_count)?;
+            let mut groups = Vec::with_capacity(part.len());
+            for &(_, _, group) in part {
+                if numbers[group] == NO_GROUP {
+                    numbers[group] = met;
+                    met += 1;
+                }
+                groups.push(numbers[group] as usize);
+            }
+            merge(&mut accumulators, chunk, &rows, &groups, met as usize)?;
         }
-        accumulators.iter_mut().map(|accumulator| accumulator.finish()).collect()
+        let results = accumulators.iter_mut().map(|accumulator| accumulator.finish());
+        take_arrays(&results.collect::<Result<Vec<_>>>()?, &UInt32Array::from(numbers))
     }
 
     /// Drops chunks that nothing uses, and merges those that are many or mostly unused.

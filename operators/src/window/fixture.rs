@@ -56,6 +56,8 @@ impl GroupAccumulator for Sum {
     }
 
     fn merge(&mut self, state: &[ArrayRef], groups: &[usize], group_count: usize) -> Result<()> {
+        let is_there = |group: usize| group < self.0.len() || groups.contains(&group);
+        assert!((0..group_count).all(is_there), "a group was announced before its first row");
         self.0.resize(group_count, 0);
         for (value, group) in state[0].as_primitive::<Int64Type>().values().iter().zip(groups) {
             self.0[*group] += value;

@@ -19,8 +19,7 @@ use crate::plan::{Node, Plan};
 pub(super) fn lower(window: &Window, state: State) -> Result<State> {
     let traits = Traits::of(&window.input);
     let mut plan = state.build(&traits, window.input.schema().as_arrow())?;
-    let width = plan.schema.fields().len();
-    for (i, expr) in window.window_expr.iter().enumerate() {
+    for expr in &window.window_expr {
         let Expr::WindowFunction(call) = unalias(expr) else {
             return Err(internal("window function is not a call"));
         };
@@ -45,9 +44,8 @@ pub(super) fn lower(window: &Window, state: State) -> Result<State> {
             let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
             Ok((column(&sort.expr, &window.input, "ORDER BY")?, options))
         });
-        let name = window.schema.field(width + i).name();
         let mut fields = plan.schema.fields().to_vec();
-        fields.push(Arc::new(Field::new(name, DataType::UInt64, false)));
+        fields.push(Arc::new(Field::new("row_number", DataType::UInt64, false)));
         let schema = Arc::new(Schema::new(fields));
         let numbering =
             Numbering { partition, order: order.collect::<Result<_>>()?, schema: schema.clone() };

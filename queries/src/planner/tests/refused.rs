@@ -132,7 +132,7 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
             "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute', INTERVAL '1 minute') GROUP BY window_end",
             Wrong,
             "window has too many arguments",
-            64,
+            73,
         ),
         (
             "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '0 seconds') GROUP BY window_end",
