@@ -46,12 +46,15 @@ pub struct Position {
 /// [`source`](std::error::Error::source).
 ///
 /// ```
-/// use driftline::{Engine, ErrorKind};
+/// use driftline::{Engine, ErrorKind, Position};
 ///
 /// let engine = Engine::builder().build()?;
-/// let error = engine.subscribe("SELECT * FROM metrics").unwrap_err();
+/// engine.execute("CREATE SOURCE metrics (host TEXT)")?;
+/// let error = engine.subscribe("SELECT hots FROM metrics").unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::Query);
-/// assert!(error.to_string().contains("metrics"));
+/// assert!(error.message().contains("hots"));
+/// assert_eq!(error.position(), Some(Position { line: 1, column: 8 }));
+/// assert!(error.hint().unwrap().contains("host"));
 /// # Ok::<(), driftline::Error>(())
 /// ```
 #[derive(Clone)]

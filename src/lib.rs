@@ -162,9 +162,11 @@
 //! [`shipped`] lists queries that come with the crate:
 //!
 //! ```
+//! use driftline::{Signal, shipped};
+//!
 //! let engine = driftline::Engine::builder().build()?;
-//! let query = driftline::shipped().iter().find(|query| query.name == "traces/latency_by_endpoint");
-//! let query = query.expect("it is shipped");
+//! let mut traces = shipped().iter().filter(|query| query.signal == Signal::Traces);
+//! let query = traces.find(|query| query.name == "traces/latency_by_endpoint").expect("it is shipped");
 //! engine.execute(query.source_sql())?;
 //! let latencies = engine.subscribe(query.query_sql())?;
 //! assert!(latencies.schema().field_with_name("latency_p95").is_ok());

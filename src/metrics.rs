@@ -7,11 +7,11 @@ use crate::source::EventTime;
 /// Counts and levels of an engine at one moment; see [`Engine::metrics`](crate::Engine::metrics).
 ///
 /// ```
-/// use driftline::Engine;
+/// use driftline::{Engine, Metrics};
 ///
 /// let engine = Engine::builder().build()?;
 /// engine.execute("CREATE SOURCE s (n BIGINT); INSERT INTO s VALUES (1), (2)")?;
-/// let metrics = engine.metrics();
+/// let metrics: Metrics = engine.metrics();
 /// assert_eq!(metrics.source("s").map(|source| source.rows), Some(2));
 /// # Ok::<(), driftline::Error>(())
 /// ```
@@ -46,6 +46,23 @@ impl Metrics {
 }
 
 /// Counts of one source.
+///
+/// ```
+/// use driftline::{Engine, EventTime, SourceMetrics};
+///
+/// let engine = Engine::builder().build()?;
+/// engine.execute("CREATE SOURCE s (ts TIMESTAMP, WATERMARK FOR ts AS ts)")?;
+/// let read = engine.subscribe("s")?;
+/// for time in ["1970-01-01 00:00:09", "1970-01-01 00:00:08"] {
+///     engine.execute(&format!("INSERT INTO s VALUES ('{time}')"))?;
+///     engine.drain()?;
+/// }
+/// let metrics = engine.metrics();
+/// let source: &SourceMetrics = metrics.source("s").expect("it was created");
+/// assert_eq!((source.rows, source.rows_late), (2, 1));
+/// assert_eq!(source.watermark, EventTime(9_000_000_000));
+/// # Ok::<(), driftline::Error>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SourceMetrics {
@@ -64,6 +81,21 @@ pub struct SourceMetrics {
 }
 
 /// Counts of one query, summed over workers.
+///
+/// ```
+/// use driftline::{Engine, QueryMetrics};
+///
+/// let engine = Engine::builder().build()?;
+/// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+/// let results = engine.subscribe("SELECT 10 / n AS share FROM s")?;
+/// engine.execute("INSERT INTO s VALUES (0), (5)")?;
+/// engine.drain()?;
+/// let metrics = engine.metrics();
+/// let query: &QueryMetrics = &metrics.queries[0];
+/// assert_eq!((query.rows_in, query.rows_out, query.rows_failed), (2, 1, 1));
+/// assert!(query.first_row_error.as_ref().unwrap().to_lowercase().contains("divide by zero"));
+/// # Ok::<(), driftline::Error>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct QueryMetrics {
@@ -75,7 +107,8 @@ pub struct QueryMetrics {
     pub rows_out: u64,
     /// Rows left out because an expression failed on them; see [`QueryMetrics::first_row_error`].
     pub rows_failed: u64,
-    /// Rows left out because a bound was reached: groups, panes, or rows that wait for the watermark.
+    /// Rows left out because a bound was reached: groups, panes, rows that wait for the watermark, or, in a window over
+    /// windows, the last moment that a row may carry.
     pub rows_refused: u64,
     /// Windows closed; a window counts once for each worker that holds keys of it.
     pub windows_closed: u64,

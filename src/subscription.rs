@@ -23,11 +23,11 @@ use crate::runtime::threads::panic_text;
 /// because workers do not wait for each other.
 ///
 /// ```
-/// use driftline::Engine;
+/// use driftline::{Engine, Subscription};
 ///
 /// let engine = Engine::builder().build()?;
 /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
-/// let mut results = engine.subscribe("SELECT n + 1 AS m FROM s")?;
+/// let mut results: Subscription = engine.subscribe("SELECT n + 1 AS m FROM s")?;
 /// assert_eq!(results.schema().field(0).name(), "m");
 /// engine.execute("INSERT INTO s VALUES (1)")?;
 /// engine.shutdown()?;
@@ -65,6 +65,19 @@ impl Subscription {
     /// The next batch if there is one now, without waiting. `None` says that there is none yet, or that there will
     /// be none any more; the iterator tells these apart.
     ///
+    /// ```
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// let mut results = engine.subscribe("s")?;
+    /// assert!(results.try_next()?.is_none());
+    /// engine.execute("INSERT INTO s VALUES (1)")?;
+    /// engine.drain()?;
+    /// assert_eq!(results.try_next()?.map(|rows| rows.num_rows()), Some(1));
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// What the query failed with.
     pub fn try_next(&mut self) -> Result<Option<RecordBatch>> {
@@ -79,11 +92,11 @@ impl Subscription {
     /// ```
     /// use std::task::{Context, Poll, Waker};
     /// use driftline::futures_core::Stream;
-    /// use driftline::Engine;
+    /// use driftline::{Engine, ResultStream};
     ///
     /// let engine = Engine::builder().build()?;
     /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
-    /// let mut stream = Box::pin(engine.subscribe("s")?.into_stream());
+    /// let mut stream: std::pin::Pin<Box<ResultStream>> = Box::pin(engine.subscribe("s")?.into_stream());
     /// engine.shutdown()?;
     /// let mut context = Context::from_waker(Waker::noop());
     /// assert!(matches!(stream.as_mut().poll_next(&mut context), Poll::Ready(None)));
@@ -122,6 +135,23 @@ impl futures_core::Stream for ResultStream {
 }
 
 /// A query whose results go to a callback. Dropping the handle leaves the callback running until the query ends.
+///
+/// ```
+/// use std::sync::mpsc::channel;
+/// use driftline::{Callback, Engine};
+///
+/// let engine = Engine::builder().build()?;
+/// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+/// let (send, receive) = channel();
+/// let callback: Callback = engine.subscribe_with("s", move |rows| send.send(rows).unwrap())?;
+/// engine.execute("INSERT INTO s VALUES (1)")?;
+/// assert_eq!(receive.recv().unwrap().num_rows(), 1);
+/// callback.cancel();
+/// callback.join()?;
+/// // The closure has been dropped, and its end of the channel with it.
+/// assert!(receive.recv().is_err());
+/// # Ok::<(), driftline::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Callback {
     core: Arc<Core>,

@@ -6,9 +6,13 @@
 mod suite {
     mod bad_input;
     mod behaviour;
+    mod ending;
     mod evaluate;
+    mod failing_files;
     mod files;
+    mod hostile;
     mod law;
+    mod memory;
     mod models;
     mod oracle;
     mod readme;

@@ -10,6 +10,38 @@
 //! [`KeyedDetector`](crate::model::KeyedDetector).
 //!
 //! A detector does no I/O, reads no clock and owns its random seed: the same rows give the same answers.
+//!
+//! # Examples
+//! What the engine does on each worker, done by hand:
+//! ```
+//! use std::sync::Arc;
+//! use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, TimestampSecondArray};
+//! use driftline_operators::detector::{
+//!     Answers, Detector, DetectorKind, DetectorPlan, DetectorRequest, DetectorStatistics, OUTPUT_COLUMNS,
+//! };
+//! use driftline_operators::detectors::{DetectorSpec, EwmaKind};
+//!
+//! let times: ArrayRef = Arc::new(TimestampSecondArray::from_iter_values(0..100));
+//! let loads: ArrayRef = Arc::new(Float64Array::from_iter_values((0..100).map(|i| f64::from(i % 7))));
+//! let rows = RecordBatch::try_from_iter([("ts", times), ("load", loads)]).unwrap();
+//!
+//! let spec = DetectorSpec::new("ewma");
+//! let request = DetectorRequest::from_spec("odd", &spec, rows.schema(), 0, 1_000)?;
+//! let plan: Arc<dyn DetectorPlan> = EwmaKind.plan(&request)?;
+//! let mut detector: Box<dyn Detector> = plan.detector();
+//! let mut answers = Answers::default();
+//! detector.process(&rows, &mut answers)?;
+//!
+//! assert_eq!(answers.rows[0].schema(), plan.output_schema());
+//! let [score, ..] = OUTPUT_COLUMNS;
+//! assert!(answers.rows[0][score].is_valid(99), "the last row has a score");
+//! let DetectorStatistics { models, rows, .. } = detector.statistics();
+//! assert_eq!((models, rows), (1, 100));
+//!
+//! // Another one takes up where this one is.
+//! plan.detector().restore(&detector.snapshot()?)?;
+//! # Ok::<(), driftline_operators::error::OperatorError>(())
+//! ```
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
-use arrow::datatypes::{DataType, Fields, SchemaRef};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow_row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
 use twox_hash::XxHash3_64;
 
-use crate::error::Result;
+use crate::error::{OperatorError, Result};
 
 /// How many groups the keys are spread over. A key's group never changes; which worker owns a group may.
 pub const KEY_GROUPS: u64 = 256;
@@ -141,6 +142,7 @@ impl KeyInterner {
     /// # Errors
     /// If a column's type cannot be a key.
     pub fn new(fields: &Fields) -> Result<Self> {
+        fields.iter().try_for_each(|field| check_room(field))?;
         Ok(Self {
             fields: fields.clone(),
             encoder: KeyEncoder::new(fields)?,
@@ -261,7 +263,10 @@ impl KeyInterner {
             KeyEncoder::Rows(converter) => {
                 let parser = converter.parser();
                 let rows = ids.iter().map(|&id| parser.parse(slice(&self.bytes, &self.ends, id)));
-                Ok(converter.convert_rows(rows)?)
+                let columns = converter.convert_rows(rows)?;
+                // Rows forget that a column was a dictionary.
+                let typed = columns.into_iter().zip(&self.fields);
+                typed.map(|(column, field)| Ok(cast(&column, field.data_type())?)).collect()
             }
         }
     }
@@ -284,6 +289,22 @@ impl KeyInterner {
             }
         }
     }
+}
+
+/// Refuses a dictionary that might have no room for all keys: a key column is one dictionary for the keys of a window,
+/// however small those of its batches were.
+fn check_room(field: &Field) -> Result<()> {
+    use DataType::{Dictionary, Int8, Int16, UInt8, UInt16};
+    let Dictionary(index, values) = field.data_type() else { return Ok(()) };
+    if !matches!(**index, Int8 | Int16 | UInt8 | UInt16) {
+        return Ok(());
+    }
+    let name = field.name();
+    Err(OperatorError::Columns {
+        owner: format!("key \"{name}\""),
+        problem: format!("is a dictionary with indexes of type {index}, too few for a key"),
+        hint: format!("group by arrow_cast({name}, '{values}')"),
+    })
 }
 
 fn slice<'a>(bytes: &'a [u8], ends: &[usize], id: KeyId) -> &'a [u8] {
@@ -342,7 +363,7 @@ impl EncodedKeys {
 #[cfg(test)]
 mod tests {
     use arrow::array::Int64Array;
-    use arrow::datatypes::{Field, Schema};
+    use arrow::datatypes::Schema;
 
     use super::*;
 
@@ -372,6 +393,27 @@ mod tests {
             let back = interner.columns(&ids).unwrap();
             assert_eq!(back, columns);
         }
+    }
+
+    #[test]
+    fn a_dictionary_comes_back_as_one_or_is_refused() {
+        let keys = |index: DataType| -> (Fields, ArrayRef) {
+            let kind = DataType::Dictionary(Box::new(index), Box::new(DataType::Utf8));
+            let column = cast(&text(&[Some("a"), None, Some("b"), Some("a")]), &kind).unwrap();
+            (vec![Field::new("k", kind, true)].into(), column)
+        };
+        let (fields, column) = keys(DataType::UInt32);
+        let mut interner = KeyInterner::new(&fields).unwrap();
+        let mut ids = Vec::new();
+        interner.intern(std::slice::from_ref(&column), 4, &mut ids).unwrap();
+        assert_eq!(ids, [0, 1, 2, 0]);
+        let back = interner.columns(&ids).unwrap();
+        assert_eq!(back[0].data_type(), column.data_type());
+        let texts = |column: &ArrayRef| cast(column, &DataType::Utf8).unwrap();
+        assert_eq!(&texts(&back[0]), &texts(&column));
+        // A window may hold more keys than so small an index can tell apart.
+        let error = KeyInterner::new(&keys(DataType::Int8).0).unwrap_err();
+        assert!(error.hint().unwrap().contains("arrow_cast(k, 'Utf8')"), "{error}");
     }
 
     #[test]

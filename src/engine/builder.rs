@@ -15,9 +15,10 @@ use crate::settings::Settings;
 /// Describes an engine: [`EngineBuilder::build`] starts it.
 ///
 /// ```
-/// use driftline::Engine;
+/// use driftline::{Engine, EngineBuilder};
 ///
-/// let engine = Engine::builder().workers(2).ingress_bytes_max(8 << 20).build()?;
+/// let builder: EngineBuilder = Engine::builder().workers(2).ingress_bytes_max(8 << 20).epoch_millis(5);
+/// let engine = builder.build()?;
 /// assert_eq!(engine.settings().workers, 2);
 /// assert!(Engine::builder().workers(0).build().is_err());
 /// # Ok::<(), driftline::Error>(())
@@ -70,6 +71,122 @@ impl EngineBuilder {
     }
 
     /// Adds a kind of detector of the host's own.
+    ///
+    /// A kind with one small model for each key says how its models score and learn; columns, keys, thresholds,
+    /// bounds and output are taken care of:
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use driftline::arrow::datatypes::DataType;
+    /// use driftline::detector::{
+    ///     DetectorKind, DetectorPlan, DetectorRequest, Extra, FeatureJudgement, Judgement, KeyedPlan, Model,
+    ///     ModelFactory, OperatorError, OptionReader, OptionSpec, Phase, Row,
+    /// };
+    /// use driftline::detectors::Anomaly;
+    /// use driftline::Engine;
+    ///
+    /// /// `USING jump`: values far from the one before.
+    /// #[derive(Debug)]
+    /// struct Jump;
+    ///
+    /// impl DetectorKind for Jump {
+    ///     fn name(&self) -> &str {
+    ///         "jump"
+    ///     }
+    ///     fn summary(&self) -> &str {
+    ///         "values far from the one before"
+    ///     }
+    ///     fn options(&self) -> Vec<OptionSpec> {
+    ///         // Those that all kinds share, with a threshold of 10.
+    ///         KeyedPlan::options(10.0)
+    ///     }
+    ///     fn plan(&self, request: &DetectorRequest<'_>) -> Result<Arc<dyn DetectorPlan>, OperatorError> {
+    ///         let options = OptionReader::new("detector kind \"jump\"", request.options, &self.options())?;
+    ///         let plan = KeyedPlan::new("jump", request, &options, |_features| Arc::new(Jump))?;
+    ///         Ok(Arc::new(plan))
+    ///     }
+    /// }
+    ///
+    /// impl ModelFactory for Jump {
+    ///     fn model(&self) -> Box<dyn Model> {
+    ///         Box::new(Last { value: f64::NAN, rows: 0 })
+    ///     }
+    ///     fn restore(&self, bytes: &[u8]) -> Result<Box<dyn Model>, OperatorError> {
+    ///         let halves = bytes.split_first_chunk().zip(bytes.last_chunk());
+    ///         let Some(((value, _), rows)) = halves.filter(|_| bytes.len() == 16) else {
+    ///             let (owner, problem) = ("jump".into(), "is cut short".into());
+    ///             return Err(OperatorError::Snapshot { owner, problem });
+    ///         };
+    ///         let (value, rows) = (f64::from_le_bytes(*value), u64::from_le_bytes(*rows));
+    ///         Ok(Box::new(Last { value, rows }))
+    ///     }
+    ///     fn extra_fields(&self) -> Vec<(&'static str, DataType)> {
+    ///         vec![("before", DataType::Float64)]
+    ///     }
+    /// }
+    ///
+    /// #[derive(Debug)]
+    /// struct Last {
+    ///     value: f64,
+    ///     rows: u64,
+    /// }
+    ///
+    /// impl Model for Last {
+    ///     fn score(&self, row: &Row<'_>, judgement: &mut Judgement) {
+    ///         if self.rows == 0 {
+    ///             return;
+    ///         }
+    ///         let (before, margin) = (self.value, judgement.threshold);
+    ///         judgement.score = (row.features[0] - before).abs();
+    ///         judgement.features[0] = FeatureJudgement {
+    ///             expected: before,
+    ///             lower: before - margin,
+    ///             upper: before + margin,
+    ///             contribution: judgement.score,
+    ///         };
+    ///         judgement.extras[0] = Extra::Number(before);
+    ///     }
+    ///     fn learn(&mut self, row: &Row<'_>) {
+    ///         (self.value, self.rows) = (row.features[0], self.rows + 1);
+    ///     }
+    ///     fn phase(&self) -> Phase {
+    ///         if self.rows == 0 { Phase::WarmingUp } else { Phase::Detecting }
+    ///     }
+    ///     fn samples(&self) -> u64 {
+    ///         self.rows
+    ///     }
+    ///     fn bytes(&self) -> usize {
+    ///         size_of::<Self>()
+    ///     }
+    ///     fn snapshot(&self, out: &mut Vec<u8>) -> Result<(), OperatorError> {
+    ///         out.extend(self.value.to_le_bytes());
+    ///         out.extend(self.rows.to_le_bytes());
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let engine = Engine::builder().with_detector_kind(Arc::new(Jump)).build()?;
+    /// engine.execute(
+    ///     "CREATE SOURCE load (ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts);
+    ///      CREATE DETECTOR jumps USING jump WITH (threshold = 5) AS SELECT ts, cpu FROM load",
+    /// )?;
+    /// let jumps = engine.subscribe("SELECT * FROM jumps WHERE is_anomaly")?;
+    /// engine.execute(
+    ///     "INSERT INTO load VALUES ('2024-01-01 00:00:00', 1), ('2024-01-01 00:00:01', 2),
+    ///        ('2024-01-01 00:00:02', 9), ('2024-01-01 00:00:03', 3)",
+    /// )?;
+    /// engine.shutdown()?;
+    /// let mut found = Vec::new();
+    /// for rows in jumps {
+    ///     found.extend(Anomaly::from_batch(&rows?)?);
+    /// }
+    /// assert_eq!(found.len(), 1);
+    /// assert_eq!((found[0].actual, found[0].expected, found[0].score), (Some(9.0), Some(2.0), 7.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Others implement [`DetectorPlan`](crate::detector::DetectorPlan) and
+    /// [`Detector`](crate::detector::Detector) themselves.
     pub fn with_detector_kind(mut self, kind: Arc<dyn DetectorKind>) -> Self {
         self.kinds.push(kind);
         self

@@ -157,9 +157,10 @@ impl Core {
             .collect();
         for object in sources {
             let Some(plan) = lock(&object.files).take() else { continue };
+            // Not by its name, which may hold what a thread's name may not.
+            let name = format!("driftline-read-{}", object.id.0);
             let source = Source::new(Arc::clone(self), object);
             let core = Arc::clone(self);
-            let name = format!("driftline-read-{}", source.name());
             let stop = self.ingress.new_alarm();
             let handle = threads::spawn(name, move || {
                 read_files(&source, &plan, &*core.clock, &stop).inspect_err(|_| {
@@ -453,7 +454,10 @@ impl Core {
         }
         let readers = std::mem::take(&mut *lock(&self.readers));
         first = first.and(readers.first_error);
-        first = readers.running.into_iter().map(join).fold(first, Result::and);
+        // A callback may shut its own engine down; its thread ends once the callback returns.
+        let own = std::thread::current().id();
+        let others = readers.running.into_iter().filter(|reader| reader.thread().id() != own);
+        first = others.map(join).fold(first, Result::and);
         self.threads.join();
         self.background.end();
         first

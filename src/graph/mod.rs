@@ -12,7 +12,7 @@ use driftline_operators::dataflow::{
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::error::Result;
-use driftline_operators::key::KeySplitter;
+use driftline_operators::key::{KeyInterner, KeySplitter};
 use driftline_operators::model::Upkeep;
 use driftline_operators::time::Watermarks;
 use driftline_operators::window::{Numbering, TimeType, Window, WindowedAggregate};
@@ -113,7 +113,7 @@ pub(crate) fn check(
             }
             Node::AggregateWindows { input, program, .. } => {
                 windowed_aggregate(plan, settings)?;
-                KeySplitter::by_keys(&program.key_fields(), settings.workers)?;
+                KeyInterner::new(&program.key_fields())?;
                 input
             }
             Node::NumberRows { input, numbering } => {

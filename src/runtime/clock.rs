@@ -6,6 +6,39 @@ use std::time::{Duration, Instant};
 
 /// Where the engine gets its time from. It serves to close epochs and to notice idle sources, and never touches
 /// what rows mean: event time is in the rows.
+///
+/// A host may bring its own, here one that runs sixty times as fast as the system's:
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use driftline::{Alarm, Clock, Engine, SystemClock};
+///
+/// #[derive(Debug, Default)]
+/// struct FastClock(SystemClock);
+///
+/// impl Clock for FastClock {
+///     fn now(&self) -> Duration {
+///         self.0.now() * 60
+///     }
+///
+///     fn wait(&self, alarm: &Arc<Alarm>, deadline: Option<Duration>) {
+///         // The alarm waits in real time, and notices a ring.
+///         alarm.wait(deadline.map(|deadline| deadline.saturating_sub(self.now()) / 60));
+///     }
+/// }
+///
+/// let engine = Engine::builder().clock(Arc::new(FastClock::default())).build()?;
+/// engine.execute(
+///     "CREATE SOURCE s (ts TIMESTAMP, WATERMARK FOR ts AS ts IDLE TIMEOUT INTERVAL '1 second')",
+/// )?;
+/// let mut counts =
+///     engine.subscribe("SELECT count(*) AS n FROM s GROUP BY tumble(interval '10 seconds')")?;
+/// engine.execute("INSERT INTO s VALUES ('2024-01-01 00:00:04')")?;
+/// // Nothing follows. Six seconds later by this clock, a tenth of one by the system's, the window closes all the same.
+/// assert!(counts.next().transpose()?.is_some());
+/// # Ok::<(), driftline::Error>(())
+/// ```
 pub trait Clock: Debug + Send + Sync {
     /// Time since the clock was made. May stand still; a clock that goes backwards only delays what waits on it.
     fn now(&self) -> Duration;
@@ -15,6 +48,13 @@ pub trait Clock: Debug + Send + Sync {
 }
 
 /// A bell that ends a wait early. It stays rung until the wait has noticed.
+///
+/// ```
+/// let alarm = driftline::Alarm::default();
+/// alarm.ring();
+/// // It was rung before, so that there is nothing to wait for.
+/// alarm.wait(None);
+/// ```
 #[derive(Debug, Default)]
 pub struct Alarm {
     rung: Mutex<bool>,

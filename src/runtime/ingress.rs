@@ -246,13 +246,16 @@ impl Ingress {
     pub(crate) fn with_source(
         &self,
         id: SourceId,
-        change: impl FnOnce(&mut SourceState),
+        change: impl FnOnce(&mut SourceState) -> Result<()>,
     ) -> Result<()> {
         self.check()?;
         let now = self.clock.now();
         let mut state = self.lock();
+        if state.stopped {
+            return Err(Error::closed("engine"));
+        }
         let Some(source) = state.sources.get_mut(&id) else { return Err(Error::closed("source")) };
-        change(source);
+        change(source)?;
         if source.watermark(now) != source.announced() || (source.closed && !source.end_announced) {
             self.mark_dirty(&mut state, now);
         }
@@ -391,7 +394,7 @@ impl Ingress {
         if freed {
             let now = self.clock.now();
             let length = self.settings.epoch_length();
-            let due = state.dirty_since.is_some_and(|since| since + length <= now);
+            let due = state.dirty_since.is_some_and(|since| since.saturating_add(length) <= now);
             self.close_if(&mut state, now, due);
             if state.dirty_since.is_some() {
                 self.alarm.ring();
@@ -416,12 +419,12 @@ impl Ingress {
             state.dirty_since.get_or_insert(now);
         }
         let length = self.settings.epoch_length();
-        let due = state.dirty_since.is_some_and(|since| since + length <= now);
+        let due = state.dirty_since.is_some_and(|since| since.saturating_add(length) <= now);
         self.close_if(&mut state, now, due || moved);
         let epoch_due = match state.dirty_since {
             // With no room in flight, an epoch's end is what comes next, and closes this one.
             Some(since) if state.in_flight.len() < self.settings.epochs_in_flight_max => {
-                Some(since + length)
+                Some(since.saturating_add(length))
             }
             _ => None,
         };
@@ -431,7 +434,7 @@ impl Ingress {
             .filter(|source| !source.closed)
             .filter_map(|source| match source.is_idle(now) {
                 // An idle source's watermark moves with the clock, a step at a time.
-                true => Some(now + IDLE_STEP),
+                true => Some(now.saturating_add(IDLE_STEP)),
                 false => source.idle_at(),
             })
             .min();

@@ -241,19 +241,36 @@ impl SourceState {
     }
 
     /// Takes the host's word that no row below `watermark` will follow.
-    pub(crate) fn advance(&mut self, watermark: EventTime) {
+    pub(crate) fn advance(&mut self, watermark: EventTime) -> Result<()> {
+        self.check_open()?;
         self.by_host = self.by_host.max(watermark);
+        Ok(())
     }
 
     /// Takes the host's word that nothing will come for a while.
-    pub(crate) fn declare_idle(&mut self) {
+    pub(crate) fn declare_idle(&mut self) -> Result<()> {
+        self.check_open()?;
         self.idle_by_host = true;
+        Ok(())
+    }
+
+    /// Takes the host's word that nothing will come any more.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.closed {
+            true => Err(Error::closed(&format!("source \"{}\"", self.spec.name))),
+            false => Ok(()),
+        }
     }
 
     /// When silence makes the source idle; `None` if it never does or has said nothing yet.
     pub(crate) fn idle_at(&self) -> Option<Duration> {
         let timeout = self.spec.time.as_ref()?.idle_timeout?;
-        (!self.closed && self.latest > EventTime::MIN).then(|| self.last_push + timeout)
+        (!self.closed && self.latest > EventTime::MIN)
+            .then(|| self.last_push.saturating_add(timeout))
     }
 
     /// Whether the source is idle.
@@ -301,16 +318,18 @@ impl SourceState {
     }
 }
 
+/// What a batch takes beside its values, and each of its columns: most of what a batch of one row takes.
+const BYTES_PER_BATCH: usize = 512;
+const BYTES_PER_COLUMN: usize = 384;
+
 /// Rows of a batch that has a dictionary or view layout share buffers; this is what the batch alone would take.
 pub(crate) fn bytes_of(rows: &RecordBatch) -> usize {
-    rows.columns()
-        .iter()
-        .map(|column| {
-            let data = column.to_data();
-            data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
-        })
-        .sum::<usize>()
-        .max(1)
+    let columns = rows.columns().iter().map(|column| {
+        let data = column.to_data();
+        let values = data.get_slice_memory_size();
+        BYTES_PER_COLUMN + values.unwrap_or_else(|_| column.get_array_memory_size())
+    });
+    BYTES_PER_BATCH + columns.sum::<usize>()
 }
 
 #[cfg(test)]

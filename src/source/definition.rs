@@ -25,6 +25,7 @@ use crate::runtime::source_state::{SourceSpec, SourceTime};
 /// let definition = SourceDefinition::new("load", schema)
 ///     .event_time("ts")
 ///     .disorder(Duration::from_secs(10))
+///     .allowed_lateness(Duration::from_secs(5))
 ///     .idle_timeout(Duration::from_secs(30));
 /// let engine = Engine::builder().build()?;
 /// let source = engine.create_source(definition)?;

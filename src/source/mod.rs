@@ -30,13 +30,13 @@ use crate::runtime::source_state::SourceState;
 /// ```
 /// use std::sync::Arc;
 /// use driftline::arrow::array::{Float64Array, RecordBatch, TimestampNanosecondArray};
-/// use driftline::{Engine, EventTime};
+/// use driftline::{Engine, Source};
 ///
 /// let engine = Engine::builder().build()?;
 /// engine.execute("CREATE SOURCE load (ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts)")?;
 /// let hot = engine.subscribe("SELECT cpu FROM load WHERE cpu > 0.9")?;
 ///
-/// let source = engine.source("load")?;
+/// let source: Source = engine.source("load")?;
 /// let batch = RecordBatch::try_new(
 ///     source.schema(),
 ///     vec![
@@ -155,6 +155,19 @@ impl Source {
     /// Says that nothing will be pushed for a while: until the next push the watermark goes on with the clock, so
     /// that windows close although the source is quiet.
     ///
+    /// ```
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE s (ts TIMESTAMP, WATERMARK FOR ts AS ts)")?;
+    /// let mut counts = engine.subscribe("SELECT count(*) AS n FROM s GROUP BY tumble(interval '1 second')")?;
+    /// engine.execute("INSERT INTO s VALUES ('2024-01-01 00:00:00.95')")?;
+    /// engine.source("s")?.idle()?;
+    /// // The second is over 50 ms later, although no row says so.
+    /// assert!(counts.next().transpose()?.is_some());
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Of kind `Closed` if the source or engine has been closed.
     pub fn idle(&self) -> Result<()> {
@@ -166,6 +179,9 @@ impl Source {
     /// # Errors
     /// Of kind `Closed` if the engine has been closed.
     pub fn close(&self) -> Result<()> {
-        self.core.ingress.with_source(self.object.id, |source| source.closed = true)
+        self.core.ingress.with_source(self.object.id, |source| {
+            source.close();
+            Ok(())
+        })
     }
 }

@@ -13,7 +13,7 @@ use driftline::{
     ManualClock, ScalarFunction, TryPush,
 };
 
-use super::support::{SECOND, collect};
+use super::support::{SECOND, collect, within_a_minute};
 
 const CREATE: &str = "CREATE SOURCE s (ts TIMESTAMP, k TEXT, n BIGINT, WATERMARK FOR ts AS ts)";
 
@@ -92,6 +92,77 @@ fn a_dropped_query_frees_its_state() {
     // The name is free again only once no query reads it.
     engine.execute("DROP SOURCE s").unwrap();
     assert_eq!(source.push(rows(&[(1, "a", 1)])).unwrap_err().kind(), ErrorKind::Closed);
+}
+
+/// Adds up until it meets a negative number.
+#[derive(Debug, Default)]
+struct Picky(SquareSum);
+
+impl Accumulator for Picky {
+    fn update(&mut self, values: &[ArrayRef]) -> Result<(), BoxError> {
+        match values[0].as_primitive::<Int64Type>().iter().flatten().find(|n| *n < 0) {
+            Some(_) => Err("will not add".into()),
+            None => self.0.update(values),
+        }
+    }
+
+    fn merge(&mut self, states: &[ArrayRef]) -> Result<(), BoxError> {
+        self.0.merge(states)
+    }
+
+    fn state(&mut self) -> Result<Vec<ArrayRef>, BoxError> {
+        self.0.state()
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, BoxError> {
+        self.0.finish()
+    }
+}
+
+#[test]
+fn a_query_that_has_ended_or_failed_holds_nothing() {
+    let picky = AggregateFunction::new(
+        "picky",
+        ArgumentTypes::Exact(vec![DataType::Int64]),
+        DataType::Int64,
+        vec![DataType::Int64],
+        || Box::<Picky>::default(),
+    );
+    for (workers, fails) in [(1, false), (1, true), (2, false), (2, true), (4, true)] {
+        let picky = picky.clone();
+        within_a_minute(move || {
+            let engine = Engine::builder().workers(workers).with_aggregate(picky).build().unwrap();
+            engine.execute(CREATE).unwrap();
+            engine
+                .execute(
+                    "CREATE DETECTOR d USING ewma PARTITION BY k AS
+                       SELECT k, window_end, picky(n) AS f FROM TUMBLE(s, ts, INTERVAL '1 second')
+                       GROUP BY k, window_start, window_end",
+                )
+                .unwrap();
+            let source = engine.source("s").unwrap();
+            for t in 0..10 {
+                source.push(rows(&[(t, "a", 1), (t, "b", 1), (t, "c", 1)])).unwrap();
+                engine.drain().unwrap();
+            }
+            let metrics = engine.metrics();
+            let held = metrics.detector("d").unwrap();
+            assert!(held.models == 3 && held.state_bytes > 0, "{held:?}");
+            match fails {
+                true => source.push(rows(&[(10, "a", -1), (11, "a", 1)])).unwrap(),
+                false => source.close().unwrap(),
+            }
+            // Workers let go of a query a little after its last result.
+            loop {
+                let metrics = engine.metrics();
+                let held = metrics.detector("d").unwrap();
+                if held.models == 0 && held.state_bytes == 0 {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+        });
+    }
 }
 
 #[test]

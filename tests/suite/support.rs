@@ -1,7 +1,8 @@
 //! What several test modules need: rows made from a seed, cells that compare with a tolerance, real data.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use driftline::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -214,6 +215,24 @@ pub(super) fn collect(results: Subscription) -> RecordBatch {
     let schema = results.schema();
     let batches: Vec<RecordBatch> = results.collect::<Result<_>>().unwrap();
     concat_batches(&schema, &batches).unwrap()
+}
+
+/// Runs `body` on a thread of its own and returns what it returns; whoever hangs fails instead.
+#[track_caller]
+pub(super) fn within_a_minute<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (send, receive) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // A body that panics drops the sender, and its panic is passed on below.
+        let _ = send.send(body());
+    });
+    match receive.recv_timeout(Duration::from_secs(60)) {
+        Ok(value) => value,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not done after a minute"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("a thread that has ended well has sent"),
+        },
+    }
 }
 
 /// The folder of labelled telemetry, or `None`, said loudly, where there is none. Under CI it must be there.

@@ -1,5 +1,6 @@
 //! House rules that no compiler checks: how files open, how long they are, where clocks and other crates are met.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -105,6 +106,53 @@ fn links_between_documents_lead_somewhere() {
                 );
             }
         }
+    }
+}
+
+/// Words in the examples of doc comments, and of the README.
+fn words_of_examples() -> BTreeSet<String> {
+    let mut texts: Vec<String> = ["src", "operators/src", "queries/src"]
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let docs = text.lines().map(|line| {
+                let line = line.trim_start();
+                line.strip_prefix("///")
+                    .or_else(|| line.strip_prefix("//!"))
+                    .unwrap_or("")
+                    .to_owned()
+            });
+            docs.collect::<Vec<_>>().join("\n")
+        })
+        .collect();
+    texts.push(std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap());
+    // Every second part between fences is code.
+    let examples = texts.iter().flat_map(|text| text.split("```").skip(1).step_by(2));
+    let words = examples.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    words.map(str::to_owned).collect()
+}
+
+/// What `pub use` statements of a file bring out by name.
+fn brought_out(file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    let statements = text.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next());
+    let names = statements.flat_map(|statement| {
+        let list = statement.rsplit_once("::{").map_or(statement, |(_, list)| list);
+        list.split(',').map(|name| name.trim_matches(|c: char| c.is_whitespace() || c == '}'))
+    });
+    let names = names.map(|name| name.rsplit("::").next().unwrap_or(name));
+    names.filter(|name| !name.is_empty() && *name != "*").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_public_name_is_in_an_example_that_runs() {
+    let words = words_of_examples();
+    for file in ["src/lib.rs", "operators/src/detectors/mod.rs", "operators/src/evaluate/mod.rs"] {
+        let names = brought_out(file);
+        assert!(names.len() > 5, "{file}: {names:?}");
+        let missing: Vec<_> = names.iter().filter(|name| !words.contains(*name)).collect();
+        assert!(missing.is_empty(), "{file}: no doc example shows {missing:?}");
     }
 }
 

@@ -10,6 +10,7 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator;
 
+use super::range::within_range;
 use super::{BatchStream, QueryContext};
 use crate::error::Result;
 use crate::time::EventTime;
@@ -63,7 +64,9 @@ pub fn assign_windows<'scope>(
             input.for_each(|capability, batches| {
                 let mut session = output.session(&capability);
                 for batch in batches.drain(..) {
-                    let rows = context.attempt(|| assignment.apply(&batch.rows));
+                    let WindowAssignment { time, time_index, .. } = &assignment;
+                    let rows = within_range(&context, time, *time_index, &batch.rows);
+                    let rows = rows.and_then(|rows| context.attempt(|| assignment.apply(&rows)));
                     if let Some(rows) = rows.filter(|rows| rows.num_rows() > 0) {
                         session.give(batch.with_rows(rows));
                     }

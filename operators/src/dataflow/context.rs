@@ -128,17 +128,33 @@ fn describe(error: &OperatorError) -> String {
     text
 }
 
-/// A worker's part of a gauge that all workers share: moves the total by how much its own part has changed.
-#[derive(Debug, Default)]
-pub(super) struct Gauge(u64);
+/// A worker's part of a gauge that all workers share: moves the total by how much its own part has changed, and takes
+/// its part out when the operator that holds it is dropped.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    context: QueryContext,
+    counter: fn(&Counters) -> &AtomicU64,
+    part: u64,
+}
 
 impl Gauge {
-    pub(super) fn set(&mut self, total: &AtomicU64, value: u64) {
-        if value >= self.0 {
-            total.fetch_add(value - self.0, Ordering::Relaxed);
+    pub(super) fn new(context: &QueryContext, counter: fn(&Counters) -> &AtomicU64) -> Self {
+        Self { context: context.clone(), counter, part: 0 }
+    }
+
+    pub(super) fn set(&mut self, value: u64) {
+        let total = (self.counter)(self.context.counters());
+        if value >= self.part {
+            total.fetch_add(value - self.part, Ordering::Relaxed);
         } else {
-            total.fetch_sub(self.0 - value, Ordering::Relaxed);
+            total.fetch_sub(self.part - value, Ordering::Relaxed);
         }
-        self.0 = value;
+        self.part = value;
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }

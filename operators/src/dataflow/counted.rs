@@ -7,13 +7,14 @@ use timely::dataflow::operators::generic::Operator;
 use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::by_target;
+use super::range::within_range;
 use super::{BatchStream, Reorder, WindowStage};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::expression::AggregateProgram;
 use crate::key::KeySplitter;
 use crate::time::EventTime;
-use crate::window::{CountSpec, CountedWindows};
+use crate::window::{CountSpec, CountedWindows, WindowedAggregate};
 
 /// Aggregates rows by key, so many at a time.
 pub(super) fn aggregate_counted<'scope>(
@@ -40,7 +41,10 @@ fn split_by_program<'scope>(
             input.for_each(|capability, batches| {
                 let mut session = output.session(&capability);
                 for batch in batches.drain(..) {
-                    context.isolate(&batch.rows, &mut |rows| {
+                    let WindowedAggregate { time, time_index, .. } = &aggregate;
+                    let rows = within_range(&context, time, *time_index, &batch.rows);
+                    let Some(rows) = rows else { continue };
+                    context.isolate(&rows, &mut |rows| {
                         let input = aggregate.program.prepare(rows)?;
                         let parts = context.attempt(|| splitter.split_by(rows, &input.keys));
                         for (target, rows) in parts.into_iter().flatten() {
@@ -68,7 +72,7 @@ fn count_rows<'scope>(
         "CountRows",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
-            let mut gauge = Gauge::default();
+            let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
@@ -86,8 +90,7 @@ fn count_rows<'scope>(
                         context.count(|c| &c.windows_closed, rows.num_rows() as u64);
                         session.give(Batch { rows, sequence: 0, target: 0 });
                     }
-                    let bytes = windows.bytes() + reorder.bytes();
-                    gauge.set(&context.counters().state_bytes, bytes as u64);
+                    bytes.set((windows.bytes() + reorder.bytes()) as u64);
                 }
             }
         },

@@ -53,7 +53,9 @@ pub fn detect<'scope>(
         "Detect",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
-            let [mut bytes, mut models, mut ready] = <[Gauge; 3]>::default();
+            let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
+            let mut models = Gauge::new(&context, |c| &c.models);
+            let mut ready = Gauge::new(&context, |c| &c.models_ready);
             let mut before = DetectorStatistics::default();
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
@@ -79,14 +81,13 @@ pub fn detect<'scope>(
                     return;
                 }
                 let now = detector.statistics();
-                let counters = context.counters();
                 context.count(|c| &c.anomalies, now.anomalies - before.anomalies);
                 context.count(|c| &c.models_evicted, now.evicted - before.evicted);
                 context.count(|c| &c.rebuilds, now.rebuilds - before.rebuilds);
                 context.count(|c| &c.rebuild_ns, now.rebuild_ns - before.rebuild_ns);
-                models.set(&counters.models, now.models);
-                ready.set(&counters.models_ready, now.ready);
-                bytes.set(&counters.state_bytes, now.bytes + reorder.bytes() as u64);
+                models.set(now.models);
+                ready.set(now.ready);
+                bytes.set(now.bytes + reorder.bytes() as u64);
                 before = now;
             }
         },

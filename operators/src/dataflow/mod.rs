@@ -11,6 +11,7 @@ mod detect;
 mod egress;
 mod exchange;
 mod number;
+mod range;
 mod reorder;
 mod sessions;
 mod transform;

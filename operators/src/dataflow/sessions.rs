@@ -7,12 +7,12 @@ use timely::dataflow::operators::generic::Operator;
 use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::{by_target, split_by_key};
+use super::range::within_range;
 use super::{BatchStream, QueryContext, WindowStage};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::expression::AggregateProgram;
 use crate::key::KeySplitter;
-use crate::window::{SessionFold, SessionSpec, Sessions};
+use crate::window::{SessionFold, SessionSpec, Sessions, WindowedAggregate};
 
 /// Aggregates rows by session and key.
 ///
@@ -47,7 +47,7 @@ fn fold_epochs<'scope>(
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
-                        add_rows(&context, &*aggregate.program, &mut fold, &batch);
+                        add_rows(&context, &aggregate, &mut fold, &batch);
                     }
                 });
                 context.count(|c| &c.rows_refused, fold.take_rows_refused());
@@ -65,12 +65,14 @@ fn fold_epochs<'scope>(
 
 fn add_rows(
     context: &QueryContext,
-    program: &dyn AggregateProgram,
+    aggregate: &WindowedAggregate,
     fold: &mut SessionFold,
     batch: &Batch,
 ) {
-    context.isolate(&batch.rows, &mut |rows| {
-        let input = program.prepare(rows)?;
+    let WindowedAggregate { time, time_index, .. } = aggregate;
+    let Some(rows) = within_range(context, time, *time_index, &batch.rows) else { return };
+    context.isolate(&rows, &mut |rows| {
+        let input = aggregate.program.prepare(rows)?;
         // A failure past this point has changed accumulators, so it ends the query rather than a row.
         context.attempt(|| fold.update(rows, &input));
         Ok(())
@@ -90,7 +92,7 @@ fn close_sessions<'scope>(
         "Sessions",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
-            let mut gauge = Gauge::default();
+            let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
@@ -105,7 +107,7 @@ fn close_sessions<'scope>(
                         context.count(|c| &c.windows_closed, rows.num_rows() as u64);
                         session.give(Batch { rows, sequence: 0, target: 0 });
                     }
-                    gauge.set(&context.counters().state_bytes, sessions.bytes() as u64);
+                    bytes.set(sessions.bytes() as u64);
                 }
             }
         },

@@ -189,7 +189,7 @@ fn decode<'scope>(
     codec: Codec,
     context: QueryContext,
 ) -> BatchStream<'scope> {
-    let mut bytes = Gauge::default();
+    let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
     let mut held = 0_i64;
     counted.inner.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Decode", |_, _| {
         move |input, output| {
@@ -203,7 +203,7 @@ fn decode<'scope>(
                     let row = 2 * (key.len() + value.len()) + 96;
                     held += row as i64 * *change as i64;
                 }
-                bytes.set(&context.counters().state_bytes, held.max(0) as u64);
+                bytes.set(held.max(0) as u64);
                 if let Some(rows) = context.attempt(|| codec.decode(&changes)) {
                     let batch = Batch { rows, sequence: 0, target: 0 };
                     output.session(&capability).give(batch);

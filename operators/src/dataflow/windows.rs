@@ -9,6 +9,7 @@ use timely::dataflow::operators::generic::Operator;
 use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::{by_target, split_by_key};
+use super::range::within_range;
 use super::{BatchStream, QueryContext};
 use super::{counted, sessions};
 use crate::batch::Batch;
@@ -91,7 +92,8 @@ fn close_windows<'scope>(
         "Windows",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
-            let (mut gauge, mut turns) = (Gauge::default(), 0u64);
+            let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
+            let mut turns = 0u64;
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
@@ -114,8 +116,8 @@ fn close_windows<'scope>(
                     }
                     // Adding up the state of many panes takes longer than closing an epoch without a window.
                     turns += 1;
-                    if closed_any || turns % TURNS_PER_READING == 0 {
-                        gauge.set(&context.counters().state_bytes, panes.bytes() as u64);
+                    if closed_any || turns.is_multiple_of(TURNS_PER_READING) {
+                        bytes.set(panes.bytes() as u64);
                     }
                 }
             }
@@ -164,7 +166,9 @@ fn add_rows(
     panes: &mut Panes,
     batch: &Batch,
 ) {
-    context.isolate(&batch.rows, &mut |rows| {
+    let WindowedAggregate { time, time_index, .. } = aggregate;
+    let Some(rows) = within_range(context, time, *time_index, &batch.rows) else { return };
+    context.isolate(&rows, &mut |rows| {
         let input = aggregate.program.prepare(rows)?;
         // A failure past this point has changed accumulators, so it ends the query rather than a row.
         context.attempt(|| panes.update(rows, &input));

@@ -13,6 +13,20 @@ use crate::error::{OperatorError, Result};
 use crate::options::{OptionValue, Options};
 
 /// A detector as asked for, before it meets columns: the same from SQL and from builders.
+///
+/// # Examples
+/// For a kind that has no builder, such as one of the host's own:
+/// ```
+/// use driftline_operators::detectors::DetectorSpec;
+/// use driftline_operators::options::Options;
+///
+/// let spec = DetectorSpec {
+///     options: Options::new().with("threshold", 5.0),
+///     partition_by: vec!["host".into()],
+///     ..DetectorSpec::new("jump")
+/// };
+/// assert_eq!(spec.to_string(), "USING jump PARTITION BY host WITH (threshold = 5.0)");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DetectorSpec {
     /// The kind, as named after USING.

@@ -83,6 +83,14 @@ impl DetectorKind for EwmaKind {
 }
 
 /// Builds an `ewma` detector.
+///
+/// # Examples
+/// ```
+/// use driftline_operators::detectors::{DetectorBuilder, Ewma};
+///
+/// let spec = Ewma::new().alpha(0.1).threshold(8.0).partition_by(["host"]).build();
+/// assert_eq!(spec.to_string(), "USING ewma PARTITION BY host WITH (alpha = 0.1, threshold = 8.0)");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ewma(DetectorSpec);
 

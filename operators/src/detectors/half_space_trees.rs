@@ -111,6 +111,14 @@ impl DetectorKind for HalfSpaceTreesKind {
 }
 
 /// Builds a `half_space_trees` detector.
+///
+/// # Examples
+/// ```
+/// use driftline_operators::detectors::{DetectorBuilder, HalfSpaceTrees};
+///
+/// let spec = HalfSpaceTrees::new().trees(50).depth(6).partition_by(["host"]).build();
+/// assert_eq!(spec.to_string(), "USING half_space_trees PARTITION BY host WITH (depth = 6, trees = 50)");
+/// ```
 #[derive(Clone, Debug)]
 pub struct HalfSpaceTrees(DetectorSpec);
 

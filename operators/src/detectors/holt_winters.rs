@@ -130,6 +130,16 @@ impl DetectorKind for HoltWintersKind {
 }
 
 /// Builds a `holt_winters` detector.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use driftline_operators::detectors::{DetectorBuilder, HoltWinters};
+///
+/// let day = Duration::from_secs(86_400);
+/// let spec = HoltWinters::new().season(day, 24).build();
+/// assert_eq!(spec.to_string(), "USING holt_winters WITH (season = INTERVAL '1 day', season_slots = 24)");
+/// ```
 #[derive(Clone, Debug)]
 pub struct HoltWinters(DetectorSpec);
 

@@ -42,6 +42,22 @@ pub use tail_surprise::{TailSurprise, TailSurpriseKind};
 use crate::detector::DetectorKind;
 
 /// All kinds that come with the engine, ordered by name.
+///
+/// # Examples
+/// ```
+/// use driftline_operators::detector::DetectorKind;
+/// use driftline_operators::detectors::{
+///     EwmaKind, HalfSpaceTreesKind, HoltWintersKind, RobustZScoreKind, TailSurpriseKind, builtin_kinds,
+/// };
+///
+/// let kinds = builtin_kinds();
+/// let known: [&dyn DetectorKind; 5] =
+///     [&EwmaKind, &HalfSpaceTreesKind, &HoltWintersKind, &RobustZScoreKind, &TailSurpriseKind];
+/// for kind in known {
+///     let found = kinds.iter().find(|found| found.name() == kind.name()).expect("it is built in");
+///     println!("{}: {}", found.name(), found.summary());
+/// }
+/// ```
 #[must_use]
 pub fn builtin_kinds() -> Vec<Arc<dyn DetectorKind>> {
     vec![

@@ -152,6 +152,14 @@ impl DetectorKind for TailSurpriseKind {
 }
 
 /// Builds a `tail_surprise` detector.
+///
+/// # Examples
+/// ```
+/// use driftline_operators::detectors::{DetectorBuilder, TailSurprise};
+///
+/// let spec = TailSurprise::new().warm_up(500).history(10_000).partition_by(["host"]).build();
+/// assert_eq!(spec.to_string(), "USING tail_surprise PARTITION BY host WITH (history = 10000, warm_up = 500)");
+/// ```
 #[derive(Clone, Debug)]
 pub struct TailSurprise(DetectorSpec);
 

@@ -59,12 +59,12 @@ pub struct NabOutcome {
 ///
 /// # Examples
 /// ```
-/// use driftline_operators::evaluate::{NabProfile, NabSeries, Segment, nab_best};
+/// use driftline_operators::evaluate::{NabOutcome, NabProfile, NabSeries, Segment, nab_best};
 ///
 /// let windows = [Segment { first: 4, last: 7 }];
 /// let scores = [0.9, 0.1, 0.1, 0.1, 0.8, 0.1, 0.1, 0.1, 0.1, 0.1];
 /// let series = NabSeries { scores: &scores, windows: &windows };
-/// let outcome = nab_best(&[series], NabProfile::STANDARD);
+/// let outcome: NabOutcome = nab_best(&[series], NabProfile::STANDARD);
 /// // Row 0 is probation, row 4 opens the window.
 /// assert_eq!((outcome.threshold, outcome.score), (0.8, 100.0));
 /// ```

@@ -24,10 +24,10 @@ impl PrecisionRecall {
 ///
 /// # Examples
 /// ```
-/// use driftline_operators::evaluate::point_wise;
+/// use driftline_operators::evaluate::{PrecisionRecall, point_wise};
 ///
 /// let outcome = point_wise(&[true, true, false, false], &[true, false, true, false]);
-/// assert_eq!((outcome.precision, outcome.recall), (0.5, 0.5));
+/// assert_eq!(outcome, PrecisionRecall { precision: 0.5, recall: 0.5 });
 /// ```
 ///
 /// # Panics

@@ -11,6 +11,7 @@ use arrow::datatypes::{
 
 use super::Window;
 use crate::error::{OperatorError, Result};
+use crate::time::EventTime;
 
 /// The type of an event-time column: a timestamp of some unit, with or without a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,23 @@ impl TimeType {
         values.iter().map(|value| value.saturating_mul(unit)).collect()
     }
 
+    /// Whether every time of the column is one that a row may carry. Window arithmetic counts on it.
+    ///
+    /// A source has seen to its own rows, but the bounds of a window may lie beyond the last moment of a row.
+    #[must_use]
+    pub fn is_in_range(&self, column: &ArrayRef) -> bool {
+        let values = match self.unit {
+            TimeUnit::Second => column.as_primitive::<TimestampSecondType>().values(),
+            TimeUnit::Millisecond => column.as_primitive::<TimestampMillisecondType>().values(),
+            TimeUnit::Microsecond => column.as_primitive::<TimestampMicrosecondType>().values(),
+            TimeUnit::Nanosecond => column.as_primitive::<TimestampNanosecondType>().values(),
+        };
+        // In the column's own unit, in a loop that compilers turn into vector instructions.
+        let unit = self.unit_ns();
+        let (earliest, latest) = (EventTime::EARLIEST.0 / unit, EventTime::LATEST.0 / unit);
+        values.iter().fold(true, |all, value| all & (earliest..=latest).contains(value))
+    }
+
     /// A column of this type from nanoseconds.
     #[must_use]
     pub fn write(&self, ns: impl Iterator<Item = i64>) -> ArrayRef {
@@ -144,6 +162,19 @@ mod tests {
         let session = |gap| seconds.check(&Window::Session(SessionSpec::new(gap).unwrap()));
         assert!(session(1_500_000_000).is_err());
         assert!(session(1_000_000_000).is_ok());
+    }
+
+    #[test]
+    fn times_that_no_row_may_carry_are_seen() {
+        for unit in [TimeUnit::Second, TimeUnit::Nanosecond] {
+            let time = TimeType::new(&DataType::Timestamp(unit, None)).unwrap();
+            let at = |ns: i64| time.is_in_range(&time.write([0, ns].into_iter()));
+            let step = time.unit_ns();
+            for (edge, outwards) in [(EventTime::EARLIEST.0, -step), (EventTime::LATEST.0, step)] {
+                assert!(at(edge / step * step) && !at(edge / step * step + outwards), "{unit:?}");
+            }
+            assert!(time.is_in_range(&time.write(std::iter::empty())));
+        }
     }
 
     #[test]

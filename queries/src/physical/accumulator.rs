@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, new_empty_array};
 use datafusion_common::DataFusionError;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::GroupsAccumulatorAdapter;
@@ -30,6 +30,21 @@ impl Accumulating {
         self.inner = make(&self.function)?;
         Ok(())
     }
+}
+
+/// Refuses an aggregate that could be made and would fail with its first rows.
+///
+/// `min` and `max` are made for columns of any type, and look at the type when they are given values; none will do.
+/// Those of the host are not asked: what they do without rows is their own affair.
+pub(super) fn check_type(function: &AggregateFunctionExpr) -> Result<()> {
+    if !matches!(function.fun().name(), "min" | "max") {
+        return Ok(());
+    }
+    let none = new_empty_array(function.field().data_type());
+    let accumulator = function.create_accumulator();
+    accumulator
+        .and_then(|mut accumulator| accumulator.update_batch(&[none]))
+        .map_err(|error| OperatorError::evaluation(function.name(), error))
 }
 
 fn make(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {

@@ -17,7 +17,7 @@ use driftline_operators::expression::{
     AggregateArguments, AggregateInput, AggregateProgram, GroupAccumulator,
 };
 
-use super::accumulator::Accumulating;
+use super::accumulator::{Accumulating, check_type};
 use super::compile::{compile, refused};
 use super::literal::Distinct;
 use super::transform::field;
@@ -107,7 +107,8 @@ fn lower(
     let filter = lowered.filter.map(|filter| distinct.add(filter));
     let aggregate = Aggregate { function, values, filter };
     // What cannot be built is refused now, not when the first row comes.
-    Accumulating::try_new(&aggregate.function).map_err(|error| match error {
+    let made = Accumulating::try_new(&aggregate.function);
+    made.and_then(|_| check_type(&aggregate.function)).map_err(|error| match error {
         OperatorError::Evaluation { source, .. } => {
             crate::SqlError::unsupported(format!("aggregate \"{name}\" is not supported: {source}"))
         }

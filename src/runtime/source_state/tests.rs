@@ -57,8 +57,8 @@ fn the_host_moves_a_watermark_that_rows_do_not() {
     let mut source = state(&spec(None, 0, None));
     source.pushed(range(100), Duration::ZERO);
     assert_eq!(source.watermark(Duration::ZERO), EventTime::MIN);
-    source.advance(EventTime(7 * SECOND));
-    source.advance(EventTime(3 * SECOND));
+    source.advance(EventTime(7 * SECOND)).unwrap();
+    source.advance(EventTime(3 * SECOND)).unwrap();
     assert_eq!(seconds(source.watermark(Duration::ZERO)), 7);
 }
 
@@ -75,7 +75,7 @@ fn an_idle_source_goes_on_with_the_clock_from_its_last_push() {
     source.pushed(range(101), at(46));
     assert!(!source.is_idle(at(46)));
     assert_eq!(seconds(source.watermark(at(46))), 130, "what was announced stands");
-    source.declare_idle();
+    source.declare_idle().unwrap();
     assert_eq!(seconds(source.watermark(at(100))), 145);
 }
 
@@ -89,7 +89,7 @@ fn a_clock_that_goes_backwards_moves_nothing() {
 #[test]
 fn the_end_is_announced_once() {
     let mut source = state(&spec(Some(0), 3, None));
-    source.closed = true;
+    source.close();
     assert_eq!(source.announce(Duration::ZERO), Some(EventTime::MAX));
     assert_eq!(source.announce(Duration::ZERO), None);
 }

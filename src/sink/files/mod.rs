@@ -35,6 +35,27 @@ use crate::source::files::{FileFormat, csv_header};
 /// Structs, lists and maps are written as JSON text to csv, and as they are to the other formats. CSV and NDJSON
 /// are written without a buffer that could be lost; with [`WriteMode::Replace`] nothing is seen at the path before
 /// [`finish`](Self::finish), and a sink that is dropped unfinished leaves its rows in `<path>.partial`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use driftline::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+/// use driftline::{FileSink, FileWriteOptions, WriteMode};
+///
+/// # let folder = std::env::temp_dir().join(format!("driftline-doc-append-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// let path = folder.join("seen.csv");
+/// let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)])?;
+/// let options = FileWriteOptions { mode: WriteMode::Append, ..FileWriteOptions::default() };
+/// for _ in 0..2 {
+///     let mut sink = FileSink::create(&path, rows.schema(), &options)?;
+///     sink.write(&rows)?;
+///     assert_eq!((sink.rows_written(), sink.path()), (2, path.as_path()));
+///     sink.finish()?;
+/// }
+/// assert_eq!(std::fs::read_to_string(&path)?, "n\n1\n2\n1\n2\n");
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "rows are safe once the sink is finished"]
 pub struct FileSink {
     destination: Destination,

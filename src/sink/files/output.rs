@@ -40,8 +40,11 @@ impl Destination {
             .create(true)
             .open(&written)
             .map_err(|error| write_failed(&written, error))?;
-        // File systems without locks let two sinks collide; there is no remedy that works on all of them.
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        // A device or a pipe belongs to the whole machine: whoever locked it would shut all other processes out. File
+        // systems without locks let two sinks collide; there is no remedy that works on all of them.
+        if is_regular(&file)
+            && let Err(TryLockError::WouldBlock) = file.try_lock()
+        {
             let message =
                 format!("file \"{}\" is being written by another sink", written.display());
             return Err(Error::new(ErrorKind::Unavailable, message)

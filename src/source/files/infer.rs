@@ -29,6 +29,21 @@ const EPOCH_MIN: i64 = 100_000_000;
 /// BOOLEAN or TIMESTAMP (nanoseconds) if all its values are, else text; whole numbers are timestamps if the column's
 /// name says so (`ts`, `time`, `timestamp`, `..._at` and the like). All columns of text files are nullable.
 ///
+/// ```
+/// use driftline::arrow::datatypes::DataType;
+///
+/// # let folder = std::env::temp_dir().join(format!("driftline-doc-infer-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("load.ndjson");
+/// # std::fs::write(&path, "{\"host\": \"a\", \"cpu\": 0.5, \"cores\": 4}\n")?;
+/// // {"host": "a", "cpu": 0.5, "cores": 4}
+/// let schema = driftline::infer_schema(&path, &driftline::FileReadOptions::default())?;
+/// let types: Vec<_> = schema.fields().iter().map(|field| field.data_type()).collect();
+/// assert_eq!(types, [&DataType::Utf8, &DataType::Float64, &DataType::Int64]);
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// As for [`FileReader::open`](super::FileReader::open); kind `Data` if the file has no column.

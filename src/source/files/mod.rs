@@ -54,6 +54,32 @@ use crate::error::Result;
 /// null. Rows that do not fit are counted and skipped, or refused: see [`FileReadOptions::malformed`].
 ///
 /// As an iterator it ends after the first error.
+///
+/// ```
+/// use driftline::{CsvOptions, FileFormat, FileReadOptions, FileReader, ReadOrder, infer_schema};
+///
+/// # let folder = std::env::temp_dir().join(format!("driftline-doc-reader-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # std::fs::write(folder.join("a.log"), "ts;cpu\n2024-01-01 00:00:00;0.5\n2024-01-01 00:00:02;0.7\n")?;
+/// # std::fs::write(folder.join("b.log"), "ts;cpu\n2024-01-01 00:00:01;0.6\n")?;
+/// // Two files whose names do not tell their format, with rows of the same time span.
+/// let options = FileReadOptions {
+///     format: Some(FileFormat::Csv),
+///     csv: CsvOptions { delimiter: Some(b';'), ..CsvOptions::default() },
+///     order: ReadOrder::EventTime,
+///     ..FileReadOptions::default()
+/// };
+/// let path = folder.join("*.log");
+/// let mut reader = FileReader::open(&path, infer_schema(&path, &options)?, options.clone())?;
+/// assert_eq!(reader.files().len(), 2);
+/// reader.skip_rows(1)?;
+/// // The row of the second file lies between those of the first.
+/// let rows = reader.next().transpose()?.expect("two rows are left");
+/// assert_eq!(rows["cpu"].as_ref(), &driftline::arrow::array::Float64Array::from(vec![0.6]));
+/// assert_eq!(reader.rows_read(), 2);
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct FileReader {
     paths: Vec<PathBuf>,
     schema: SchemaRef,

@@ -85,6 +85,26 @@ pub enum ReadOrder {
 }
 
 /// How fast rows are handed out.
+///
+/// A source takes it as `WITH (pace = 60)`, and the engine waits. With a [`FileReader`](super::FileReader) the caller
+/// does:
+///
+/// ```
+/// use std::time::Duration;
+/// use driftline::{FileReadOptions, FileReader, Pace, PacedBatch, infer_schema};
+///
+/// # let folder = std::env::temp_dir().join(format!("driftline-doc-pace-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("load.csv");
+/// # std::fs::write(&path, "ts,cpu\n2024-01-01 00:00:00,0.5\n2024-01-01 00:10:00,0.7\n")?;
+/// // Two rows, recorded ten minutes apart.
+/// let options = FileReadOptions { pace: Pace::Times(60.0), ..FileReadOptions::default() };
+/// let mut reader = FileReader::open(&path, infer_schema(&path, &options)?, options)?;
+/// let paced = std::iter::from_fn(|| reader.next_paced()).collect::<Result<Vec<PacedBatch>, _>>()?;
+/// assert_eq!(paced.iter().map(|it| it.due).collect::<Vec<_>>(), [Duration::ZERO, Duration::from_secs(10)]);
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Pace {
     /// As fast as they can be read.
@@ -95,6 +115,28 @@ pub enum Pace {
 }
 
 /// What becomes of a row that cannot be read.
+///
+/// ```
+/// use driftline::arrow::datatypes::{DataType, Field, Schema};
+/// use driftline::{ErrorKind, FileReadOptions, FileReader, MalformedPolicy, MalformedRow};
+///
+/// # let folder = std::env::temp_dir().join(format!("driftline-doc-malformed-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// # let path = folder.join("load.csv");
+/// # std::fs::write(&path, "cpu\n0.5\nhigh\n0.7\n")?;
+/// // The third line says "high" where a number is wanted.
+/// let schema = std::sync::Arc::new(Schema::new(vec![Field::new("cpu", DataType::Float64, true)]));
+/// let mut reader = FileReader::open(&path, schema.clone(), FileReadOptions::default())?;
+/// assert_eq!(reader.next().transpose()?.map(|rows| rows.num_rows()), Some(2));
+/// let first: &MalformedRow = &reader.malformed_examples()[0];
+/// assert_eq!((reader.malformed_rows(), first.line), (1, 3));
+///
+/// let options = FileReadOptions { malformed: MalformedPolicy::Refuse, ..FileReadOptions::default() };
+/// let mut reader = FileReader::open(&path, schema, options)?;
+/// assert_eq!(reader.next().unwrap().unwrap_err().kind(), ErrorKind::Data);
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MalformedPolicy {
     /// It is skipped and counted.

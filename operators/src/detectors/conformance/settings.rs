@@ -53,6 +53,65 @@ fn outside(kind: &OptionKind) -> Vec<OptionValue> {
     }
 }
 
+/// The least and the largest values that an option takes.
+fn ends(kind: &OptionKind) -> Vec<OptionValue> {
+    let number = |bound: &Bound<f64>, inwards: fn(f64) -> f64| match bound {
+        Bound::Included(end) => Some(*end),
+        Bound::Excluded(end) => Some(inwards(*end)),
+        Bound::Unbounded => None,
+    };
+    match kind {
+        OptionKind::Number(least, most) => {
+            let least = number(least, f64::next_up).unwrap_or(f64::MIN);
+            let most = number(most, f64::next_down).unwrap_or(f64::MAX);
+            vec![OptionValue::Number(least), OptionValue::Number(most)]
+        }
+        OptionKind::Integer(least, most) => {
+            vec![OptionValue::Integer(*least), OptionValue::Integer(*most)]
+        }
+        OptionKind::Interval(least, most) => {
+            vec![OptionValue::Interval(*least), OptionValue::Interval(*most)]
+        }
+        OptionKind::RowsOrInterval(rows, ns) => vec![
+            OptionValue::Integer(0),
+            OptionValue::Integer(1),
+            OptionValue::Integer(*rows),
+            OptionValue::Interval(0),
+            OptionValue::Interval(1),
+            OptionValue::Interval(*ns),
+        ],
+        OptionKind::Choice(words) => words.iter().map(|word| (*word).into()).collect(),
+        OptionKind::Boolean => vec![true.into(), false.into()],
+        OptionKind::Text => vec!["".into(), ",".into(), "\0".into()],
+    }
+}
+
+#[test]
+fn every_option_works_at_its_ends() {
+    for_each_kind(|kind| {
+        let mut rows = telemetry("a", 400);
+        // Values at the ends as well, and two that are missing.
+        let ends_of_values = [f64::MAX, f64::MIN, f64::MIN_POSITIVE, -0.0, f64::INFINITY];
+        rows.cpu.extend(ends_of_values.map(Some).into_iter().chain([None, Some(f64::NAN)]));
+        let extra = rows.cpu.len() - rows.key.len();
+        rows.key.extend(vec![None; extra]);
+        rows.memory.extend(vec![Some(1.0); extra]);
+        rows.second.extend((400..).take(extra));
+        for spec in kind.options() {
+            for value in ends(&spec.kind) {
+                let setup = Setup::with(spec.name, value.clone());
+                // Some ends need another option beside them, and are refused without it.
+                let Ok(plan) = setup.plan(kind) else { continue };
+                let out = process(&mut *plan.detector(), &rows.batch(), 64);
+                assert_eq!(out.num_rows(), rows.key.len(), "{} = {value}", spec.name);
+                for score in out.scores().into_iter().flatten() {
+                    assert!(score >= 0.0, "{} = {value}: score {score}", spec.name);
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn every_option_is_refused_out_of_range_by_name() {
     for_each_kind(|kind| {

@@ -24,6 +24,8 @@ pub(super) fn cluster(points: &Points, squared_radius: f32, is_core: &[bool]) ->
     let mut nearest = vec![f32::INFINITY; points.len()];
     let mut squares = vec![0.0; points.len()];
     let mut open = Vec::new();
+    // Points without a cluster so far: soon few, so that most rows are not looked through.
+    let mut free: Vec<usize> = (0..points.len()).collect();
     let mut clusters = 0;
     for first in 0..points.len() {
         if !is_core[first] || labels[first] != NOISE {
@@ -37,14 +39,17 @@ pub(super) fn cluster(points: &Points, squared_radius: f32, is_core: &[bool]) ->
             for (least, square) in nearest.iter_mut().zip(&squares) {
                 *least = least.min(*square);
             }
-            for (i, square) in squares.iter().enumerate() {
-                if *square <= squared_radius && labels[i] == NOISE {
+            free.retain(|&i| {
+                let is_free = labels[i] == NOISE;
+                if is_free && squares[i] <= squared_radius {
                     labels[i] = clusters;
                     if is_core[i] {
                         open.push(i);
                     }
+                    return false;
                 }
-            }
+                is_free
+            });
         }
         clusters += 1;
     }
