@@ -253,6 +253,40 @@ pub use subscription::{Callback, ResultStream, Subscription};
 
 /// What a host needs to bring its own kind of detector; see
 /// [`EngineBuilder::with_detector_kind`].
+///
+/// A kind may keep relations beside its main one ([`ModelRelation`](detector::ModelRelation)), read as
+/// `detector.relation`, and give heavy work to the engine's background threads ([`Task`](detector::Task)): what comes
+/// back counts from a row that the model declares, so that answers do not depend on how fast it was.
+///
+/// ```
+/// use std::sync::Arc;
+/// use driftline::arrow::datatypes::DataType;
+/// use driftline::detector::{
+///     Executor, Extra, Finished, Lazy, ModelRelation, Rebuilds, Report, Reports, Task, Upkeep,
+/// };
+///
+/// // How often each state is in the history: rows enter, and leave again.
+/// let occupancy = ModelRelation {
+///     name: "occupancy",
+///     fields: vec![("state", DataType::Int64)],
+///     upkeep: Upkeep::Counts,
+/// };
+/// assert_eq!(occupancy.name, "occupancy");
+/// let mut reports = Reports::default();
+/// reports.change(0, [Extra::Integer(3)], 1);
+/// reports.change(0, [Extra::Integer(3)], -1);
+/// let left: Vec<Report> = reports.drain().collect();
+/// assert_eq!((left[1].relation, left[1].change), (0, -1));
+///
+/// // Heavy work on frozen data. This executor does it when the result is asked for; the engine's does it before.
+/// let executor: Arc<dyn Executor> = Arc::new(Lazy);
+/// let history = vec![1.0, 2.0, 6.0];
+/// let mean = Task::start(&executor, move || history.iter().sum::<f64>() / history.len() as f64);
+/// let finished: Arc<Finished<f64>> = mean.wait();
+/// assert_eq!(finished.value, 3.0);
+/// let spent = Rebuilds { count: 1, ns: finished.took.as_nanos() as u64 };
+/// assert_eq!(spent.count, 1);
+/// ```
 pub mod detector {
     pub use driftline_operators::background::{Executor, Finished, Lazy, Task};
     pub use driftline_operators::detector::*;

@@ -208,6 +208,8 @@ pub struct DetectorStatistics {
     pub rows: u64,
     /// Rows that could not be scored because all their features were missing.
     pub missing: u64,
+    /// Slots without a row that models were told of, by the option `slot`.
+    pub filled: u64,
     /// Rows that were not scored because their key found no room.
     pub refused: u64,
     /// Rows found anomalous.

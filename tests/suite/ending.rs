@@ -184,8 +184,12 @@ fn a_callback_may_end_its_own_engine() {
                 let callback = engine
                     .subscribe_with("s", move |_| {
                         if let Some(engine) = held.lock().unwrap().take() {
-                            let ended =
-                                if by_shutdown { engine.shutdown() } else { Ok(drop(engine)) };
+                            let ended = if by_shutdown {
+                                engine.shutdown()
+                            } else {
+                                drop(engine);
+                                Ok(())
+                            };
                             done.send(ended).unwrap();
                         }
                     })

@@ -8,7 +8,7 @@ use driftline::detectors::builtin_kinds;
 use driftline::{Engine, FileReadOptions, FileReader, infer_schema};
 
 use super::support::{
-    CREATE_SAMPLES, Feed, SECOND, assert_same, data, feeds, run, samples, shuffled,
+    CREATE_SAMPLES, Feed, SECOND, assert_same, data, feeds, run, samples, short_of, shuffled,
 };
 
 const COLUMNS: &str = "score, is_anomaly, threshold, phase, detail['expected'] AS expected";
@@ -20,11 +20,12 @@ fn every_detector_gives_the_same_anomalies_however_it_is_fed() {
     for kind in builtin_kinds() {
         let ddl = format!(
             "{CREATE_SAMPLES};
-             CREATE DETECTOR d USING {} PARTITION BY service AS
+             CREATE DETECTOR d USING {} PARTITION BY service {} AS
                SELECT service, window_end, avg(value) AS value, count(*) AS n
                FROM HOP(samples, ts, INTERVAL '5 seconds', INTERVAL '20 seconds')
                WHERE NOT isnan(value) GROUP BY service, window_start, window_end",
-            kind.name()
+            kind.name(),
+            short_of(kind.name()),
         );
         let query = format!("SELECT service, window_end, value, {COLUMNS} FROM d");
         let reference =

@@ -6,7 +6,7 @@ use driftline::arrow::datatypes::TimestampNanosecondType;
 use driftline::detectors::builtin_kinds;
 use driftline::{Engine, ErrorKind, EventTime};
 
-use super::support::{CREATE_SAMPLES, assert_same, collect, push_all, samples};
+use super::support::{CREATE_SAMPLES, assert_same, collect, push_all, samples, short_of};
 
 const QUERY: &str =
     "SELECT service, ts, score, is_anomaly, phase, detail['samples'] AS samples FROM d";
@@ -16,8 +16,9 @@ fn engine(workers: usize, kind: &str) -> Engine {
     engine
         .execute(&format!(
             "{CREATE_SAMPLES};
-             CREATE DETECTOR d USING {kind} PARTITION BY service AS
-               SELECT ts, service, value, bytes FROM samples"
+             CREATE DETECTOR d USING {kind} PARTITION BY service {} AS
+               SELECT ts, service, value, bytes FROM samples",
+            short_of(kind)
         ))
         .unwrap();
     engine

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Direction;
+use super::{Direction, MissingSlots};
 use crate::background::Lazy;
 use crate::detector::DetectorRequest;
 use crate::error::{OperatorError, Result};
@@ -148,6 +148,24 @@ pub trait DetectorBuilder: Sized + Into<DetectorSpec> {
     #[must_use]
     fn hold_off(self, length: Duration) -> Self {
         self.option("hold_off", length)
+    }
+
+    /// Says that rows of a key come this far apart, and what a model is told of a slot without one: at most `gap_max`
+    /// (1000) of them in a row, when the next row comes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use driftline_operators::detectors::{DetectorBuilder, HoltWinters, MissingSlots};
+    ///
+    /// let spec = HoltWinters::new().slots(Duration::from_secs(300), MissingSlots::Hold).build();
+    /// assert_eq!(
+    ///     spec.to_string(),
+    ///     "USING holt_winters WITH (slot = INTERVAL '5 minutes', missing = 'hold')",
+    /// );
+    /// ```
+    #[must_use]
+    fn slots(self, length: Duration, missing: MissingSlots) -> Self {
+        self.option("slot", length).option("missing", missing.as_str())
     }
 
     /// Lets models learn from anomalous rows as from any other.

@@ -29,6 +29,7 @@ mod univariate;
 
 use std::sync::Arc;
 
+pub use crate::model::MissingSlots;
 pub use anomaly::Anomaly;
 pub use builder::{DetectorBuilder, DetectorSpec};
 pub use decide::Direction;

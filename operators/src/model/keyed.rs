@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::Columns;
 use super::output::{Finding, OutputWriter, output_schema};
 use super::side::{self, SideWriter};
+use super::slots::Slots;
 use super::snapshot;
 use super::table::{Key, KeyTable};
 use super::{Judgement, Model, ModelFactory, Phase, Rebuilds, Reports, Row};
@@ -48,6 +49,7 @@ struct Plan {
     relations: Vec<SideRelation>,
     models_max: usize,
     when_full: WhenFull,
+    slots: Slots,
     /// 0 for never.
     expire_after_ns: i64,
     settled: Vec<(String, String)>,
@@ -79,6 +81,7 @@ impl KeyedPlan {
                  longest, or go unscored.",
             ),
         ]);
+        options.extend(Slots::options());
         options
     }
 
@@ -120,6 +123,7 @@ impl KeyedPlan {
                 "refuse" => WhenFull::Refuse,
                 _ => WhenFull::Evict,
             },
+            slots: Slots::read(reader),
             expire_after_ns: reader.interval_ns("expire_after"),
             settled,
             columns,
@@ -150,6 +154,8 @@ impl DetectorPlan for KeyedPlan {
 struct Keyed {
     model: Box<dyn Model>,
     decider: Decider,
+    /// Values of the latest row, where gaps are filled in with them.
+    last: Vec<f64>,
     /// What the detector's totals hold of this model.
     counted: Counted,
 }
@@ -163,16 +169,16 @@ struct Counted {
 }
 
 impl Keyed {
-    fn new(model: Box<dyn Model>, decider: Decider) -> Self {
+    fn new(model: Box<dyn Model>, decider: Decider, last: Vec<f64>) -> Self {
         // Whatever a restored model has done was counted before.
         let counted = Counted { rebuilds: model.rebuilds(), ..Counted::default() };
-        Self { model, decider, counted }
+        Self { model, decider, last, counted }
     }
 }
 
 impl Plan {
     fn keyed(&self) -> Keyed {
-        Keyed::new(self.factory.model(), Decider::new())
+        Keyed::new(self.factory.model(), Decider::new(), Vec::new())
     }
 
     fn is_expired(&self, last: EventTime, now: EventTime) -> bool {
@@ -190,6 +196,7 @@ pub struct KeyedDetector {
     /// Bytes of all models, and how many of them score.
     models: (usize, u64),
     judgement: Judgement,
+    filled: Vec<f64>,
     reports: Reports,
     /// Reports of models that were brought here, with their keys, until they are written.
     standing: Vec<(Option<Box<[u8]>>, Reports)>,
@@ -214,6 +221,7 @@ impl KeyedDetector {
         let plan = plan.0;
         Self {
             judgement: Judgement::new(plan.columns.feature_names().len(), plan.extras.len()),
+            filled: Vec::new(),
             converter: None,
             table: KeyTable::new(),
             statistics: DetectorStatistics::default(),
@@ -289,8 +297,28 @@ impl KeyedDetector {
             });
             return;
         };
-        entry.time = row.time;
-        let Keyed { model, decider, counted } = &mut entry.value;
+        let last_time = std::mem::replace(&mut entry.time, row.time);
+        let Keyed { model, decider, last, counted } = &mut entry.value;
+        let slots = &self.plan.slots;
+        // A key without rows yet has no gap: its entry was made for this row.
+        for slot in slots.between(last_time, row.time) {
+            let (last, next) = ((last_time, last.as_slice()), (row.time, row.features));
+            slots.fill(slot, last, next, &mut self.filled);
+            let filled = Row { time: slots.start(slot), features: &self.filled };
+            decider.observe(&Row { features: &[f64::NAN], ..filled });
+            self.statistics.filled += 1;
+            if filled.present().next().is_none() {
+                model.pass(&filled);
+                continue;
+            }
+            judgement.reset(decider.threshold(decision));
+            model.score(&filled, judgement);
+            model.learn(&filled);
+        }
+        if slots.keep_last() {
+            last.clear();
+            last.extend_from_slice(row.features);
+        }
         let is_missing = row.present().next().is_none();
         decider.observe(&row);
         judgement.reset(decider.threshold(decision));
@@ -317,7 +345,7 @@ impl KeyedDetector {
         }
         model.report(&mut self.reports);
         let now = Counted {
-            bytes: model.bytes() + decider.bytes(),
+            bytes: model.bytes() + decider.bytes() + last.capacity() * size_of::<f64>(),
             is_ready: model.phase().scores(),
             rebuilds: model.rebuilds(),
         };
@@ -388,6 +416,7 @@ impl Detector for KeyedDetector {
                 key: entry.key.as_ref().map(|key| key.to_vec()),
                 time: entry.time,
                 decider: entry.value.decider.clone(),
+                last: entry.value.last.clone(),
                 model,
             });
         }
@@ -483,7 +512,9 @@ impl Plan {
                 let Some(entry) = entries.get_mut(position).and_then(Option::take) else {
                     return refuse("names a key that it does not hold");
                 };
-                if !entry.decider.is_sound() {
+                let width = self.columns.feature_names().len();
+                let last_fits = entry.last.is_empty() || entry.last.len() == width;
+                if !entry.decider.is_sound() || !last_fits {
                     return refuse("holds a key that cannot be");
                 }
                 by_use.push(entry);
@@ -500,8 +531,10 @@ impl Plan {
             if table.touch(key).is_some() {
                 return refuse("holds a key that cannot be");
             }
-            let mut keyed = Keyed::new(self.factory.restore(&entry.model)?, entry.decider);
-            keyed.counted.bytes = keyed.model.bytes() + keyed.decider.bytes();
+            let model = self.factory.restore(&entry.model)?;
+            let mut keyed = Keyed::new(model, entry.decider, entry.last);
+            let last = keyed.last.capacity() * size_of::<f64>();
+            keyed.counted.bytes = keyed.model.bytes() + keyed.decider.bytes() + last;
             keyed.counted.is_ready = keyed.model.phase().scores();
             table.insert(key, entry.time, keyed);
         }
@@ -532,5 +565,6 @@ struct SavedEntry {
     key: Option<Vec<u8>>,
     time: EventTime,
     decider: Decider,
+    last: Vec<f64>,
     model: Vec<u8>,
 }

@@ -19,6 +19,7 @@ mod extra;
 mod keyed;
 mod output;
 mod side;
+mod slots;
 pub(crate) mod snapshot;
 mod table;
 
@@ -28,6 +29,7 @@ use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
 pub use keyed::{KeyedDetector, KeyedPlan};
+pub use slots::MissingSlots;
 
 /// Seals the models of a detector, as its workers wrote them, into one file. The form is that of every snapshot: a byte
 /// with the version, the kind with the word `models`, the parts in postcard's form, and a checksum of all that.

@@ -1,5 +1,7 @@
 //! What the output says: the same however rows are cut, honest while warming up, high where anomalous.
 
+use std::time::Duration;
+
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::Float64Type;
@@ -290,5 +292,77 @@ fn joined_outputs_share_one_schema() {
             detector.process(&telemetry(key, 10).batch(), &mut out).unwrap();
         }
         assert_eq!(concat_batches(out.rows[0].schema_ref(), &out.rows).unwrap().num_rows(), 20);
+    });
+}
+
+/// Rows at every second but those of `gap`, and the same with rows in the gap that `fill` makes.
+fn with_gap(gap: std::ops::Range<usize>, fill: impl Fn(&mut Rows, usize)) -> (Rows, Rows) {
+    let full = telemetry("a", 1_600);
+    let mut filled = full.clone();
+    for row in gap.clone() {
+        fill(&mut filled, row);
+    }
+    let kept: Vec<usize> = (0..1_600).filter(|row| !gap.contains(row)).collect();
+    (select(&full, &kept), filled)
+}
+
+#[test]
+fn x_05_missing_slots_count_as_rows_that_the_policy_makes() {
+    let gap = 1_200..1_207;
+    for_each_kind(|kind| {
+        for policy in ["mark", "hold", "interpolate"] {
+            let (gappy, filled) = with_gap(gap.clone(), |rows, row| {
+                let (last, next) = (gap.start - 1, gap.end);
+                let share = (row - last) as f64 / (next - last) as f64;
+                let value = |column: &[Option<f64>]| match policy {
+                    "mark" => None,
+                    "hold" => column[last],
+                    _ => {
+                        let (last, next) = (column[last].unwrap(), column[next].unwrap());
+                        Some(last + (next - last) * share)
+                    }
+                };
+                rows.cpu[row] = value(&rows.cpu);
+                rows.memory[row] = value(&rows.memory);
+            });
+            let setup = || {
+                let mut setup = Setup::with("slot", Duration::from_secs(1));
+                // Rows that were made must be learned here as there, whatever they score.
+                setup.options.set("learn_anomalies", true);
+                setup.options.set("missing", policy);
+                setup
+            };
+            let mut detector = setup().detector(kind);
+            let found = process(&mut *detector, &gappy.batch(), 64);
+            assert_eq!(detector.statistics().filled, 7);
+            let expected = setup().run(kind, &filled);
+            let after = |out: &arrow::record_batch::RecordBatch, from: usize| {
+                let scores = out.scores()[from..].to_vec();
+                (scores, out.counts("samples")[from..].to_vec())
+            };
+            assert_eq!(after(&found, gap.start), after(&expected, gap.end), "{policy}");
+            let confidence = found.numbers("confidence");
+            assert!(confidence[gap.start] < confidence[gap.start - 1], "{policy}");
+            let unaware = Setup::default().run(kind, &gappy);
+            assert_eq!(unaware.numbers("confidence")[gap.start - 1], confidence[gap.start - 1]);
+            assert!(unaware.numbers("confidence")[gap.start] > confidence[gap.start]);
+        }
+    });
+}
+
+#[test]
+fn x_05_a_restored_detector_fills_the_same_gap() {
+    for_each_kind(|kind| {
+        let (gappy, _) = with_gap(1_200..1_207, |_, _| {});
+        let mut setup = Setup::with("slot", Duration::from_secs(1));
+        setup.options.set("missing", "hold");
+        let whole = setup.run(kind, &gappy);
+        let batch = gappy.batch();
+        let mut first = setup.detector(kind);
+        process(&mut *first, &batch.slice(0, 1_200), 100);
+        let mut second = setup.detector(kind);
+        second.restore(&first.snapshot().unwrap()).unwrap();
+        let rest = process(&mut *second, &batch.slice(1_200, batch.num_rows() - 1_200), 100);
+        assert_eq!(rest, whole.slice(1_200, rest.num_rows()));
     });
 }

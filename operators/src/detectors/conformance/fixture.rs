@@ -97,6 +97,16 @@ pub(super) fn telemetry(key: &str, rows: usize) -> Rows {
     out
 }
 
+/// Some of the rows.
+pub(super) fn select(rows: &Rows, kept: &[usize]) -> Rows {
+    Rows {
+        key: kept.iter().map(|row| rows.key[*row].clone()).collect(),
+        second: kept.iter().map(|row| rows.second[*row]).collect(),
+        cpu: kept.iter().map(|row| rows.cpu[*row]).collect(),
+        memory: kept.iter().map(|row| rows.memory[*row]).collect(),
+    }
+}
+
 /// Rows of several keys, in order of time.
 pub(super) fn interleave(parts: &[Rows]) -> Rows {
     let mut order: Vec<(i64, usize, usize)> = Vec::new();

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{self, Alert};
 use super::history::{Batch, MiniBatch};
-use super::reports::Waiting;
+use super::reports::{self, Waiting};
 use super::score::{combine, novelty};
 use super::state_model::{Before, Core, StateModel};
 use super::{EXTRAS, NAME, Settings};
@@ -306,6 +306,10 @@ impl Model for DriftModel {
 
     fn report(&mut self, reports: &mut Reports) {
         self.waiting.report(reports);
+    }
+
+    fn report_standing(&self, change: i64, reports: &mut Reports) {
+        reports::standing(self.in_force(), self.on_curve, change, reports);
     }
 
     fn rebuilds(&self) -> Rebuilds {

@@ -148,6 +148,28 @@ impl Waiting {
     }
 }
 
+/// All that a component has in counted relations, as entering or leaving.
+pub(super) fn standing(
+    model: Option<&StateModel>,
+    on_curve: Option<u32>,
+    change: i64,
+    reports: &mut Reports,
+) {
+    if let Some(model) = model {
+        for ((from, to), count) in model.habits.pairs() {
+            let values = [integer(*from), integer(*to)];
+            reports.change(TRANSITIONS, values, change * i64::from(count.total));
+        }
+        for (state, count) in model.habits.states() {
+            reports.change(OCCUPANCY, [integer(*state)], change * i64::from(count.total));
+        }
+        reports.change(STEADY, [], change);
+    }
+    if let Some(slot) = on_curve {
+        reports.change(CONVERGENCE, [integer(slot)], change);
+    }
+}
+
 fn integer(value: impl Into<i64>) -> Extra {
     Extra::Integer(value.into())
 }
