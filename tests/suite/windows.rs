@@ -186,7 +186,7 @@ fn sessions_equal_the_reference() {
 
 #[test]
 fn windows_of_rows_equal_the_reference() {
-    for (rows, every) in [(5, 5), (6, 4), (2, 3), (1, 1)] {
+    for (rows, every) in [(5, 5), (6, 4), (2, 3), (3, 1)] {
         check(Kind::Count(rows, every), &samples(22, 300, 100));
     }
 }

@@ -60,9 +60,12 @@ pub(super) fn lower(window: &Window, state: State) -> Result<State> {
 }
 
 fn column(expr: &Expr, input: &LogicalPlan, clause: &str) -> Result<usize> {
-    let index = match expr {
+    let index = match unalias(expr) {
         Expr::Column(column) => input.schema().maybe_index_of_column(column),
-        _ => None,
+        // What the input computes is named after how it is computed.
+        computed => {
+            input.schema().index_of_column_by_name(None, &computed.schema_name().to_string())
+        }
     };
     index.ok_or_else(|| {
         SqlError::unsupported(format!("expression in {clause} of ROW_NUMBER is not supported"))

@@ -138,7 +138,7 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
             "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '0 seconds') GROUP BY window_end",
             Wrong,
             "option \"gap\" of window is 0 ns, outside 1 ns to 400 days",
-            43,
+            52,
         ),
         (
             "SELECT count(*) FROM SESSION(zoned, INTERVAL '1500 milliseconds') GROUP BY window_end",
@@ -175,7 +175,7 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
             "SELECT count(*) FROM COUNT_WINDOW(metrics, ts, INTERVAL '1 minute') GROUP BY window_start, window_end",
             Wrong,
             "expected a number of rows",
-            48,
+            57,
         ),
         (
             "SELECT count(*) FROM COUNT_WINDOW(metrics, 0) GROUP BY window_start, window_end",
@@ -199,7 +199,7 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
             "SELECT count(*) FROM CUMULATE(metrics, ts, INTERVAL '7 minutes', INTERVAL '1 hour') GROUP BY window_end",
             Wrong,
             "option \"size\" of window is not a whole number of steps",
-            44,
+            53,
         ),
         (
             "SELECT count(*) FROM CUMULATE(metrics, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_start",
