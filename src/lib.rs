@@ -82,7 +82,15 @@
 //!
 //! # Windows
 //!
-//! Three spellings of the same window, with `TUMBLE(t, ts, size [, offset])` and `HOP(t, ts, slide, size [, offset])`:
+//! | In FROM | In GROUP BY | A row is in |
+//! |---|---|---|
+//! | `TUMBLE(t, ts, size [, offset])` | `tumble(size)` | the one window of this size that holds it |
+//! | `HOP(t, ts, slide, size [, offset])` | `hop(slide, size)` | each window of this size that holds it; one begins every slide |
+//! | `CUMULATE(t, ts, step, size [, offset])` | `cumulate(step, size)` | each window that holds it; they begin every size and grow by the step: the day so far, every hour |
+//! | `SESSION(t, ts, gap [PARTITION BY k])` | `k, session(gap)` | one window with the rows of its key that come less than the gap apart |
+//! | `COUNT_WINDOW(t, n [, m] [PARTITION BY k])` | `k, count_window(n [, m])` | windows of n rows of its key, in order of event time; one begins every m rows, by default every n |
+//!
+//! Three spellings of the same window:
 //!
 //! ```
 //! # let engine = driftline::Engine::builder().build()?;
@@ -99,8 +107,55 @@
 //! # Ok::<(), driftline::Error>(())
 //! ```
 //!
-//! A window covers `[window_start, window_end)` and gives its rows once, when the watermark has passed its end.
-//! Windows are aligned to 1970-01-01T00:00:00 plus the offset. Scalar functions and aggregates are DataFusion's, with
+//! A window covers `[window_start, window_end)` and gives its rows once, when the watermark has passed its end. Windows
+//! may stand on windows, through views and subqueries, by `window_end` or `window_start`.
+//!
+//! * TUMBLE, HOP and CUMULATE are aligned to 1970-01-01T00:00:00 UTC plus the offset, also where the column has a time
+//!   zone: days in Berlin's summer are `TUMBLE(t, ts, INTERVAL '1 day', INTERVAL '-2 hours')`. A CUMULATE is grouped by
+//!   `window_end`, with or without `window_start`, which several of its windows share.
+//! * A SESSION covers its first row's time to its last row's time plus the gap. A row exactly at that end begins the
+//!   next session. A row that comes out of order, within the lateness, between two sessions makes them one.
+//! * A COUNT_WINDOW has its first row's time as `window_start` and its last row's as `window_end`, and counts rows of
+//!   equal time in order of arrival. Rows at the end that do not fill a window are not given. It is grouped by both
+//!   bounds; where rows tie, windows with equal bounds are still windows of their own.
+//! * SESSION and COUNT_WINDOW are grouped by just their PARTITION BY columns and the bounds. In the GROUP BY form the
+//!   other keys are what keeps rows apart, and WHERE comes before the window.
+//! * The results of a window can be numbered, `ROW_NUMBER() OVER (PARTITION BY window_end [, k] ORDER BY n DESC) AS place`,
+//!   and the top ones kept by an outer `WHERE place <= 3`. Rows that tie are ordered by all their columns.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use driftline::Engine;
+//! use driftline::arrow::array::{AsArray, RecordBatch, StringArray, TimestampNanosecondArray};
+//! use driftline::arrow::datatypes::Int64Type;
+//!
+//! let engine = Engine::builder().build()?;
+//! engine.execute("CREATE SOURCE clicks (visitor TEXT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 minute')")?;
+//! let visits = engine.subscribe(
+//!     "SELECT visitor, window_start, window_end, count(*) AS clicks
+//!      FROM SESSION(clicks, ts, INTERVAL '30 seconds' PARTITION BY visitor)
+//!      GROUP BY visitor, window_start, window_end",
+//! )?;
+//! let source = engine.source("clicks")?;
+//! let seconds = [0, 40, 20, 70]; // the third click bridges the first two
+//! source.push(RecordBatch::try_new(
+//!     source.schema(),
+//!     vec![
+//!         Arc::new(StringArray::from(vec!["ann"; 4])),
+//!         Arc::new(TimestampNanosecondArray::from_iter_values(seconds.map(|s| s * 1_000_000_000))),
+//!     ],
+//! )?)?;
+//! engine.shutdown()?;
+//! let mut clicks = Vec::new();
+//! for batch in visits {
+//!     clicks.extend_from_slice(batch?.column(3).as_primitive::<Int64Type>().values());
+//! }
+//! // The last click came exactly 30 seconds after the one before it.
+//! assert_eq!(clicks, [3, 1]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Scalar functions and aggregates are DataFusion's, with
 //! FILTER, DISTINCT and HAVING, and those of the host ([`ScalarFunction`], [`AggregateFunction`]). The approximate ones
 //! (`approx_percentile_cont` and its kin) agree with a batch only within their own error. What would need
 //! state without bound, or would depend on the order of arrival, is refused with the place, the reason and a hint.

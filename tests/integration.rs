@@ -20,4 +20,5 @@ mod suite {
     mod side;
     mod support;
     mod tidy;
+    mod windows;
 }

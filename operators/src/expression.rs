@@ -67,7 +67,8 @@ pub trait AggregateProgram: Debug + Send + Sync {
 
 /// One aggregate over many groups, numbered densely from 0.
 pub trait GroupAccumulator: Send {
-    /// Adds rows: row `i` belongs to group `groups[i]`, and all groups are below `group_count`.
+    /// Adds rows: row `i` belongs to group `groups[i]`, and all groups are below `group_count`. Every group below it is in
+    /// this call or was in an earlier one: accumulators take a group that was only announced for one with a value.
     ///
     /// # Errors
     /// If the aggregate refuses a value, such as a sum that overflows its type.
@@ -78,7 +79,7 @@ pub trait GroupAccumulator: Send {
         group_count: usize,
     ) -> Result<()>;
 
-    /// Adds partial states made by [`GroupAccumulator::state`].
+    /// Adds partial states made by [`GroupAccumulator::state`], as [`GroupAccumulator::update`] adds rows.
     ///
     /// # Errors
     /// As for [`GroupAccumulator::update`].

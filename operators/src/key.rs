@@ -66,9 +66,17 @@ impl KeySplitter {
     /// If a column's type cannot be a key.
     pub fn new(schema: &SchemaRef, columns: Vec<usize>, workers: usize) -> Result<Self> {
         let fields: Fields = columns.iter().map(|&c| schema.fields()[c].clone()).collect();
+        Ok(Self { columns, ..Self::by_keys(&fields, workers)? })
+    }
+
+    /// Splits rows by keys that are not among their columns, with [`KeySplitter::split_by`].
+    ///
+    /// # Errors
+    /// If a key's type cannot be a key.
+    pub fn by_keys(keys: &Fields, workers: usize) -> Result<Self> {
         Ok(Self {
-            columns,
-            encoder: KeyEncoder::new(&fields)?,
+            columns: Vec::new(),
+            encoder: KeyEncoder::new(keys)?,
             workers: workers as u64,
             indices: vec![Vec::new(); workers],
         })
@@ -79,11 +87,23 @@ impl KeySplitter {
     /// # Errors
     /// If a kernel fails, which would be a bug.
     pub fn split(&mut self, rows: &RecordBatch) -> Result<Vec<(u32, RecordBatch)>> {
-        if self.workers == 1 || self.columns.is_empty() || rows.num_rows() == 0 {
+        let keys: Vec<ArrayRef> = self.columns.iter().map(|&c| rows.column(c).clone()).collect();
+        self.split_by(rows, &keys)
+    }
+
+    /// As [`KeySplitter::split`], with the key columns of the rows.
+    ///
+    /// # Errors
+    /// If a kernel fails, which would be a bug.
+    pub fn split_by(
+        &mut self,
+        rows: &RecordBatch,
+        keys: &[ArrayRef],
+    ) -> Result<Vec<(u32, RecordBatch)>> {
+        if self.workers == 1 || keys.is_empty() || rows.num_rows() == 0 {
             return Ok(vec![(0, rows.clone())]);
         }
-        let columns: Vec<ArrayRef> = self.columns.iter().map(|&c| rows.column(c).clone()).collect();
-        let keys = self.encoder.encode(&columns)?;
+        let keys = self.encoder.encode(keys)?;
         self.indices.iter_mut().for_each(Vec::clear);
         for row in 0..rows.num_rows() {
             let worker = group_of(keys.bytes(row)) % self.workers;
@@ -211,6 +231,12 @@ impl KeyInterner {
         let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
         self.table.insert_unique(hash, id, |&id| hasher.hash_one(slice(bytes, ends, id)));
         id
+    }
+
+    /// A key as bytes, for an order that does not depend on arrival; `None` for a null text.
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<&[u8]> {
+        (Some(id) != self.null_text).then(|| slice(&self.bytes, &self.ends, id))
     }
 
     /// The key columns of the given keys.

@@ -67,6 +67,18 @@ impl Watermarks {
         self.0.borrow().range(..=epoch).next_back().map_or(EventTime::MIN, |(_, w)| *w)
     }
 
+    /// The first of these epochs that has a watermark of its own.
+    #[must_use]
+    pub fn next_change(&self, epochs: std::ops::RangeInclusive<Epoch>) -> Option<Epoch> {
+        self.0.borrow().range(epochs).next().map(|(epoch, _)| *epoch)
+    }
+
+    /// The last epoch that has a watermark of its own.
+    #[must_use]
+    pub fn last_change(&self) -> Option<Epoch> {
+        self.0.borrow().last_key_value().map(|(epoch, _)| *epoch)
+    }
+
     /// Forgets all but the newest entry at or below `epoch`: nobody asks about earlier ones again.
     pub fn forget_before(&self, epoch: Epoch) {
         let mut table = self.0.borrow_mut();

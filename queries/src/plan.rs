@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
 use driftline_operators::options::OptionValue;
-use driftline_operators::window::WindowSpec;
+use driftline_operators::window::{Numbering, Window, WindowSpec};
 
 /// A planned query.
 #[derive(Clone, Debug)]
@@ -61,13 +61,20 @@ pub enum Node {
         /// Where rows come from.
         input: Box<Plan>,
         /// The windows.
-        window: WindowSpec,
+        window: Window,
         /// The event-time column of the input.
         time: TimeColumn,
         /// Keys and aggregates.
         program: Arc<dyn AggregateProgram>,
         /// What EXPLAIN prints.
         label: String,
+    },
+    /// Appends the number of each row among the results of a window that agree with it in some columns.
+    NumberRows {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// How they are numbered. Rows of a partition leave the input together.
+        numbering: Numbering,
     },
 }
 
@@ -99,7 +106,8 @@ impl Plan {
             Node::Scan(scan) => scan,
             Node::Transform { input, .. }
             | Node::AssignWindows { input, .. }
-            | Node::AggregateWindows { input, .. } => input.scan(),
+            | Node::AggregateWindows { input, .. }
+            | Node::NumberRows { input, .. } => input.scan(),
         }
     }
 
@@ -115,7 +123,8 @@ impl Plan {
                 Node::Scan(_) => return lines,
                 Node::Transform { input, .. }
                 | Node::AssignWindows { input, .. }
-                | Node::AggregateWindows { input, .. } => plan = input,
+                | Node::AggregateWindows { input, .. }
+                | Node::NumberRows { input, .. } => plan = input,
             }
         }
     }
@@ -152,33 +161,57 @@ impl Node {
             }
             Self::Transform { label, .. } => format!("Transform {label}"),
             Self::AssignWindows { input, window, time } => {
-                format!("AssignWindows {} on {}", Window(window), column(input, *time))
+                format!("AssignWindows {} on {}", aligned(window), column(input, *time))
             }
             Self::AggregateWindows { input, window, time, label, .. } => format!(
                 "AggregateWindows {} on {}{}{label}",
-                Window(window),
+                spelled(window),
                 column(input, time.index),
                 if label.is_empty() { "" } else { ": " },
             ),
+            Self::NumberRows { input, numbering } => {
+                let by = numbering.partition.iter().map(|index| column(input, *index));
+                let order = numbering.order.iter().map(|(index, options)| {
+                    let down = if options.descending { " DESC" } else { "" };
+                    format!("{}{down}", column(input, *index))
+                });
+                format!(
+                    "NumberRows ORDER BY {} PARTITION BY {}",
+                    order.collect::<Vec<_>>().join(", "),
+                    by.collect::<Vec<_>>().join(", "),
+                )
+            }
         }
     }
 }
 
 /// A window as EXPLAIN shows it.
-struct Window<'a>(&'a WindowSpec);
-
-impl fmt::Display for Window<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(window) = self;
-        let length = |ns: i64| OptionValue::Interval(ns).to_string();
-        if window.is_tumble() {
-            write!(f, "tumble({})", length(window.size_ns()))?;
-        } else {
-            write!(f, "hop({}, {})", length(window.slide_ns()), length(window.size_ns()))?;
+fn spelled(window: &Window) -> String {
+    match window {
+        Window::Aligned(window) => aligned(window),
+        Window::Session(session) => format!("session({})", length(session.gap_ns())),
+        Window::Count(count) if count.rows() == count.every() => {
+            format!("count_window({})", count.rows())
         }
-        match window.offset_ns() {
-            0 => Ok(()),
-            offset => write!(f, " from {}", length(offset)),
-        }
+        Window::Count(count) => format!("count_window({}, {})", count.rows(), count.every()),
     }
+}
+
+fn aligned(window: &WindowSpec) -> String {
+    let (slide, step, size) = (window.slide_ns(), window.step_ns(), window.size_ns());
+    let shape = if window.is_tumble() {
+        format!("tumble({})", length(size))
+    } else if window.is_cumulate() {
+        format!("cumulate({}, {})", length(step), length(size))
+    } else {
+        format!("hop({}, {})", length(slide), length(size))
+    };
+    match window.offset_ns() {
+        0 => shape,
+        offset => format!("{shape} from {}", length(offset)),
+    }
+}
+
+fn length(ns: i64) -> String {
+    OptionValue::Interval(ns).to_string()
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{
-    BatchStream, DetectStage, MAIN, Outbox, QueryContext, Reorder, SharedDetector,
+    BatchStream, DetectStage, MAIN, NumberStage, Outbox, QueryContext, Reorder, SharedDetector,
     WindowAssignment, WindowStage, aggregate_windows, assign_windows, collect_into, detect,
-    maintain, transform,
+    maintain, number_rows, transform,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::error::Result;
-use driftline_operators::key::KeySplitter;
+use driftline_operators::key::{KeyInterner, KeySplitter};
 use driftline_operators::model::Upkeep;
 use driftline_operators::time::Watermarks;
-use driftline_operators::window::{Panes, TimeType, WindowedAggregate};
+use driftline_operators::window::{Numbering, TimeType, Window, WindowedAggregate};
 use driftline_queries::{Node, Plan, TimeColumn};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
@@ -108,11 +108,16 @@ pub(crate) fn check(
             Node::Scan(_) => return Ok(()),
             Node::Transform { input, .. } => input,
             Node::AssignWindows { input, window, time } => {
-                time_type(input, *time)?.check(window)?;
+                time_type(input, *time)?.check(&Window::Aligned(*window))?;
                 input
             }
-            Node::AggregateWindows { input, .. } => {
-                Panes::new(windowed_aggregate(plan, settings)?)?;
+            Node::AggregateWindows { input, program, .. } => {
+                windowed_aggregate(plan, settings)?;
+                KeyInterner::new(&program.key_fields())?;
+                input
+            }
+            Node::NumberRows { input, numbering } => {
+                number_stage(input, numbering, &wiring)?;
                 input
             }
         };
@@ -139,14 +144,20 @@ fn wire<'scope>(
             };
             Ok(assign_windows(wire(below, input, wiring)?, assignment, context))
         }
-        Node::AggregateWindows { input: below, time, .. } => {
+        Node::AggregateWindows { input: below, window, time, .. } => {
             let stage = WindowStage {
+                window: *window,
                 aggregate: windowed_aggregate(plan, wiring.settings)?,
+                reorder_rows_max: wiring.settings.reorder_rows_max,
                 lag_ns: time.lag_ns,
                 watermarks: wiring.watermarks.clone(),
                 context,
             };
             aggregate_windows(wire(below, input, wiring)?, stage)
+        }
+        Node::NumberRows { input: below, numbering } => {
+            let stage = number_stage(below, numbering, wiring)?;
+            Ok(number_rows(wire(below, input, wiring)?, stage))
         }
     }
 }
@@ -182,13 +193,24 @@ fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggreg
     let time_type = time_type(input, time.index)?;
     time_type.check(window)?;
     Ok(WindowedAggregate {
-        window: *window,
         time_index: time.index,
         time: time_type,
         program: Arc::clone(program),
         schema: plan.schema.clone(),
         groups_max: settings.window_groups_max,
         panes_max: settings.window_panes_max,
+    })
+}
+
+fn number_stage(input: &Plan, numbering: &Numbering, wiring: &Wiring<'_>) -> Result<NumberStage> {
+    let partition = numbering.partition.clone();
+    Ok(NumberStage {
+        splitter: KeySplitter::new(&input.schema, partition, wiring.workers)?,
+        numbering: numbering.clone(),
+        input: input.schema.clone(),
+        rows_max: wiring.settings.reorder_rows_max,
+        watermarks: wiring.watermarks.clone(),
+        context: wiring.context.clone(),
     })
 }
 

@@ -29,45 +29,54 @@ pub(super) fn batch(source: &str, rows: &RecordBatch, sql: &str) -> Vec<RecordBa
 pub(super) struct Window {
     pub(super) slide: i64,
     pub(super) size: i64,
+    /// The size, but for a CUMULATE.
+    pub(super) step: i64,
     pub(super) offset: i64,
 }
 
 impl Window {
-    fn interval(ns: i64) -> String {
+    pub(super) fn interval(ns: i64) -> String {
         format!("INTERVAL '{} milliseconds'", ns / 1_000_000)
     }
 
-    pub(super) fn streaming(self, source: &str) -> String {
-        let Self { slide, size, offset } = self;
-        let [slide_text, size_text, offset_text] = [slide, size, offset].map(Self::interval);
-        if slide == size {
-            format!("TUMBLE({source}, ts, {size_text}, {offset_text})")
+    /// The window over column `time` of `source`, as a stream computes it.
+    pub(super) fn streaming(self, source: &str, time: &str) -> String {
+        let Self { slide, size, step, offset } = self;
+        let [slide_text, size_text, step_text, offset_text] =
+            [slide, size, step, offset].map(Self::interval);
+        if step < size {
+            format!("CUMULATE({source}, {time}, {step_text}, {size_text}, {offset_text})")
+        } else if slide == size {
+            format!("TUMBLE({source}, {time}, {size_text}, {offset_text})")
         } else {
-            format!("HOP({source}, ts, {slide_text}, {size_text}, {offset_text})")
+            format!("HOP({source}, {time}, {slide_text}, {size_text}, {offset_text})")
         }
     }
 
-    pub(super) fn in_a_batch(self, source: &str) -> String {
-        let Self { slide, size, offset } = self;
-        let [slide_text, size_text, offset_text] = [slide, size, offset].map(Self::interval);
-        let copies = (0..size.div_euclid(slide) + 1).map(|k| {
-            let back = Self::interval(k * slide);
+    /// The same over a table: every row once for each start and each step that could hold it, and those that do.
+    pub(super) fn in_a_batch(self, source: &str, time: &str) -> String {
+        let Self { slide, size, step, offset } = self;
+        let [slide_text, offset_text] = [slide, offset].map(Self::interval);
+        let mut copies = Vec::new();
+        for back in (0..=size.div_euclid(slide)).map(|k| Self::interval(k * slide)) {
             let start = format!(
-                "date_bin({slide_text}, ts, TIMESTAMP '1970-01-01T00:00:00' + {offset_text}) - {back}"
+                "date_bin({slide_text}, {time}, TIMESTAMP '1970-01-01T00:00:00' + {offset_text}) - {back}"
             );
-            format!(
-                "SELECT *, {start} AS window_start, {start} + {size_text} AS window_end FROM {source}"
-            )
-        });
-        let copies: Vec<String> = copies.collect();
-        format!("(SELECT * FROM ({}) WHERE ts < window_end)", copies.join(" UNION ALL "))
+            for length in (1..=size / step).map(|k| Self::interval(k * step)) {
+                copies.push(format!(
+                    "SELECT *, {start} AS window_start, {start} + {length} AS window_end FROM {source}"
+                ));
+            }
+        }
+        format!("(SELECT * FROM ({}) WHERE {time} < window_end)", copies.join(" UNION ALL "))
     }
 }
 
 /// Checks one query, with `{W}` for the windowed relation, over all ways of feeding.
 fn check(query: &str, window: Window, rows: &RecordBatch, what: &str) {
-    let expected = batch("samples", rows, &query.replace("{W}", &window.in_a_batch("samples")));
-    let streaming = query.replace("{W}", &window.streaming("samples"));
+    let expected =
+        batch("samples", rows, &query.replace("{W}", &window.in_a_batch("samples", "ts")));
+    let streaming = query.replace("{W}", &window.streaming("samples", "ts"));
     let late_by_ten = shuffled(rows, 10 * SECOND, 99);
     for feed in feeds(rows.num_rows()) {
         for (order, rows) in [("in order", rows), ("shuffled", &late_by_ten)] {
@@ -78,7 +87,7 @@ fn check(query: &str, window: Window, rows: &RecordBatch, what: &str) {
     }
 }
 
-const TUMBLE: Window = Window { slide: 5 * SECOND, size: 5 * SECOND, offset: 0 };
+const TUMBLE: Window = Window { slide: 5 * SECOND, size: 5 * SECOND, step: 5 * SECOND, offset: 0 };
 
 const QUERIES: &[(&str, &str)] = &[
     (
@@ -128,13 +137,26 @@ fn tumbles_equal_the_batch() {
 #[test]
 fn hops_of_any_ratio_and_offset_equal_the_batch() {
     let windows = [
-        Window { slide: 2 * SECOND, size: 6 * SECOND, offset: 0 },
-        Window { slide: 4 * SECOND, size: 6 * SECOND, offset: SECOND },
-        Window { slide: 7 * SECOND, size: 3 * SECOND, offset: -2 * SECOND },
+        (2 * SECOND, 6 * SECOND, 0),
+        (4 * SECOND, 6 * SECOND, SECOND),
+        (7 * SECOND, 3 * SECOND, -2 * SECOND),
     ];
-    for window in windows {
+    for (slide, size, offset) in windows {
+        let window = Window { slide, size, step: size, offset };
         for (what, query) in &QUERIES[..3] {
             check(query, window, &samples(2, 200, 60), what);
+        }
+    }
+}
+
+#[test]
+fn cumulates_of_any_offset_equal_the_batch() {
+    for (step, size, offset) in
+        [(2 * SECOND, 10 * SECOND, 0), (3 * SECOND, 9 * SECOND, -4 * SECOND)]
+    {
+        let window = Window { slide: size, size, step, offset };
+        for (what, query) in QUERIES {
+            check(query, window, &samples(4, 200, 60), what);
         }
     }
 }
@@ -145,7 +167,13 @@ fn many_rows_and_keys_equal_the_batch() {
     check(QUERIES[0].1, TUMBLE, &rows, QUERIES[0].0);
     check(
         QUERIES[1].1,
-        Window { slide: 20 * SECOND, size: 60 * SECOND, offset: 0 },
+        Window { slide: 20 * SECOND, size: 60 * SECOND, step: 60 * SECOND, offset: 0 },
+        &rows,
+        QUERIES[1].0,
+    );
+    check(
+        QUERIES[1].1,
+        Window { slide: 60 * SECOND, size: 60 * SECOND, step: 20 * SECOND, offset: 0 },
         &rows,
         QUERIES[1].0,
     );
@@ -158,6 +186,7 @@ proptest! {
     fn any_window_over_any_rows_equals_the_batch(
         slide in 1i64..20,
         size in 1i64..30,
+        steps in prop::option::of(2i64..6),
         offset in -30i64..30,
         seed in any::<u64>(),
         count in 0usize..200,
@@ -165,11 +194,15 @@ proptest! {
         workers in prop::sample::select(vec![1usize, 2, 4]),
         batch_rows in prop::sample::select(vec![1usize, 7, 8192]),
     ) {
-        let window = Window { slide: slide * SECOND / 2, size: size * SECOND / 2, offset: offset * SECOND / 2 };
+        let [slide, size, offset] = [slide, size, offset].map(|halves| halves * SECOND / 2);
+        let window = match steps {
+            Some(steps) => Window { slide: slide * steps, size: slide * steps, step: slide, offset },
+            None => Window { slide, size, step: size, offset },
+        };
         let rows = samples(seed, count, 90);
         let (what, query) = QUERIES[query];
-        let expected = batch("samples", &rows, &query.replace("{W}", &window.in_a_batch("samples")));
-        let streaming = query.replace("{W}", &window.streaming("samples"));
+        let expected = batch("samples", &rows, &query.replace("{W}", &window.in_a_batch("samples", "ts")));
+        let streaming = query.replace("{W}", &window.streaming("samples", "ts"));
         let feed = super::support::Feed { workers, batch_rows };
         let rows = shuffled(&rows, 10 * SECOND, seed);
         let found = run(feed, CREATE_SAMPLES, &streaming, "samples", &rows).unwrap();
@@ -241,8 +274,8 @@ fn shipped_in_a_batch(query: &str) -> String {
         })
         .collect();
     let (slide, size) = (seconds[0] * SECOND, seconds[seconds.len() - 1] * SECOND);
-    let window = Window { slide, size, offset: 0 };
-    format!("{}{}{}", &query[..start], window.in_a_batch(source), &query[end..])
+    let window = Window { slide, size, step: size, offset: 0 };
+    format!("{}{}{}", &query[..start], window.in_a_batch(source, "ts"), &query[end..])
 }
 
 #[test]

@@ -30,24 +30,25 @@ pub struct WindowAssignment {
 }
 
 impl WindowAssignment {
-    /// The rows with their window bounds, windows of a row in order of their starts.
+    /// The rows with their window bounds, windows of a row in order of their starts and ends.
     ///
     /// # Errors
     /// If a kernel fails, which would be a bug.
     pub fn apply(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let times = self.time.read(rows.column(self.time_index));
-        let (mut indices, mut starts) = (Vec::new(), Vec::new());
+        let (mut indices, mut bounds) = (Vec::new(), Vec::new());
         for (row, &time) in times.iter().enumerate() {
-            let first = starts.len();
-            starts.extend(self.window.starts(EventTime(time)));
-            starts[first..].reverse();
-            indices.resize(starts.len(), row as u64);
+            let (time, first) = (EventTime(time), bounds.len());
+            for start in self.window.starts(time) {
+                bounds.extend(self.window.ends(start, time).map(|end| (start, end)));
+            }
+            bounds[first..].sort_unstable();
+            indices.resize(bounds.len(), row as u64);
         }
         let taken = take_record_batch(rows, &UInt64Array::from(indices))?;
-        let size = self.window.size_ns();
         let mut columns = taken.columns().to_vec();
-        columns.push(self.time.write(starts.iter().copied()));
-        columns.push(self.time.write(starts.iter().map(|start| start + size)));
+        columns.push(self.time.write(bounds.iter().map(|bounds| bounds.0)));
+        columns.push(self.time.write(bounds.iter().map(|bounds| bounds.1)));
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 }
@@ -101,5 +102,11 @@ mod tests {
         assert_eq!(**column(1), [-10, -5, 0, 5]);
         assert_eq!(**column(2), [0, 5, 10, 15]);
         assert_eq!(assignment.apply(&rows.slice(0, 0)).unwrap().num_rows(), 0);
+        let window = WindowSpec::cumulate(5_000_000_000, 10_000_000_000, 0).unwrap();
+        let assigned = WindowAssignment { window, ..assignment }.apply(&rows).unwrap();
+        let column = |i: usize| assigned.column(i).as_primitive::<TimestampSecondType>().values();
+        assert_eq!(**column(0), [-1, 7]);
+        assert_eq!(**column(1), [-10, 0]);
+        assert_eq!(**column(2), [0, 10]);
     }
 }

@@ -64,15 +64,21 @@ pub fn detect<'scope>(
                     }
                 });
                 context.count(|c| &c.rows_refused, reorder.take_refused());
-                let Some((complete, capability)) = closing.next(frontier) else { return };
                 let mut detector = detector.borrow_mut();
-                let step = || judge(&mut **detector, &mut reorder, complete);
-                let judged = context.attempt(step).unwrap_or_default();
-                let mut session = output.session(&capability);
-                let main = judged.rows.into_iter().map(|rows| (MAIN, rows));
-                let side = judged.side.into_iter().map(|(i, rows)| (MAIN + 1 + i as u32, rows));
-                for (target, rows) in main.chain(side).filter(|(_, rows)| rows.num_rows() > 0) {
-                    session.give(Batch { rows, sequence: 0, target });
+                let mut is_new = false;
+                while let Some((complete, capability)) = closing.next_closed(frontier) {
+                    is_new = true;
+                    let step = || judge(&mut **detector, &mut reorder, complete);
+                    let judged = context.attempt(step).unwrap_or_default();
+                    let mut session = output.session(&capability);
+                    let main = judged.rows.into_iter().map(|rows| (MAIN, rows));
+                    let side = judged.side.into_iter().map(|(i, rows)| (MAIN + 1 + i as u32, rows));
+                    for (target, rows) in main.chain(side).filter(|(_, rows)| rows.num_rows() > 0) {
+                        session.give(Batch { rows, sequence: 0, target });
+                    }
+                }
+                if !is_new {
+                    return;
                 }
                 let now = detector.statistics();
                 context.count(|c| &c.anomalies, now.anomalies - before.anomalies);

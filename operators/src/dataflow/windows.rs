@@ -1,4 +1,6 @@
 //! Windowed aggregation: rows in, one row per window and key out, once the watermark has passed the window's end.
+//!
+//! Windows that all keys share are here; sessions and windows of so many rows have a file of their own.
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -9,11 +11,12 @@ use super::context::Gauge;
 use super::exchange::{by_target, split_by_key};
 use super::range::within_range;
 use super::{BatchStream, QueryContext};
+use super::{counted, sessions};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::key::KeySplitter;
 use crate::time::Watermarks;
-use crate::window::{Panes, WindowedAggregate};
+use crate::window::{PANE_COLUMNS, Panes, Window, WindowSpec, WindowedAggregate};
 
 /// The size of the state is read at least once in so many epochs.
 const TURNS_PER_READING: u64 = 64;
@@ -21,8 +24,12 @@ const TURNS_PER_READING: u64 = 64;
 /// A windowed aggregation as a dataflow builds it.
 #[derive(Clone, Debug)]
 pub struct WindowStage {
+    /// The windows.
+    pub window: Window,
     /// What is computed.
     pub aggregate: WindowedAggregate,
+    /// Most rows that wait until those before them have come, where their order matters.
+    pub reorder_rows_max: usize,
     /// How far rows may lie below the watermark of earlier epochs.
     pub lag_ns: i64,
     /// The watermarks of the source at the bottom of the query.
@@ -33,25 +40,36 @@ pub struct WindowStage {
 
 /// Aggregates rows by window and key.
 ///
-/// With one worker rows go straight into the panes. With more, each worker first folds the rows of an epoch into
-/// partial states, and only these are moved to the worker that owns the key.
-///
 /// # Errors
 /// If a key column's type cannot be a key.
 pub fn aggregate_windows<'scope>(
     stream: BatchStream<'scope>,
     stage: WindowStage,
 ) -> Result<BatchStream<'scope>> {
+    match stage.window {
+        Window::Aligned(window) => aggregate_panes(stream, window, stage),
+        Window::Session(session) => sessions::aggregate_sessions(stream, session, stage),
+        Window::Count(count) => counted::aggregate_counted(stream, count, stage),
+    }
+}
+
+/// With one worker rows go straight into the panes. With more, each worker first folds the rows of an epoch into
+/// partial states, and only these are moved to the worker that owns the key.
+fn aggregate_panes<'scope>(
+    stream: BatchStream<'scope>,
+    window: WindowSpec,
+    stage: WindowStage,
+) -> Result<BatchStream<'scope>> {
     let workers = stream.scope().peers();
     if workers == 1 {
-        return close_windows(stream, stage, Arrival::Rows);
+        return close_windows(stream, window, stage, Arrival::Rows);
     }
-    let schema = stage.aggregate.partial_schema();
+    let schema = stage.aggregate.partial_schema(&PANE_COLUMNS);
     let keys = (1..=stage.aggregate.program.key_fields().len()).collect();
     let splitter = KeySplitter::new(&schema, keys, workers)?;
-    let partials = fold_epochs(stream, &stage)?;
+    let partials = fold_epochs(stream, window, &stage)?;
     let moved = split_by_key(partials, splitter, stage.context.clone());
-    close_windows(moved, stage, Arrival::Partials)
+    close_windows(moved, window, stage, Arrival::Partials)
 }
 
 #[derive(Clone, Copy)]
@@ -62,11 +80,12 @@ enum Arrival {
 
 fn close_windows<'scope>(
     stream: BatchStream<'scope>,
+    window: WindowSpec,
     stage: WindowStage,
     arrival: Arrival,
 ) -> Result<BatchStream<'scope>> {
-    let WindowStage { aggregate, lag_ns, watermarks, context } = stage;
-    let mut panes = Panes::new(aggregate.clone())?;
+    let WindowStage { aggregate, lag_ns, watermarks, context, .. } = stage;
+    let mut panes = Panes::new(window, aggregate.clone())?;
     let exchange = Exchange::new(by_target);
     Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         exchange,
@@ -87,18 +106,19 @@ fn close_windows<'scope>(
                     }
                 });
                 context.count(|c| &c.rows_refused, panes.take_rows_refused());
-                let Some((complete, capability)) = closing.next(frontier) else { return };
-                let closed = context.attempt(|| panes.close(complete)).unwrap_or_default();
-                let closed_any = !closed.is_empty();
-                context.count(|c| &c.windows_closed, closed.len() as u64);
-                let mut session = output.session(&capability);
-                for rows in closed {
-                    session.give(Batch { rows, sequence: 0, target: 0 });
-                }
-                // Adding up the state of many panes takes longer than closing an epoch without a window.
-                turns += 1;
-                if closed_any || turns.is_multiple_of(TURNS_PER_READING) {
-                    bytes.set(panes.bytes() as u64);
+                while let Some((complete, capability)) = closing.next_closed(frontier) {
+                    let closed = context.attempt(|| panes.close(complete)).unwrap_or_default();
+                    let closed_any = !closed.is_empty();
+                    context.count(|c| &c.windows_closed, closed.len() as u64);
+                    let mut session = output.session(&capability);
+                    for rows in closed {
+                        session.give(Batch { rows, sequence: 0, target: 0 });
+                    }
+                    // Adding up the state of many panes takes longer than closing an epoch without a window.
+                    turns += 1;
+                    if closed_any || turns.is_multiple_of(TURNS_PER_READING) {
+                        bytes.set(panes.bytes() as u64);
+                    }
                 }
             }
         },
@@ -108,11 +128,12 @@ fn close_windows<'scope>(
 /// Folds the rows of each epoch into partial states, one batch per pane, when the epoch closes.
 fn fold_epochs<'scope>(
     stream: BatchStream<'scope>,
+    window: WindowSpec,
     stage: &WindowStage,
 ) -> Result<BatchStream<'scope>> {
-    let WindowStage { aggregate, lag_ns, watermarks, context } = stage.clone();
-    let mut panes = Panes::new(aggregate.clone())?;
-    let schema = aggregate.partial_schema();
+    let WindowStage { aggregate, lag_ns, watermarks, context, .. } = stage.clone();
+    let mut panes = Panes::new(window, aggregate.clone())?;
+    let schema = aggregate.partial_schema(&PANE_COLUMNS);
     Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         Pipeline,
         "FoldEpochs",
@@ -127,11 +148,12 @@ fn fold_epochs<'scope>(
                 context.count(|c| &c.rows_refused, panes.take_rows_refused());
                 // Rows of an epoch that is still open may already be among the partials. They are in-time rows, so
                 // no window that closes now can hold them.
-                let Some((_, capability)) = closing.next(frontier) else { return };
-                let partials = context.attempt(|| panes.take_partials(&schema)).unwrap_or_default();
-                let mut session = output.session(&capability);
-                for rows in partials {
-                    session.give(Batch { rows, sequence: 0, target: 0 });
+                while let Some((_, capability)) = closing.next_closed(frontier) {
+                    let partials = context.attempt(|| panes.take_partials(&schema));
+                    let mut session = output.session(&capability);
+                    for rows in partials.unwrap_or_default() {
+                        session.give(Batch { rows, sequence: 0, target: 0 });
+                    }
                 }
             }
         },

@@ -9,7 +9,7 @@ use arrow::datatypes::{
     TimestampNanosecondType, TimestampSecondType,
 };
 
-use super::WindowSpec;
+use super::Window;
 use crate::error::{OperatorError, Result};
 use crate::time::EventTime;
 
@@ -56,11 +56,19 @@ impl TimeType {
     /// Checks that window bounds can be written in this type without rounding.
     ///
     /// # Errors
-    /// If slide, size or offset is not a whole number of units.
-    pub fn check(&self, window: &WindowSpec) -> Result<()> {
+    /// If a length or the offset is not a whole number of units.
+    pub fn check(&self, window: &Window) -> Result<()> {
         let unit = self.unit_ns();
-        let fits = [window.slide_ns(), window.size_ns(), window.offset_ns()];
-        if fits.iter().all(|ns| ns % unit == 0) {
+        let fits = match window {
+            Window::Aligned(window) => {
+                [window.slide_ns(), window.size_ns(), window.step_ns(), window.offset_ns()]
+                    .iter()
+                    .all(|ns| ns % unit == 0)
+            }
+            Window::Session(session) => session.gap_ns() % unit == 0,
+            Window::Count(_) => true,
+        };
+        if fits {
             return Ok(());
         }
         Err(OperatorError::Columns {
@@ -125,6 +133,7 @@ impl TimeType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::window::{SessionSpec, WindowSpec};
 
     #[test]
     fn times_survive_the_way_there_and_back() {
@@ -144,9 +153,15 @@ mod tests {
     #[test]
     fn bounds_finer_than_the_column_are_refused() {
         let seconds = TimeType::new(&DataType::Timestamp(TimeUnit::Second, None)).unwrap();
-        assert!(seconds.check(&WindowSpec::tumble(1_500_000_000, 0).unwrap()).is_err());
-        assert!(seconds.check(&WindowSpec::tumble(2_000_000_000, 1).unwrap()).is_err());
-        assert!(seconds.check(&WindowSpec::tumble(2_000_000_000, 1_000_000_000).unwrap()).is_ok());
+        let tumble = |size, offset| {
+            seconds.check(&Window::Aligned(WindowSpec::tumble(size, offset).unwrap()))
+        };
+        assert!(tumble(1_500_000_000, 0).is_err());
+        assert!(tumble(2_000_000_000, 1).is_err());
+        assert!(tumble(2_000_000_000, 1_000_000_000).is_ok());
+        let session = |gap| seconds.check(&Window::Session(SessionSpec::new(gap).unwrap()));
+        assert!(session(1_500_000_000).is_err());
+        assert!(session(1_000_000_000).is_ok());
     }
 
     #[test]

@@ -1,10 +1,28 @@
 //! Windows: which rows belong together, and what becomes of them.
 
+mod aggregate;
+mod cells;
 mod column;
+mod count;
+mod counted;
+#[cfg(test)]
+mod fixture;
+mod fold;
 mod groups;
+mod number;
 mod panes;
+mod session;
+mod sessions;
 mod spec;
 
+pub use aggregate::WindowedAggregate;
 pub use column::TimeType;
-pub use panes::{Panes, WindowedAggregate};
-pub use spec::{WINDOWS_PER_ROW_MAX, WindowSpec};
+pub use count::{CountSpec, WINDOW_ROWS_MAX};
+pub use counted::CountedWindows;
+pub use fold::SessionFold;
+pub use number::Numbering;
+pub(crate) use panes::PANE_COLUMNS;
+pub use panes::Panes;
+pub use session::SessionSpec;
+pub use sessions::Sessions;
+pub use spec::{WINDOWS_PER_ROW_MAX, Window, WindowSpec};

@@ -2,60 +2,34 @@
 //!
 //! A key gets a dense number once for the stream, not once per window. A pane maps those numbers to its own groups,
 //! numbered in order of first sight, and holds one accumulator per aggregate. A tumbling window is one pane and
-//! finishes it in place; a hopping window merges the partial states of its panes, so that a row costs one update
-//! however many windows hold it.
+//! finishes it in place; a hopping or cumulating window merges the partial states of its panes, so that a row costs one
+//! update however many windows hold it. What a cumulating window has merged stays merged for the longer windows that
+//! follow, so that they merge only what is new to them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
-use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::aggregate::{Accumulators, WindowedAggregate, take_arguments, take_arrays, take_places};
 use super::groups::{GroupMap, REFUSED};
-use super::{TimeType, WindowSpec};
+use super::spec::WindowSpec;
 use crate::error::Result;
-use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram, GroupAccumulator};
+use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram};
 use crate::key::{KeyId, KeyInterner};
 use crate::time::EventTime;
 
 /// Keys are renumbered when more than this many are known and fewer than a quarter of them are in an open pane.
 const KEYS_BEFORE_RENUMBERING: usize = 1 << 16;
 
-/// What a windowed aggregation is made of.
-#[derive(Clone, Debug)]
-pub struct WindowedAggregate {
-    /// The windows.
-    pub window: WindowSpec,
-    /// Index of the event-time column in the input.
-    pub time_index: usize,
-    /// Its type, which is also the type of the window bounds.
-    pub time: TimeType,
-    /// Keys and aggregates.
-    pub program: Arc<dyn AggregateProgram>,
-    /// Columns of the result: `window_start`, `window_end`, keys, aggregates.
-    pub schema: SchemaRef,
-    /// Most groups that are held at once, over all open panes.
-    pub groups_max: usize,
-    /// Most panes that are open at once.
-    pub panes_max: usize,
-}
-
-impl WindowedAggregate {
-    /// Columns of a partial state: pane start in nanoseconds, keys, then the states of the aggregates.
-    #[must_use]
-    pub fn partial_schema(&self) -> SchemaRef {
-        let mut fields = vec![Arc::new(Field::new("pane_start", DataType::Int64, false))];
-        fields.extend(self.program.key_fields().iter().cloned());
-        fields.extend(self.program.state_fields().iter().flat_map(|f| f.iter().cloned()));
-        // Names may repeat among states and keys: partial batches are read by position only.
-        Arc::new(Schema::new(fields))
-    }
-}
+/// What a partial state of a pane begins with: the pane's start in nanoseconds.
+pub(crate) const PANE_COLUMNS: [&str; 1] = ["pane_start"];
 
 /// The open panes of one windowed aggregation on one worker.
 pub struct Panes {
+    window: WindowSpec,
     aggregate: WindowedAggregate,
     keys: KeyInterner,
     panes: BTreeMap<i64, Pane>,
@@ -79,7 +53,7 @@ impl std::fmt::Debug for Panes {
 
 struct Pane {
     map: GroupMap,
-    accumulators: Vec<Box<dyn GroupAccumulator>>,
+    accumulators: Accumulators,
     /// Partial states, once a window has read them; no row reaches the pane after that.
     sealed: Option<Vec<Vec<ArrayRef>>>,
 }
@@ -117,9 +91,10 @@ impl Panes {
     ///
     /// # Errors
     /// If a key column's type cannot be a key.
-    pub fn new(aggregate: WindowedAggregate) -> Result<Self> {
+    pub fn new(window: WindowSpec, aggregate: WindowedAggregate) -> Result<Self> {
         let keys = KeyInterner::new(&aggregate.program.key_fields())?;
         Ok(Self {
+            window,
             aggregate,
             keys,
             panes: BTreeMap::new(),
@@ -137,7 +112,7 @@ impl Panes {
     /// If an aggregate refuses a value.
     pub fn update(&mut self, rows: &RecordBatch, input: &AggregateInput) -> Result<()> {
         let times = self.aggregate.time.read(rows.column(self.aggregate.time_index));
-        let window = self.aggregate.window;
+        let window = self.window;
         let starts = times.iter().map(|&time| window.pane_start(EventTime(time))).collect();
         self.keys.intern(&input.keys, rows.num_rows(), &mut self.ids)?;
         self.each_pane(starts, |panes, start, rows| match rows {
@@ -159,14 +134,8 @@ impl Panes {
     /// If an aggregate refuses a state.
     pub fn merge(&mut self, partials: &RecordBatch) -> Result<()> {
         let starts = partials.column(0).as_primitive::<Int64Type>().values().to_vec();
-        let mut columns = partials.columns()[1..].to_vec();
-        let mut states = columns.split_off(self.aggregate.program.key_fields().len());
-        self.keys.intern(&columns, partials.num_rows(), &mut self.ids)?;
-        let mut by_aggregate = Vec::new();
-        for fields in self.aggregate.program.state_fields() {
-            let rest = states.split_off(fields.len());
-            by_aggregate.push(std::mem::replace(&mut states, rest));
-        }
+        let (keys, by_aggregate) = self.aggregate.keys_and_states(&partials.columns()[1..]);
+        self.keys.intern(keys, partials.num_rows(), &mut self.ids)?;
         self.each_pane(starts, |panes, start, rows| match rows {
             None => panes.add(start, None, Part::States(&by_aggregate)),
             Some(rows) => {
@@ -200,7 +169,7 @@ impl Panes {
 
     fn add(&mut self, start: i64, rows: Option<&UInt32Array>, part: Part<'_>) -> Result<()> {
         let count = rows.map_or(self.ids.len(), Array::len);
-        let is_gap = self.aggregate.window.starts(EventTime(start)).next().is_none();
+        let is_gap = self.window.starts(EventTime(start)).next().is_none();
         if is_gap {
             return Ok(());
         }
@@ -226,10 +195,7 @@ impl Panes {
             return apply(pane, &part, &self.local);
         }
         self.rows_refused += refused as u64;
-        let kept: Vec<u32> =
-            (0..count as u32).filter(|&row| self.local[row as usize] != REFUSED).collect();
-        self.local.retain(|&group| group != REFUSED);
-        let kept = UInt32Array::from(kept);
+        let kept = take_places(&mut self.local, REFUSED);
         match part {
             Part::Rows(arguments) => {
                 let arguments = arguments
@@ -248,7 +214,7 @@ impl Panes {
         }
     }
 
-    /// Finishes every window that ends at or below `watermark`, in order of their starts.
+    /// Finishes every window that ends at or below `watermark`, in order of their ends.
     ///
     /// # Errors
     /// If an aggregate's result cannot be built.
@@ -258,19 +224,17 @@ impl Panes {
             self.closed_until = self.closed_until.max(watermark);
             return Ok(closed);
         };
-        let (size, slide) = {
-            let window = self.aggregate.window;
-            (window.size_ns(), window.slide_ns())
-        };
-        let mut start = self.first_ending_after(EventTime(first).max(self.closed_until));
-        while start + size <= watermark.0 {
+        let window = self.window;
+        let mut end = window.first_end_after(EventTime(first).max(self.closed_until));
+        while end <= watermark.0 {
+            let start = window.start_of(end);
             match self.panes.range(start..).next() {
                 None => break,
-                Some((&pane, _)) if pane < start + size => {
-                    closed.push(self.finish(start)?);
-                    start += slide;
+                Some((&pane, _)) if pane < end => {
+                    closed.push(self.finish(start, end)?);
+                    end += window.between_ends_ns();
                 }
-                Some((&pane, _)) => start = self.first_ending_after(EventTime(pane)),
+                Some((&pane, _)) => end = window.first_end_after(EventTime(pane)),
             }
         }
         self.closed_until = self.closed_until.max(watermark);
@@ -279,47 +243,69 @@ impl Panes {
         Ok(closed)
     }
 
-    /// Start of the first window that ends after `time`.
-    fn first_ending_after(&self, time: EventTime) -> i64 {
-        let window = self.aggregate.window;
-        window.last_start(time.minus_ns(window.size_ns())) + window.slide_ns()
-    }
-
-    /// The result of the window that starts at `start`.
-    fn finish(&mut self, start: i64) -> Result<RecordBatch> {
-        let WindowedAggregate { window, program, schema, time, .. } = &self.aggregate;
-        let end = start + window.size_ns();
-        let (ids, results) = if window.is_tumble() {
+    /// The result of the window from `start` to `end`.
+    fn finish(&mut self, start: i64, end: i64) -> Result<RecordBatch> {
+        let is_longest = end - start == self.window.size_ns();
+        let (ids, results) = if self.window.is_tumble() {
             let pane = self.panes.get_mut(&start).expect("the caller found the pane");
             let results = pane.accumulators.iter_mut().map(|a| a.finish());
             let results = results.collect::<Result<Vec<_>>>()?;
             (pane.map.take_ids(), results)
-        } else {
-            let mut map = GroupMap::default();
-            let mut accumulators = program.accumulators()?;
-            for (_, pane) in self.panes.range_mut(start..end) {
-                map.assign(pane.map.ids().iter().copied(), usize::MAX, &mut self.local);
-                let states = pane.states()?;
-                for (accumulator, state) in accumulators.iter_mut().zip(states) {
-                    accumulator.merge(state, &self.local, map.len())?;
-                }
+        } else if self.window.is_cumulate() && !is_longest {
+            self.fold_panes(start, end)?;
+            let pane = self.panes.get_mut(&start).expect("the panes were folded into it");
+            let ids = pane.map.ids().to_vec();
+            self.local.clear();
+            self.local.extend(0..ids.len());
+            let mut accumulators = self.aggregate.program.accumulators()?;
+            for (accumulator, state) in accumulators.iter_mut().zip(pane.states()?) {
+                accumulator.merge(state, &self.local, ids.len())?;
             }
-            let results = accumulators.iter_mut().map(|a| a.finish()).collect::<Result<_>>()?;
-            (map.take_ids(), results)
+            (ids, finish_all(&mut accumulators)?)
+        } else {
+            let (mut map, mut accumulators) = self.merge_panes(start, end)?;
+            (map.take_ids(), finish_all(&mut accumulators)?)
         };
-        let rows = ids.len();
-        let mut columns = vec![
-            time.write(std::iter::repeat_n(start, rows)),
-            time.write(std::iter::repeat_n(end, rows)),
-        ];
-        columns.extend(self.keys.columns(&ids)?);
-        columns.extend(results);
-        Ok(RecordBatch::try_new(schema.clone(), columns)?)
+        let keys = self.keys.columns(&ids)?;
+        let bounds = (std::iter::repeat_n(start, ids.len()), std::iter::repeat_n(end, ids.len()));
+        self.aggregate.result(bounds, keys, results)
+    }
+
+    /// The groups of all panes between two times.
+    fn merge_panes(&mut self, start: i64, end: i64) -> Result<(GroupMap, Accumulators)> {
+        let mut map = GroupMap::default();
+        let mut accumulators = self.aggregate.program.accumulators()?;
+        for (_, pane) in self.panes.range_mut(start..end) {
+            map.assign(pane.map.ids().iter().copied(), usize::MAX, &mut self.local);
+            let states = pane.states()?;
+            for (accumulator, state) in accumulators.iter_mut().zip(states) {
+                accumulator.merge(state, &self.local, map.len())?;
+            }
+        }
+        Ok((map, accumulators))
+    }
+
+    /// Makes one pane of all panes between two times: no window that is still open reads one without the others.
+    fn fold_panes(&mut self, start: i64, end: i64) -> Result<()> {
+        let starts: Vec<i64> = self.panes.range(start..end).map(|(&start, _)| start).collect();
+        if starts == [start] {
+            return Ok(());
+        }
+        let (map, mut accumulators) = self.merge_panes(start, end)?;
+        let states = accumulators.iter_mut().map(|a| a.state()).collect::<Result<_>>()?;
+        for start in starts {
+            let pane = self.panes.remove(&start).expect("it was listed above");
+            self.groups -= pane.map.opened();
+        }
+        self.groups += map.opened();
+        let pane = Pane { map, accumulators: Vec::new(), sealed: Some(states) };
+        self.panes.insert(start, pane);
+        Ok(())
     }
 
     /// Drops the panes that no open window reads.
     fn drop_closed(&mut self) {
-        let window = self.aggregate.window;
+        let window = self.window;
         while let Some(entry) = self.panes.first_entry() {
             let last_end = window.last_start(EventTime(*entry.key())) + window.size_ns();
             if last_end > self.closed_until.0 {
@@ -397,19 +383,8 @@ fn apply(pane: &mut Pane, part: &Part<'_>, groups: &[usize]) -> Result<()> {
     }
 }
 
-fn take_arrays(arrays: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
-    Ok(arrays.iter().map(|array| take(array, rows, None)).collect::<Result<_, _>>()?)
-}
-
-fn take_arguments(
-    arguments: &AggregateArguments,
-    rows: &UInt32Array,
-) -> Result<AggregateArguments> {
-    let filter = match &arguments.filter {
-        Some(filter) => Some(take(filter, rows, None)?.as_boolean().clone()),
-        None => None,
-    };
-    Ok(AggregateArguments { values: take_arrays(&arguments.values, rows)?, filter })
+fn finish_all(accumulators: &mut Accumulators) -> Result<Vec<ArrayRef>> {
+    accumulators.iter_mut().map(|accumulator| accumulator.finish()).collect()
 }
 
 #[cfg(test)]

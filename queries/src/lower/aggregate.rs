@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_expr::Expr;
 use datafusion_expr::logical_plan::Aggregate;
 use driftline_operators::expression::AggregateProgram;
+use driftline_operators::window::Window;
 
 use super::columns::{describe, number, numbered, numbers, renumber, substitute};
 use super::state::{Base, State, filtered};
@@ -13,7 +14,7 @@ use super::{internal, unalias};
 use crate::error::{Result, SqlError};
 use crate::physical;
 use crate::plan::{Node, Plan, TimeColumn};
-use crate::planner::window::{WINDOW_END, WINDOW_START};
+use crate::planner::window::{Partition, WINDOW_END, WINDOW_START, Windowing};
 
 const NO_WINDOW_HINT: &str = "add a window: FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY ..., window_start, window_end, or \
                               GROUP BY ..., tumble(INTERVAL '1 minute')";
@@ -21,12 +22,14 @@ const NO_WINDOW_HINT: &str = "add a window: FROM TUMBLE(t, ts, INTERVAL '1 minut
 /// Groups the rows of a window.
 pub(super) fn lower(aggregate: &Aggregate, mut state: State) -> Result<State> {
     let below = state.take_filters_below();
-    let Base::Windowed { input, window, time } = state.base else {
+    let Base::Windowed { input, by, time } = state.base else {
         return Err(SqlError::unsupported("aggregate without a window is not supported")
             .hint(NO_WINDOW_HINT));
     };
     let width = input.schema.fields().len();
-    let keys = Keys::sort_out(aggregate, &state.exprs, width)?;
+    let keys = Keys::sort_out(aggregate, &state.exprs, width, by.window)?;
+    check_partition(&keys.exprs, &by, &input.schema)?;
+    check_filters(&state.filters, &by, width)?;
     let above = state
         .filters
         .iter()
@@ -57,7 +60,7 @@ pub(super) fn lower(aggregate: &Aggregate, mut state: State) -> Result<State> {
         window_bounds: vec![0, 1],
         node: Node::AggregateWindows {
             input: Box::new(input),
-            window,
+            window: by.window,
             time,
             program: Arc::new(program),
             label,
@@ -77,9 +80,14 @@ struct Keys {
 }
 
 impl Keys {
-    fn sort_out(aggregate: &Aggregate, exprs: &[Expr], width: usize) -> Result<Self> {
+    fn sort_out(
+        aggregate: &Aggregate,
+        exprs: &[Expr],
+        width: usize,
+        window: Window,
+    ) -> Result<Self> {
         let mut sorted = Self { exprs: Vec::new(), indexes: Vec::new(), output: Vec::new() };
-        let mut has_bound = false;
+        let (mut has_start, mut has_end) = (false, false);
         for (index, group) in aggregate.group_expr.iter().enumerate() {
             if matches!(group, Expr::GroupingSet(_)) {
                 return Err(SqlError::unsupported(
@@ -94,16 +102,64 @@ impl Keys {
                 sorted.exprs.push(expr);
                 sorted.indexes.push(index);
             } else {
-                has_bound |= number(&expr).is_some();
+                has_start |= number(&expr) == Some(width);
+                has_end |= number(&expr) == Some(width + 1);
                 sorted.output.push(bounds_only(&expr, width, "group key")?);
             }
         }
-        if has_bound {
+        let (is_known, hint) = match window {
+            Window::Aligned(window) if window.is_cumulate() => {
+                (has_end, "several windows share a start: add window_start, window_end to GROUP BY")
+            }
+            Window::Count(_) => (
+                has_start && has_end,
+                "several windows may share a bound: add window_start, window_end to GROUP BY",
+            ),
+            _ => (has_start || has_end, "add window_start, window_end to GROUP BY"),
+        };
+        if is_known {
             return Ok(sorted);
         }
-        Err(SqlError::query("aggregate over a window is not grouped by the window")
-            .hint("add window_start, window_end to GROUP BY"))
+        Err(SqlError::query("aggregate over a window is not grouped by the window").hint(hint))
     }
+}
+
+/// Refuses a grouping that is not by what the window keeps apart: bounds of a session mean something for its rows only.
+fn check_partition(keys: &[Expr], by: &Windowing, schema: &SchemaRef) -> Result<()> {
+    let Partition::Columns(columns) = &by.partition else { return Ok(()) };
+    if !by.depends_on_rows() {
+        return Ok(());
+    }
+    let grouped: Vec<Option<usize>> = keys.iter().map(number).collect();
+    if let Some(column) = columns.iter().find(|column| !grouped.contains(&Some(**column))) {
+        return Err(SqlError::query(format!(
+            "column \"{}\" partitions {} and is not in GROUP BY",
+            schema.field(*column).name(),
+            by.name()
+        ))
+        .hint("group by all columns of PARTITION BY"));
+    }
+    let is_extra = |key: &Option<usize>| !key.is_some_and(|column| columns.contains(&column));
+    let Some(extra) = grouped.iter().position(is_extra) else { return Ok(()) };
+    let name = keys.get(extra).map(|key| describe(key, schema)).unwrap_or_default();
+    Err(SqlError::query(format!("group key \"{name}\" does not partition {}", by.name()))
+        .hint("name it in PARTITION BY of the window, or write the window in GROUP BY"))
+}
+
+/// Refuses a condition on rows that stands above a window whose bounds depend on rows.
+fn check_filters(filters: &[Expr], by: &Windowing, width: usize) -> Result<()> {
+    let reads_rows = |filter: &Expr| numbers(filter).into_iter().any(|n| n < width);
+    if by.depends_on_rows() && filters.iter().any(reads_rows) {
+        return Err(SqlError::unsupported(format!(
+            "condition on the rows of {} is not supported above it",
+            by.name()
+        ))
+        .hint(format!(
+            "filter before: FROM {}((SELECT * FROM t WHERE ...), ...), or write the window in GROUP BY",
+            by.name()
+        )));
+    }
+    Ok(())
 }
 
 /// An expression over window bounds alone, as one over the result of the aggregate.

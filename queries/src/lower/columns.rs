@@ -101,7 +101,7 @@ pub(super) fn describe(expr: &Expr, schema: &SchemaRef) -> String {
 /// Constants without their types: `'a'` for `Utf8("a")`, `1` for `Int64(1)`.
 fn plain(text: &str) -> String {
     let mut plain = text.to_owned();
-    for kind in ["Int64", "Float64", "Boolean", "Utf8"] {
+    for kind in ["UInt64", "Int64", "Float64", "Boolean", "Utf8"] {
         let open = format!("{kind}(");
         let mut from = 0;
         while let Some(start) =

@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod columns;
+mod number;
 mod state;
 mod traits;
 
@@ -46,6 +47,7 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         LogicalPlan::Projection(projection) => {
             node(&projection.input)?.project(&projection.expr, &projection.input)
         }
+        LogicalPlan::Window(window) => number::lower(window, node(&window.input)?),
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
             match extension.node.as_any().downcast_ref::<WindowNode>() {
@@ -83,7 +85,7 @@ fn window(node: &WindowNode) -> Result<State> {
     let input = self::node(&node.input)?.build(&traits, node.input.schema().as_arrow())?;
     let width = input.schema.fields().len();
     let exprs = node.visible.iter().copied().chain([width, width + 1]).map(numbered).collect();
-    let base = Base::Windowed { input, window: node.window, time };
+    let base = Base::Windowed { input, by: node.by.clone(), time };
     Ok(State { base, exprs, filters: Vec::new() })
 }
 

@@ -1,19 +1,20 @@
 //! A base and what has been collected over it: filters and projections that are not built yet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::utils::{conjunction, split_conjunction};
 use datafusion_expr::{Expr, LogicalPlan};
-use driftline_operators::window::WindowSpec;
+use driftline_operators::window::{Window, WindowSpec};
 
 use super::columns::{describe, number, numbered, numbers, substitute};
 use super::{Traits, unalias};
 use crate::error::{Result, SqlError};
 use crate::physical;
 use crate::plan::{Node, Plan, TimeColumn};
-use crate::planner::window::{WINDOW_END, WINDOW_START};
+use crate::planner::window::{WINDOW_END, WINDOW_START, Windowing};
 
 /// Most nodes of all expressions of one step, so that views that use a column twice do not double forever.
 const EXPRESSION_NODES_MAX: usize = 50_000;
@@ -25,7 +26,7 @@ pub(super) enum Base {
     Rows(Plan),
     /// Rows of a built plan, assigned to windows but not yet grouped. After the columns of the plan come
     /// `window_start` and `window_end`.
-    Windowed { input: Plan, window: WindowSpec, time: TimeColumn },
+    Windowed { input: Plan, by: Windowing, time: TimeColumn },
 }
 
 /// A plan on its way: columns over numbered columns of the base, and filters over them.
@@ -94,7 +95,7 @@ impl State {
     /// Computes what does not read window bounds below the window, so that rows can still be grouped by it.
     fn settle_below_window(mut self) -> Result<Self> {
         let filters = self.take_filters_below();
-        let Base::Windowed { input, window, time } = self.base else { return Ok(self) };
+        let Base::Windowed { input, by, time } = self.base else { return Ok(self) };
         let width = input.schema.fields().len();
         let mut below: Vec<Expr> = (0..width).map(numbered).collect();
         let moves = |expr: &Expr| !is_trivial(expr) && numbers(expr).into_iter().all(|n| n < width);
@@ -119,7 +120,7 @@ impl State {
         names.extend((width..below.len()).map(|n| format!("computed_{n}")));
         let traits = Traits::of_built(&input);
         let input = transform(input, &filters, &below, &names, &traits)?;
-        Ok(Self { base: Base::Windowed { input, window, time }, exprs, filters: renumbered })
+        Ok(Self { base: Base::Windowed { input, by, time }, exprs, filters: renumbered })
     }
 
     fn check_size(&self, exprs: &[Expr], input: &LogicalPlan) -> Result<()> {
@@ -138,16 +139,18 @@ impl State {
             .hint("use a computed column fewer times"))
     }
 
-    /// Filters that can run below the window: those that read no bounds.
+    /// Filters that can run below the window: those that read no bounds, and change none.
     pub(super) fn take_filters_below(&mut self) -> Vec<Expr> {
-        let Base::Windowed { input, .. } = &self.base else { return Vec::new() };
+        let Base::Windowed { input, by, .. } = &self.base else { return Vec::new() };
         let width = input.schema.fields().len();
+        let may_go =
+            |read: &BTreeSet<usize>| read.iter().all(|n| *n < width) && by.lets_through(read);
         let (mut below, mut above) = (Vec::new(), Vec::new());
         for filter in self.filters.drain(..) {
             let (low, high): (Vec<Expr>, Vec<Expr>) = split_conjunction(&filter)
                 .into_iter()
                 .cloned()
-                .partition(|part| numbers(part).into_iter().all(|n| n < width));
+                .partition(|part| may_go(&numbers(part)));
             below.extend(conjunction(low));
             above.extend(conjunction(high));
         }
@@ -160,13 +163,20 @@ impl State {
         let below = self.take_filters_below();
         let rows = match self.base {
             Base::Rows(plan) => plan,
-            Base::Windowed { input, window, time } => {
-                assign(filtered(input, &below)?, window, time)
-            }
+            Base::Windowed { input, by, time } => match by.window {
+                Window::Aligned(window) => assign(filtered(input, &below)?, window, time),
+                Window::Session(_) | Window::Count(_) => return Err(ungrouped(&by)),
+            },
         };
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         transform(rows, &self.filters, &self.exprs, &names, traits)
     }
+}
+
+/// Rows of a window that is only known once all of them are there.
+fn ungrouped(by: &Windowing) -> SqlError {
+    SqlError::unsupported(format!("rows of {} that are not grouped are not supported", by.name()))
+        .hint("GROUP BY its PARTITION BY columns, window_start, window_end")
 }
 
 /// Filters a plan, keeping all columns.

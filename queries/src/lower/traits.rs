@@ -1,7 +1,7 @@
 //! What is known of the columns of a plan: event time, its lag, and window bounds.
 
 use datafusion_expr::{Expr, LogicalPlan};
-use driftline_operators::window::WindowSpec;
+use driftline_operators::window::Window;
 
 use super::unalias;
 use crate::plan::{Plan, TimeColumn};
@@ -15,13 +15,15 @@ pub(crate) struct Traits {
     pub(crate) times: Vec<TimeColumn>,
     /// Columns that carry window bounds.
     pub(crate) bounds: Vec<usize>,
+    /// Columns in which rows agree only if they come in the same epoch: the ends of windows, when these are given.
+    pub(crate) together: Vec<usize>,
     /// The window that rows have been assigned to but not yet grouped by.
     open: Option<OpenWindow>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OpenWindow {
-    window: WindowSpec,
+    window: Window,
     starts: Vec<usize>,
     ends: Vec<usize>,
     lag_ns: i64,
@@ -37,10 +39,12 @@ impl Traits {
                 .map_or_else(Self::default, |source| Self {
                     times: source.time.into_iter().collect(),
                     bounds: source.window_bounds.clone(),
-                    open: None,
+                    ..Self::default()
                 }),
             LogicalPlan::SubqueryAlias(alias) => Self::of(&alias.input),
             LogicalPlan::Filter(filter) => Self::of(&filter.input),
+            // It appends columns.
+            LogicalPlan::Window(window) => Self { open: None, ..Self::of(&window.input) },
             LogicalPlan::Projection(projection) => {
                 let input = Self::of(&projection.input);
                 input.pick(&origins(&projection.expr, &projection.input))
@@ -64,7 +68,7 @@ impl Traits {
         Self {
             times: plan.time.into_iter().collect(),
             bounds: plan.window_bounds.clone(),
-            open: None,
+            ..Self::default()
         }
     }
 
@@ -85,6 +89,7 @@ impl Traits {
                 .flat_map(|time| copies(time.index).map(|index| TimeColumn { index, ..*time }))
                 .collect(),
             bounds: all(&self.bounds),
+            together: all(&self.together),
             open: self.open.as_ref().map(|open| OpenWindow {
                 starts: all(&open.starts),
                 ends: all(&open.ends),
@@ -93,7 +98,8 @@ impl Traits {
         }
     }
 
-    /// Rows leave a group when its window closes: the end of the window is then the newest time of all.
+    /// Rows leave a group when its window closes: the end of the window is then the newest time of all. That holds for
+    /// windows of so many rows as well, whose end is the time of their last row.
     fn group(&self, origins: &[Option<usize>]) -> Self {
         let Some(open) = &self.open else { return Self::default() };
         let among = |known: &[usize]| -> Vec<usize> {
@@ -102,26 +108,37 @@ impl Traits {
                 .collect()
         };
         let (starts, ends) = (among(&open.starts), among(&open.ends));
-        let time = |lag_ns: i64| move |index: usize| TimeColumn { index, lag_ns };
-        let start_lag_ns = open.lag_ns.saturating_add(open.window.size_ns());
-        let times = ends.iter().copied().map(time(open.lag_ns));
-        let times = times.chain(starts.iter().copied().map(time(start_lag_ns))).collect();
-        Self { times, bounds: among(&self.bounds), open: None }
+        let together = ends.clone();
+        let mut times: Vec<TimeColumn> =
+            ends.into_iter().map(|index| TimeColumn { index, lag_ns: open.lag_ns }).collect();
+        if let Some(lag_ns) = start_lag_ns(open.window, open.lag_ns) {
+            times.extend(starts.into_iter().map(|index| TimeColumn { index, lag_ns }));
+        }
+        Self { times, bounds: among(&self.bounds), together, open: None }
     }
 
     fn assign(&self, node: &WindowNode) -> Self {
         let origins: Vec<Option<usize>> = node.visible.iter().copied().map(Some).collect();
-        let mut traits = self.pick(&origins);
+        let mut traits = Self { together: Vec::new(), ..self.pick(&origins) };
         let lag_ns =
             self.times.iter().find(|time| time.index == node.time).map_or(0, |time| time.lag_ns);
         let (start, end) = (node.start(), node.end());
-        traits.times.push(TimeColumn { index: end, lag_ns });
-        let start_lag_ns = lag_ns.saturating_add(node.window.size_ns());
-        traits.times.push(TimeColumn { index: start, lag_ns: start_lag_ns });
+        let window = node.by.window;
+        if let Some(start_lag_ns) = start_lag_ns(window, lag_ns) {
+            traits.times.push(TimeColumn { index: end, lag_ns });
+            traits.times.push(TimeColumn { index: start, lag_ns: start_lag_ns });
+        }
         traits.bounds.extend([start, end]);
-        traits.open =
-            Some(OpenWindow { window: node.window, starts: vec![start], ends: vec![end], lag_ns });
+        traits.open = Some(OpenWindow { window, starts: vec![start], ends: vec![end], lag_ns });
         traits
+    }
+}
+
+/// How far the start of a window may lie below the watermark when the window closes; `None` where there is no telling.
+fn start_lag_ns(window: Window, lag_ns: i64) -> Option<i64> {
+    match window {
+        Window::Aligned(window) => Some(lag_ns.saturating_add(window.size_ns())),
+        Window::Session(_) | Window::Count(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ mod cursor;
 mod interval;
 mod objects;
 mod options;
+mod partition;
 mod source;
 mod sqlparser_seam;
 mod text;
@@ -23,6 +24,7 @@ use crate::statement::{Query, Statement};
 
 pub(crate) use cursor::fold;
 pub(crate) use interval::interval_ns;
+pub(crate) use partition::PARTITION_BY;
 pub(crate) use text::position;
 
 /// A statement and the text that it was read from.

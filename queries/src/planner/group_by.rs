@@ -2,24 +2,27 @@
 //!
 //! `FROM t GROUP BY k, tumble(INTERVAL '5 minutes')` becomes
 //! `FROM tumble(t, INTERVAL '5 minutes') GROUP BY k, window_start, window_end`. Where the call is selected, it becomes
-//! a struct of both bounds; `w.start` and `w.end` of its alias become the bounds.
+//! a struct of both bounds; `w.start` and `w.end` of its alias become the bounds. Sessions and windows of so many rows
+//! are told to keep apart what the query groups by.
 
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, ObjectName, Select, SelectItem, Spanned, TableFactor,
-    TableFunctionArgs, Value, Visit, VisitMut, Visitor, VisitorMut,
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, Select, SelectItem,
+    Spanned, TableFactor, TableFunctionArgs, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use sqlparser::tokenizer::Span;
 
 use super::prepare::refuse;
 use super::window::{WINDOW_END, WINDOW_START};
 use crate::error::{Result, SqlError};
-use crate::parse::{fold, position};
+use crate::parse::{PARTITION_BY, fold, position};
 
-/// Names that make windows, whether supported or not.
-const WINDOWS: [&str; 4] = ["tumble", "hop", "session", "cumulate"];
+/// Names that make windows.
+const WINDOWS: [&str; 5] = ["tumble", "hop", "cumulate", "session", "count_window"];
+/// Those whose bounds depend on rows, and so on whose rows are taken together.
+const PARTITIONED: [&str; 2] = ["session", "count_window"];
 
 /// Rewrites one SELECT in place, if it groups by a window.
 pub(super) fn rewrite(select: &mut Select) -> Result<()> {
@@ -85,8 +88,12 @@ fn resolve<'a>(expr: &'a Expr, projection: &'a [SelectItem]) -> Option<&'a Funct
 }
 
 fn is_window(function: &Function) -> bool {
+    is_among(function, &WINDOWS)
+}
+
+fn is_among(function: &Function, names: &[&str]) -> bool {
     match function.name.0.as_slice() {
-        [part] => part.as_ident().is_some_and(|ident| WINDOWS.contains(&folded(ident).as_str())),
+        [part] => part.as_ident().is_some_and(|ident| names.contains(&folded(ident).as_str())),
         _ => false,
     }
 }
@@ -132,6 +139,13 @@ fn window_the_relation(relation: &mut TableFactor, call: &Function) -> Result<()
         }
         _ => arg.clone(),
     }));
+    if is_among(call, &PARTITIONED) {
+        args.push(FunctionArg::Named {
+            name: Ident::with_span(call.name.span(), PARTITION_BY),
+            arg: FunctionArgExpr::Wildcard,
+            operator: FunctionArgOperator::RightArrow,
+        });
+    }
     *relation = TableFactor::Table {
         name: call.name.clone(),
         alias,

@@ -4,6 +4,7 @@
 //! DataFusion's `SqlToRel` resolves names, with FROM-form windows planned by [`relation`]; its analyzer settles types;
 //! its simplifier folds constants; [`crate::lower`] turns the rest into dataflow nodes.
 
+mod arguments;
 mod context;
 mod errors;
 mod group_by;

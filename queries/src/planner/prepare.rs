@@ -9,7 +9,7 @@ use datafusion_expr::Volatility;
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArguments, GroupByExpr, Query, Select, SetExpr, Spanned, TableFactor, Value, Visit,
-    Visitor,
+    Visitor, WindowType,
 };
 use sqlparser::tokenizer::Span;
 
@@ -175,7 +175,7 @@ fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()>
             Err(refuse("a join", span).hint("read one relation in a query"))
         }
         _ => Err(refuse("this form of FROM", span)
-            .hint("read a relation, a subquery, TUMBLE(...), HOP(...) or LATE(...)")),
+            .hint("read a relation, a subquery, a window such as TUMBLE(...), or LATE(...)")),
     }
 }
 
@@ -284,10 +284,12 @@ impl ExpressionCheck<'_> {
         let ident = function.name.0.last()?.as_ident()?;
         let (name, span) = (fold(&ident.value, ident.quote_style), ident.span);
         if function.over.is_some() {
-            return Some(
-                refuse(&format!("window function \"{name}\" OVER"), span)
-                    .hint("aggregate over TUMBLE(...) or HOP(...), or use a detector"),
-            );
+            return (!is_row_number(&name, function)).then(|| {
+                refuse(&format!("window function \"{name}\" OVER"), span).hint(
+                    "aggregate over a window such as TUMBLE(...), use a detector, or number a window's results: \
+                     ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY ...)",
+                )
+            });
         }
         if let FunctionArguments::Subquery(_) = function.args {
             return Some(
@@ -335,6 +337,17 @@ impl ExpressionCheck<'_> {
             _ => None,
         }
     }
+}
+
+/// `ROW_NUMBER() OVER (PARTITION BY ... ORDER BY ...)`.
+fn is_row_number(name: &str, function: &Function) -> bool {
+    let has_arguments = match &function.args {
+        FunctionArguments::List(list) => !list.args.is_empty(),
+        _ => true,
+    };
+    let is_plain = matches!(&function.over, Some(WindowType::WindowSpec(spec))
+        if spec.window_name.is_none() && spec.window_frame.is_none() && !spec.order_by.is_empty());
+    name == "row_number" && is_plain && !has_arguments && function.filter.is_none()
 }
 
 fn is_ordered(function: &Function) -> bool {

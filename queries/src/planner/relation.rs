@@ -1,27 +1,30 @@
-//! The FROM form of windows: `TUMBLE(t, ts, size [, offset])`, `HOP(t, ts, slide, size [, offset])`, Flink's spelling of
-//! both, and `LATE(source)`.
+//! Functions in FROM: windows such as `TUMBLE(t, ts, size [, offset])`, in Flink's spelling too, and `LATE(source)`.
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
 use datafusion_common::Result as DfResult;
 use datafusion_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
-use driftline_operators::window::WindowSpec;
+use driftline_operators::window::{TimeType, Window};
 use sqlparser::ast::{
     Expr as SqlExpr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
     Spanned, TableAlias, TableFactor, TableFunctionArgs,
 };
 use sqlparser::tokenizer::Span;
 
+use super::arguments::{PartitionArgument, Shape, WindowArguments};
 use super::context::{RelationSource, external, list};
 use super::prepare::refuse;
-use super::window::WindowNode;
+use super::window::{Partition, WindowNode, Windowing};
 use crate::error::{Result, SqlError};
 use crate::lower::Traits;
-use crate::parse::{fold, interval_ns, position};
+use crate::parse::{fold, position};
+
+const FUNCTIONS_HINT: &str =
+    "functions in FROM are TUMBLE, HOP, CUMULATE, SESSION, COUNT_WINDOW and LATE";
 
 /// Plans windows and side streams in FROM.
 #[derive(Debug)]
@@ -83,18 +86,20 @@ impl Call {
 
     fn plan(&self, context: &mut dyn RelationPlannerContext) -> DfResult<LogicalPlan> {
         match self.name.as_str() {
-            "tumble" | "hop" => self.window(context),
             "late" => self.late(context),
-            "session" | "cumulate" | "count_window" | "log_keys" => Err(external(
-                SqlError::unsupported(format!("{} is not supported yet", self.name.to_uppercase()))
+            "log_keys" => Err(external(
+                SqlError::unsupported("LOG_KEYS is not supported yet")
                     .at(position(self.span))
-                    .hint("windows are TUMBLE(t, ts, size) and HOP(t, ts, slide, size)"),
+                    .hint(FUNCTIONS_HINT),
             )),
-            name => Err(external(
-                SqlError::query(format!("table function \"{name}\" not found"))
-                    .at(position(self.span))
-                    .hint("functions in FROM are TUMBLE, HOP and LATE"),
-            )),
+            name => match Shape::of(name) {
+                Some(shape) => self.window(shape, context),
+                None => Err(external(
+                    SqlError::query(format!("table function \"{name}\" not found"))
+                        .at(position(self.span))
+                        .hint(FUNCTIONS_HINT),
+                )),
+            },
         }
     }
 
@@ -120,32 +125,39 @@ impl Call {
         }
     }
 
-    fn window(&self, context: &mut dyn RelationPlannerContext) -> DfResult<LogicalPlan> {
-        let args = self.arguments().map_err(external)?;
-        let window = args.spec(self.span).map_err(external)?;
+    fn window(
+        &self,
+        shape: Shape,
+        context: &mut dyn RelationPlannerContext,
+    ) -> DfResult<LogicalPlan> {
+        let args = WindowArguments::read(shape, self.span, &self.args).map_err(external)?;
+        let window = args.window(self.span).map_err(external)?;
         let input = context.plan(factor(args.relation).map_err(external)?)?;
         let traits = Traits::of(&input);
-        let named = match args.time {
-            Some(time) => {
-                let span = time.span();
-                match context.sql_to_expr(time.clone(), input.schema())? {
-                    Expr::Column(column) => Some((input.schema().index_of_column(&column)?, span)),
-                    _ => {
-                        return Err(external(
-                            SqlError::query("event time of a window is not a column")
-                                .at(position(span))
-                                .hint(
-                                    "name the event-time column of the relation, or leave it away",
-                                ),
-                        ));
-                    }
-                }
+        let mut column = |expr: SqlExpr, what: &str| -> DfResult<(usize, Span)> {
+            let span = expr.span();
+            match context.sql_to_expr(expr, input.schema())? {
+                Expr::Column(column) => Ok((input.schema().index_of_column(&column)?, span)),
+                _ => Err(external(
+                    SqlError::query(format!("{what} of a window is not a column"))
+                        .at(position(span))
+                        .hint(shape.usage()),
+                )),
             }
-            None => None,
+        };
+        let named = args.time.map(|time| column(time, "event time")).transpose()?;
+        let partition = match args.partition {
+            PartitionArgument::GroupKeys => Partition::GroupKeys,
+            PartitionArgument::Columns(columns) => Partition::Columns(
+                columns
+                    .into_iter()
+                    .map(|expr| Ok(column(expr, "PARTITION BY")?.0))
+                    .collect::<DfResult<_>>()?,
+            ),
         };
         let time = self.time(&traits, named, &input).map_err(external)?;
         self.check_unit(window, input.schema().field(time).data_type()).map_err(external)?;
-        let node = WindowNode::try_new(input, time, window)?;
+        let node = WindowNode::try_new(input, time, Windowing { window, partition })?;
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 
@@ -176,162 +188,23 @@ impl Call {
     }
 
     /// Bounds must be whole numbers of the column's unit, or they would be rounded.
-    fn check_unit(&self, window: WindowSpec, kind: &DataType) -> Result<()> {
-        let unit_ns = match kind {
-            DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
-            DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000_000,
-            DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => 1,
-            _ => {
-                return Err(SqlError::query(format!("event time of the window is a {kind}"))
-                    .at(position(self.span))
-                    .hint("event time is a TIMESTAMP"));
-            }
-        };
-        let lengths = [window.size_ns(), window.slide_ns(), window.offset_ns()];
-        if lengths.iter().all(|ns| ns % unit_ns == 0) {
-            return Ok(());
-        }
-        Err(SqlError::query("window is finer than its event-time column")
-            .at(position(self.span))
-            .hint(format!("the column is a {kind}: use whole units of it")))
-    }
-
-    fn arguments(&self) -> Result<WindowArguments<'_>> {
-        let hint = usage(&self.name);
-        let problem = |message: String, span: Span| {
-            SqlError::query(message).at(position(span)).at(position(self.span)).hint(hint)
-        };
-        let (mut plain, mut named) = (Vec::new(), Vec::new());
-        for arg in &self.args {
-            match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) if named.is_empty() => {
-                    plain.push(expr);
-                }
-                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => {
-                    named.push((fold(&name.value, name.quote_style), expr));
-                }
-                FunctionArg::ExprNamed {
-                    name: SqlExpr::Identifier(name),
-                    arg: FunctionArgExpr::Expr(expr),
-                    ..
-                } => named.push((fold(&name.value, name.quote_style), expr)),
-                other => {
-                    return Err(problem(
-                        format!("window does not take \"{other}\""),
-                        Span::empty(),
-                    ));
-                }
-            }
-        }
-        let mut plain = plain.into_iter();
-        let mut take = |names: &[&str]| {
-            plain.next().or_else(|| {
-                let index = named.iter().position(|(name, _)| names.contains(&name.as_str()))?;
-                Some(named.remove(index).1)
-            })
-        };
-        let relation = take(&["data"])
-            .ok_or_else(|| problem("window has no relation".to_owned(), self.span))?;
-        let mut next = take(&["timecol"]);
-        let time = match next {
-            Some(expr) if !is_interval(expr) => {
-                next = None;
-                Some(descriptor(expr).ok_or_else(|| {
-                    problem("event time of a window is not a column".to_owned(), expr.span())
-                })?)
-            }
-            _ => None,
-        };
-        let mut lengths = Vec::new();
-        for names in [&["slide"], &["size"], &["offset"]] {
-            if self.name == "tumble" && names == &["slide"] {
-                continue;
-            }
-            let length = next.take().or_else(|| take(names.as_slice()));
-            if let Some(expr) = length {
-                lengths.push((interval_ns(expr).map_err(|e| e.at(position(self.span)))?, expr));
-            } else if names != &["offset"] {
-                return Err(problem(format!("window has no {}", names[0]), self.span));
-            }
-        }
-        if let Some(extra) = take(&[]) {
-            return Err(problem("window has too many arguments".to_owned(), extra.span()));
-        }
-        if let Some((name, expr)) = named.first() {
-            return Err(problem(format!("window has no argument \"{name}\""), expr.span()));
-        }
-        let is_hop = self.name == "hop";
-        Ok(WindowArguments { relation, time, lengths, is_hop })
-    }
-}
-
-/// The arguments of a window, sorted out.
-struct WindowArguments<'a> {
-    relation: &'a SqlExpr,
-    time: Option<SqlExpr>,
-    /// Slide for a hop, size, and maybe offset.
-    lengths: Vec<(i64, &'a SqlExpr)>,
-    is_hop: bool,
-}
-
-impl WindowArguments<'_> {
-    fn spec(&self, span: Span) -> Result<WindowSpec> {
-        let length = |i: usize| self.lengths.get(i).map_or(0, |(ns, _)| *ns);
-        let spec = if self.is_hop {
-            WindowSpec::hop(length(0), length(1), length(2))
-        } else {
-            WindowSpec::tumble(length(0), length(1))
-        };
-        spec.map_err(|error| {
-            let place = self.lengths.first().and_then(|(_, expr)| position(expr.span()));
-            let described = SqlError::query(error.to_string()).at(place).at(position(span));
-            match error.hint() {
-                Some(hint) => described.hint(hint),
-                None => described,
-            }
+    fn check_unit(&self, window: Window, kind: &DataType) -> Result<()> {
+        let time = TimeType::new(kind).map_err(|_| {
+            SqlError::query(format!("event time of the window is a {kind}"))
+                .at(position(self.span))
+                .hint("event time is a TIMESTAMP")
+        })?;
+        time.check(&window).map_err(|_| {
+            SqlError::query("window is finer than its event-time column")
+                .at(position(self.span))
+                .hint(format!("the column is a {kind}: use whole units of it"))
         })
     }
 }
 
-fn usage(name: &str) -> &'static str {
-    if name == "hop" {
-        "write HOP(t, ts, slide, size [, offset]), or GROUP BY hop(slide, size)"
-    } else {
-        "write TUMBLE(t, ts, size [, offset]), or GROUP BY tumble(size)"
-    }
-}
-
-fn single(name: &ObjectName) -> Option<&Ident> {
+pub(super) fn single(name: &ObjectName) -> Option<&Ident> {
     match name.0.as_slice() {
         [part] => part.as_ident(),
-        _ => None,
-    }
-}
-
-fn is_interval(expr: &SqlExpr) -> bool {
-    match expr {
-        SqlExpr::Interval(_) => true,
-        SqlExpr::Nested(inner) => is_interval(inner),
-        _ => false,
-    }
-}
-
-/// The column of `DESCRIPTOR(ts)` or of plain `ts`.
-fn descriptor(expr: &SqlExpr) -> Option<SqlExpr> {
-    match expr {
-        SqlExpr::Identifier(_) | SqlExpr::CompoundIdentifier(_) => Some(expr.clone()),
-        SqlExpr::Nested(inner) => descriptor(inner),
-        SqlExpr::Function(Function { name, args: FunctionArguments::List(list), .. }) => {
-            let is_descriptor =
-                single(name).is_some_and(|ident| ident.value.eq_ignore_ascii_case("descriptor"));
-            match list.args.as_slice() {
-                [FunctionArg::Unnamed(FunctionArgExpr::Expr(inner))] if is_descriptor => {
-                    descriptor(inner)
-                }
-                _ => None,
-            }
-        }
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
-//! A window as a node of DataFusion's logical plan: one node for all three spellings.
+//! A window as a node of DataFusion's logical plan: one node for all kinds and spellings.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -8,12 +9,60 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::{DFSchema, DFSchemaRef, DataFusionError, Result as DfResult};
 use datafusion_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
-use driftline_operators::window::WindowSpec;
+use driftline_operators::window::Window;
 
 /// Name of the column with the start of a row's window.
 pub(crate) const WINDOW_START: &str = "window_start";
 /// Name of the column with the end of a row's window, exclusive.
 pub(crate) const WINDOW_END: &str = "window_end";
+
+/// A window and what it keeps apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Windowing {
+    pub(crate) window: Window,
+    pub(crate) partition: Partition,
+}
+
+/// Whose rows make a session or are counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Partition {
+    /// Those that agree in all keys that the query groups by: the GROUP BY form, in which the query's conditions come
+    /// before its windows.
+    GroupKeys,
+    /// Those that agree in these columns of the input. Does not matter to windows that all keys share.
+    Columns(Vec<usize>),
+}
+
+impl Windowing {
+    /// Whether the bounds of a row's windows depend on other rows.
+    pub(crate) fn depends_on_rows(&self) -> bool {
+        match self.window {
+            Window::Aligned(_) => false,
+            Window::Session(_) | Window::Count(_) => true,
+        }
+    }
+
+    /// Whether a condition over these columns of the input may be applied before the window as well as after it.
+    pub(crate) fn lets_through(&self, columns: &BTreeSet<usize>) -> bool {
+        match &self.partition {
+            Partition::Columns(kept) if self.depends_on_rows() => {
+                columns.iter().all(|column| kept.contains(column))
+            }
+            _ => true,
+        }
+    }
+
+    /// The window's name in SQL.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.window {
+            Window::Aligned(window) if window.is_cumulate() => "CUMULATE",
+            Window::Aligned(window) if window.is_tumble() => "TUMBLE",
+            Window::Aligned(_) => "HOP",
+            Window::Session(_) => "SESSION",
+            Window::Count(_) => "COUNT_WINDOW",
+        }
+    }
+}
 
 /// Appends `window_start` and `window_end`, once per window that holds the row.
 ///
@@ -23,14 +72,14 @@ pub(crate) struct WindowNode {
     pub(crate) input: LogicalPlan,
     /// Index of the event-time column in the input.
     pub(crate) time: usize,
-    pub(crate) window: WindowSpec,
+    pub(crate) by: Windowing,
     /// Indexes of the input columns that are still to be seen.
     pub(crate) visible: Vec<usize>,
     schema: DFSchemaRef,
 }
 
 impl WindowNode {
-    pub(crate) fn try_new(input: LogicalPlan, time: usize, window: WindowSpec) -> DfResult<Self> {
+    pub(crate) fn try_new(input: LogicalPlan, time: usize, by: Windowing) -> DfResult<Self> {
         let from = input.schema();
         let Some(kind) = from.fields().get(time).map(|field| field.data_type().clone()) else {
             return Err(DataFusionError::Internal("event-time column is missing".to_owned()));
@@ -52,7 +101,7 @@ impl WindowNode {
             fields.push((None, Arc::new(Field::new(name, kind.clone(), false))));
         }
         let schema = DFSchema::new_with_metadata(fields, from.metadata().clone())?;
-        Ok(Self { input, time, window, visible, schema: Arc::new(schema) })
+        Ok(Self { input, time, by, visible, schema: Arc::new(schema) })
     }
 
     /// Index of `window_start` in the output.
@@ -68,7 +117,7 @@ impl WindowNode {
 
 impl PartialEq for WindowNode {
     fn eq(&self, other: &Self) -> bool {
-        self.time == other.time && self.window == other.window && self.input == other.input
+        self.time == other.time && self.by == other.by && self.input == other.input
     }
 }
 
@@ -83,7 +132,7 @@ impl PartialOrd for WindowNode {
 impl Hash for WindowNode {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.time.hash(state);
-        self.window.hash(state);
+        self.by.hash(state);
         self.input.hash(state);
     }
 }
@@ -106,7 +155,7 @@ impl UserDefinedLogicalNodeCore for WindowNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Window: {:?}", self.window)
+        write!(f, "Window: {:?}", self.by)
     }
 
     fn with_exprs_and_inputs(
@@ -117,6 +166,6 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         let input = inputs
             .pop()
             .ok_or_else(|| DataFusionError::Internal("window has no input".to_owned()))?;
-        Self::try_new(input, self.time, self.window)
+        Self::try_new(input, self.time, self.by.clone())
     }
 }

@@ -2,123 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{Int64Builder, StringArray, TimestampNanosecondArray};
-use arrow::datatypes::{Fields, TimeUnit};
+use arrow::array::{StringArray, TimestampNanosecondArray};
 use proptest::prelude::*;
 
 use super::*;
+use crate::window::fixture::{Row, SumByName, aggregate, batch};
 
-/// Sums the second column by the first.
-#[derive(Debug)]
-struct SumByName;
-
-impl AggregateProgram for SumByName {
-    fn key_fields(&self) -> Fields {
-        vec![Field::new("name", DataType::Utf8, true)].into()
-    }
-
-    fn output_fields(&self) -> Fields {
-        vec![Field::new("sum", DataType::Int64, true)].into()
-    }
-
-    fn state_fields(&self) -> Vec<Fields> {
-        vec![self.output_fields()]
-    }
-
-    fn prepare(&self, batch: &RecordBatch) -> Result<AggregateInput> {
-        Ok(AggregateInput {
-            keys: vec![batch.column(1).clone()],
-            arguments: vec![AggregateArguments {
-                values: vec![batch.column(2).clone()],
-                filter: None,
-            }],
-        })
-    }
-
-    fn accumulators(&self) -> Result<Vec<Box<dyn GroupAccumulator>>> {
-        Ok(vec![Box::new(Sum(Vec::new()))])
-    }
-}
-
-struct Sum(Vec<i64>);
-
-impl GroupAccumulator for Sum {
-    fn update(
-        &mut self,
-        arguments: &AggregateArguments,
-        groups: &[usize],
-        group_count: usize,
-    ) -> Result<()> {
-        self.merge(&arguments.values, groups, group_count)
-    }
-
-    fn merge(&mut self, state: &[ArrayRef], groups: &[usize], group_count: usize) -> Result<()> {
-        self.0.resize(group_count, 0);
-        for (value, group) in state[0].as_primitive::<Int64Type>().values().iter().zip(groups) {
-            self.0[*group] += value;
-        }
-        Ok(())
-    }
-
-    fn state(&mut self) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.finish()?])
-    }
-
-    fn finish(&mut self) -> Result<ArrayRef> {
-        let mut builder = Int64Builder::new();
-        builder.append_slice(&std::mem::take(&mut self.0));
-        Ok(Arc::new(builder.finish()))
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.capacity() * 8
-    }
-}
-
-fn aggregate(window: WindowSpec) -> WindowedAggregate {
-    let time = TimeType::new(&DataType::Timestamp(TimeUnit::Nanosecond, None)).unwrap();
-    let bound = |name| Field::new(name, time.data_type(), false);
-    let schema = Arc::new(Schema::new(vec![
-        bound("window_start"),
-        bound("window_end"),
-        Field::new("name", DataType::Utf8, true),
-        Field::new("sum", DataType::Int64, true),
-    ]));
-    let program = Arc::new(SumByName);
-    WindowedAggregate {
-        window,
-        time_index: 0,
-        time,
-        program,
-        schema,
-        groups_max: usize::MAX,
-        panes_max: usize::MAX,
-    }
-}
-
-type Row = (i64, u8, i64);
-
-fn batch(rows: &[Row]) -> RecordBatch {
-    let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|r| r.0));
-    let names = StringArray::from_iter_values(rows.iter().map(|r| r.1.to_string()));
-    let values = Int64Array::from_iter_values(rows.iter().map(|r| r.2));
-    RecordBatch::try_from_iter([
-        ("ts", Arc::new(times) as ArrayRef),
-        ("name", Arc::new(names)),
-        ("value", Arc::new(values)),
-    ])
-    .unwrap()
-}
-
-type Sums = BTreeMap<(i64, String), i64>;
+type Sums = BTreeMap<(i64, i64, String), i64>;
 
 fn collect(into: &mut Sums, batches: Vec<RecordBatch>) {
     for batch in batches {
-        let starts = batch.column(0).as_primitive::<arrow::datatypes::TimestampNanosecondType>();
+        let [starts, ends] = [0, 1]
+            .map(|i| batch.column(i).as_primitive::<arrow::datatypes::TimestampNanosecondType>());
         let names = batch.column(2).as_string::<i32>();
         let sums = batch.column(3).as_primitive::<Int64Type>();
         for row in 0..batch.num_rows() {
-            let key = (starts.value(row), names.value(row).to_owned());
+            let key = (starts.value(row), ends.value(row), names.value(row).to_owned());
             assert!(into.insert(key, sums.value(row)).is_none(), "a window was given twice");
         }
     }
@@ -128,7 +27,9 @@ fn oracle(window: WindowSpec, rows: &[Row]) -> Sums {
     let mut sums = Sums::new();
     for (time, name, value) in rows {
         for start in window.starts(EventTime(*time)) {
-            *sums.entry((start, name.to_string())).or_default() += value;
+            for end in window.ends(start, EventTime(*time)) {
+                *sums.entry((start, end, name.to_string())).or_default() += value;
+            }
         }
     }
     sums
@@ -145,16 +46,21 @@ proptest! {
     fn panes_equal_adding_each_row_to_each_of_its_windows(
         slide in 1i64..12,
         size in 1i64..30,
+        steps in prop::option::of(1i64..5),
         offset in -40i64..40,
         rows in prop::collection::vec((-60i64..60, 0u8..4, -9i64..9), 0..60),
         cut in 1usize..9,
         closes in prop::collection::vec(any::<bool>(), 60),
         through_partials in any::<bool>(),
     ) {
-        let window = WindowSpec::hop(slide, size, offset).unwrap();
-        let mut panes = Panes::new(aggregate(window)).unwrap();
-        let mut partial = Panes::new(aggregate(window)).unwrap();
-        let partial_schema = aggregate(window).partial_schema();
+        let window = match steps {
+            Some(steps) => WindowSpec::cumulate(slide, slide * steps, offset),
+            None => WindowSpec::hop(slide, size, offset),
+        };
+        let window = window.unwrap();
+        let mut panes = Panes::new(window, aggregate()).unwrap();
+        let mut partial = Panes::new(window, aggregate()).unwrap();
+        let partial_schema = aggregate().partial_schema(&PANE_COLUMNS);
         let mut sums = Sums::new();
         let mut rows = rows;
         rows.sort_by_key(|r| r.0 / 5);
@@ -181,9 +87,8 @@ proptest! {
 
 #[test]
 fn groups_beyond_the_bound_are_refused_and_counted() {
-    let mut bounded = aggregate(WindowSpec::tumble(10, 0).unwrap());
-    bounded.groups_max = 2;
-    let mut panes = Panes::new(bounded).unwrap();
+    let bounded = WindowedAggregate { groups_max: 2, ..aggregate() };
+    let mut panes = Panes::new(WindowSpec::tumble(10, 0).unwrap(), bounded).unwrap();
     update(&mut panes, &[(1, 1, 1), (1, 2, 1), (1, 3, 1), (1, 1, 5)]);
     assert_eq!(panes.take_rows_refused(), 1);
     let mut sums = Sums::new();
@@ -196,16 +101,15 @@ fn groups_beyond_the_bound_are_refused_and_counted() {
 
 #[test]
 fn panes_beyond_the_bound_are_refused_and_counted() {
-    let mut bounded = aggregate(WindowSpec::tumble(10, 0).unwrap());
-    bounded.panes_max = 2;
-    let mut panes = Panes::new(bounded).unwrap();
+    let bounded = WindowedAggregate { panes_max: 2, ..aggregate() };
+    let mut panes = Panes::new(WindowSpec::tumble(10, 0).unwrap(), bounded).unwrap();
     update(&mut panes, &[(1, 1, 1), (11, 1, 1), (21, 1, 1), (12, 1, 1)]);
     assert_eq!(panes.take_rows_refused(), 1);
 }
 
 #[test]
 fn keys_that_no_pane_holds_are_forgotten() {
-    let mut panes = Panes::new(aggregate(WindowSpec::tumble(10, 0).unwrap())).unwrap();
+    let mut panes = Panes::new(WindowSpec::tumble(10, 0).unwrap(), aggregate()).unwrap();
     for round in 0..20i64 {
         let times = TimestampNanosecondArray::from_value(round * 10, 10_000);
         let names = (0..10_000).map(|i| format!("{round}/{i}"));

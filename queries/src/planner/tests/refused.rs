@@ -50,6 +50,31 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
             8,
         ),
         (
+            "SELECT row_number() OVER (PARTITION BY component ORDER BY ts) AS n FROM metrics",
+            Not,
+            "ROW_NUMBER that is not partitioned by window_end is not supported",
+            1,
+        ),
+        (
+            "SELECT row_number() OVER (PARTITION BY window_end ORDER BY cpu) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute')",
+            Not,
+            "ROW_NUMBER that is not partitioned by window_end is not supported",
+            1,
+        ),
+        (
+            "SELECT row_number() OVER (PARTITION BY window_end) AS n FROM metrics GROUP BY tumble(INTERVAL '1 minute')",
+            Not,
+            "window function \"row_number\" OVER is not supported in a streaming query",
+            8,
+        ),
+        (
+            "SELECT row_number() OVER (PARTITION BY window_end ORDER BY abs(n)) AS n FROM \
+             (SELECT window_end, count(*) AS n FROM metrics GROUP BY tumble(INTERVAL '1 minute'))",
+            Not,
+            "expression in ORDER BY of ROW_NUMBER is not supported",
+            1,
+        ),
+        (
             "SELECT * FROM metrics WHERE cpu IN (SELECT cpu FROM untimed)",
             Not,
             "a subquery in an expression is not supported in a streaming query",
@@ -74,21 +99,124 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
             58,
         ),
         (
-            "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute') GROUP BY window_end",
+            "SELECT * FROM SESSION(metrics, ts, INTERVAL '1 minute' PARTITION BY component)",
             Not,
-            "SESSION is not supported yet",
+            "rows of SESSION that are not grouped are not supported",
+            1,
+        ),
+        (
+            "SELECT component, count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute') GROUP BY component, window_end",
+            Wrong,
+            "group key \"component\" does not partition SESSION",
+            8,
+        ),
+        (
+            "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute' PARTITION BY component) GROUP BY window_end",
+            Wrong,
+            "column \"component\" partitions SESSION and is not in GROUP BY",
+            76,
+        ),
+        (
+            "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute' PARTITION BY component) WHERE cpu > 1 GROUP BY component, window_end",
+            Not,
+            "condition on the rows of SESSION is not supported above it",
+            1,
+        ),
+        (
+            "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute' PARTITION BY upper(component)) GROUP BY component, window_end",
+            Wrong,
+            "PARTITION BY of a window is not a column",
+            76,
+        ),
+        (
+            "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '1 minute', INTERVAL '1 minute') GROUP BY window_end",
+            Wrong,
+            "window has too many arguments",
+            73,
+        ),
+        (
+            "SELECT count(*) FROM SESSION(metrics, ts, INTERVAL '0 seconds') GROUP BY window_end",
+            Wrong,
+            "option \"gap\" of window is 0 ns, outside 1 ns to 400 days",
+            52,
+        ),
+        (
+            "SELECT count(*) FROM SESSION(zoned, INTERVAL '1500 milliseconds') GROUP BY window_end",
+            Wrong,
+            "window is finer than its event-time column",
             22,
         ),
         (
-            "SELECT count(*) FROM metrics GROUP BY session(INTERVAL '1 minute')",
-            Not,
-            "SESSION is not supported yet",
-            39,
+            "SELECT count(*) FROM TUMBLE((SELECT window_start, count(*) AS n FROM metrics GROUP BY session(INTERVAL '1 minute')), \
+             window_start, INTERVAL '1 hour') GROUP BY window_end",
+            Wrong,
+            "relation under the window has no event time",
+            118,
         ),
         (
-            "SELECT count(*) FROM CUMULATE(metrics, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_end",
+            "SELECT count(*) FROM TUMBLE(metrics PARTITION BY component, ts, INTERVAL '1 minute') GROUP BY window_end",
+            Wrong,
+            "window takes no PARTITION BY",
+            50,
+        ),
+        (
+            "SELECT count(*) FROM COUNT_WINDOW(metrics, 10) GROUP BY window_end",
+            Wrong,
+            "aggregate over a window is not grouped by the window",
+            1,
+        ),
+        (
+            "SELECT * FROM COUNT_WINDOW(metrics, 10)",
             Not,
-            "CUMULATE is not supported yet",
+            "rows of COUNT_WINDOW that are not grouped are not supported",
+            1,
+        ),
+        (
+            "SELECT count(*) FROM COUNT_WINDOW(metrics, ts, INTERVAL '1 minute') GROUP BY window_start, window_end",
+            Wrong,
+            "expected a number of rows",
+            57,
+        ),
+        (
+            "SELECT count(*) FROM COUNT_WINDOW(metrics, 0) GROUP BY window_start, window_end",
+            Wrong,
+            "option \"rows\" of window is 0, outside 1 to 1073741824",
+            44,
+        ),
+        (
+            "SELECT count(*) FROM COUNT_WINDOW(metrics, 10, 2.5) GROUP BY window_start, window_end",
+            Wrong,
+            "expected a number of rows",
+            48,
+        ),
+        (
+            "SELECT count(*) FROM COUNT_WINDOW(metrics) GROUP BY window_start, window_end",
+            Wrong,
+            "window has no rows",
+            22,
+        ),
+        (
+            "SELECT count(*) FROM CUMULATE(metrics, ts, INTERVAL '7 minutes', INTERVAL '1 hour') GROUP BY window_end",
+            Wrong,
+            "option \"size\" of window is not a whole number of steps",
+            53,
+        ),
+        (
+            "SELECT count(*) FROM CUMULATE(metrics, ts, INTERVAL '1 minute', INTERVAL '1 hour') GROUP BY window_start",
+            Wrong,
+            "aggregate over a window is not grouped by the window",
+            1,
+        ),
+        (
+            "SELECT count(*) FROM CUMULATE(metrics, ts, INTERVAL '1 hour') GROUP BY window_end",
+            Wrong,
+            "window has no size",
+            22,
+        ),
+        (
+            "SELECT count(*) FROM CUMULATE(zoned, INTERVAL '500 milliseconds', INTERVAL '1 minute') GROUP BY window_end",
+            Wrong,
+            "window is finer than its event-time column",
             22,
         ),
         (
@@ -361,7 +489,7 @@ fn no_text_panics() {
     assert!(accepted > 100, "too few of the shuffled queries mean anything: {accepted}");
 }
 
-const CORPUS: [&str; 12] = [
+const CORPUS: [&str; 15] = [
     "SELECT component , avg(cpu) AS cpu FROM TUMBLE(metrics , ts , INTERVAL '5 minutes') GROUP BY component , window_start , window_end",
     "SELECT * FROM metrics WHERE cpu > 0.5 AND component LIKE 'a%' OR memory IS NULL",
     "SELECT tumble(interval '1 minute') AS w , w.start , count(*) FROM metrics GROUP BY w , component HAVING count(*) > 2",
@@ -372,6 +500,9 @@ const CORPUS: [&str; 12] = [
     "INSERT INTO metrics (ts , component) VALUES ('2026-01-01' , 'a') , (TIMESTAMP '2026-01-01' , upper('x'))",
     "SELECT sum(requests) FILTER (WHERE cpu > 1) , approx_percentile_cont(0.9) WITHIN GROUP (ORDER BY cpu) , count(DISTINCT component) FROM TABLE(TUMBLE(TABLE metrics , DESCRIPTOR(ts) , INTERVAL '5' MINUTE)) GROUP BY window_end",
     "SELECT date_trunc('hour' , ts) , substring(component FROM 1 FOR 2) , [cpu , memory] [1] , extract(minute FROM ts) FROM busy",
+    "SELECT component , sum(cpu) FROM SESSION(TABLE metrics PARTITION BY (component) , DESCRIPTOR(ts) , INTERVAL '5' MINUTE) GROUP BY component , window_start , window_end",
+    "SELECT max(cpu) , component FROM COUNT_WINDOW(metrics , 10 , EVERY 5 PARTITION BY component) GROUP BY component , window_start , window_end",
+    "SELECT count(*) , session(INTERVAL '1 minute') AS w FROM metrics WHERE cpu > 1 GROUP BY w , upper(component) HAVING min(memory) < cumulate(1)",
     "EXPLAIN SELECT LATE.cpu FROM LATE(metrics) AS LATE WHERE NOT cpu BETWEEN 1 AND 2",
     "SELECT first_value(cpu ORDER BY ts DESC) , stddev(cpu) / avg(memory) FROM metrics GROUP BY hop(ts , INTERVAL '1 minute' , INTERVAL '1 hour')",
 ];

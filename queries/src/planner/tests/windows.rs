@@ -65,6 +65,163 @@ fn spellings_of_a_hop_are_one_plan() {
 }
 
 #[test]
+fn spellings_of_a_cumulate_are_one_plan() {
+    let plan = same(&[
+        "SELECT window_start, window_end, count(*) AS n FROM CUMULATE(metrics, ts, INTERVAL '1 hour', INTERVAL '1 day') GROUP BY window_start, window_end",
+        "SELECT window_start, window_end, count(*) AS n FROM TABLE(CUMULATE(TABLE metrics, DESCRIPTOR(ts), INTERVAL '1' HOUR, INTERVAL '1' DAY)) \
+         GROUP BY window_start, window_end",
+        "SELECT window_start, window_end, count(*) AS n FROM metrics GROUP BY cumulate(interval '1 hour', interval '1 day')",
+        "SELECT window_start, window_end, count(*) AS n FROM metrics GROUP BY cumulate(ts, interval '60 minutes', interval '24 hours')",
+        "SELECT window_start, window_end, count(*) AS n FROM CUMULATE(DATA => metrics, STEP => INTERVAL '1 hour', SIZE => INTERVAL '1 day') \
+         GROUP BY window_start, window_end",
+    ]);
+    assert_eq!(
+        plan.explain(),
+        [
+            "Transform window_start, window_end, count(1) AS n",
+            "  AggregateWindows cumulate(INTERVAL '1 hour', INTERVAL '1 day') on ts: count(1)",
+            "    Scan metrics, event time ts",
+        ]
+    );
+    assert_eq!(plan.time, Some(TimeColumn { index: 1, lag_ns: 0 }));
+    let offset = super::plan(
+        "SELECT window_start, count(*) AS n FROM CUMULATE(metrics, ts, INTERVAL '1 hour', INTERVAL '1 day', INTERVAL '-2 hours') \
+         GROUP BY window_start, window_end",
+    );
+    assert!(offset.to_string().contains("from INTERVAL '22 hours'"), "{offset}");
+    assert_eq!(offset.time, Some(TimeColumn { index: 0, lag_ns: 24 * 60 * MINUTE }));
+    let rows = super::plan(
+        "SELECT cpu, window_end FROM CUMULATE(metrics, ts, INTERVAL '1 hour', INTERVAL '1 day')",
+    );
+    assert!(
+        rows.to_string().contains("AssignWindows cumulate(INTERVAL '1 hour', INTERVAL '1 day')")
+    );
+}
+
+#[test]
+fn spellings_of_a_session_are_one_plan() {
+    let plan = same(&[
+        "SELECT component, window_start, window_end, count(*) AS n FROM SESSION(metrics, ts, INTERVAL '5 minutes' PARTITION BY component) \
+         GROUP BY component, window_start, window_end",
+        "SELECT component, window_start, window_end, count(*) AS n FROM TABLE(SESSION(TABLE metrics PARTITION BY component, DESCRIPTOR(ts), INTERVAL '5' MINUTE)) \
+         GROUP BY component, window_start, window_end",
+        "SELECT component, window_start, window_end, count(*) AS n FROM SESSION(TABLE metrics PARTITION BY (component), DESCRIPTOR(ts), INTERVAL '5' MINUTE) \
+         GROUP BY component, window_start, window_end",
+        "SELECT component, window_start, window_end, count(*) AS n FROM metrics GROUP BY component, session(interval '5 minutes')",
+        "SELECT component, window_start, window_end, count(*) AS n FROM metrics GROUP BY component, session(ts, interval '5 minutes')",
+        "SELECT component, window_start, window_end, count(*) AS n FROM SESSION(metrics, INTERVAL '5 minutes' PARTITION BY component) GROUP BY 1, 2, 3",
+    ]);
+    assert_eq!(
+        plan.explain(),
+        [
+            "Transform component, window_start, window_end, count(1) AS n",
+            "  AggregateWindows session(INTERVAL '5 minutes') on ts: count(1) BY component",
+            "    Scan metrics, event time ts",
+        ]
+    );
+    // A session ends when it is given, but may have begun at any time.
+    assert_eq!(plan.time, Some(TimeColumn { index: 2, lag_ns: 0 }));
+    assert_eq!(plan.window_bounds, [1, 2]);
+    let start = super::plan(
+        "SELECT window_start, count(*) AS n FROM metrics GROUP BY session(interval '5 minutes')",
+    );
+    assert_eq!(start.time, None);
+    let both = same(&[
+        "SELECT count(*) AS n FROM SESSION(metrics, ts, INTERVAL '1 minute' PARTITION BY component, requests) GROUP BY requests, component, window_end",
+        "SELECT count(*) AS n FROM SESSION(TABLE metrics PARTITION BY (requests, component), DESCRIPTOR(ts), INTERVAL '1' MINUTE) \
+         GROUP BY requests, component, window_end",
+    ]);
+    assert!(both.to_string().contains("BY requests, component"), "{both}");
+}
+
+#[test]
+fn spellings_of_a_window_of_rows_are_one_plan() {
+    let plan = same(&[
+        "SELECT component, window_end, max(cpu) AS m FROM COUNT_WINDOW(metrics, 10, 5 PARTITION BY component) GROUP BY component, window_start, window_end",
+        "SELECT component, window_end, max(cpu) AS m FROM COUNT_WINDOW(metrics, ts, 10, EVERY 5 PARTITION BY component) GROUP BY component, window_start, window_end",
+        "SELECT component, window_end, max(cpu) AS m FROM COUNT_WINDOW(TABLE metrics PARTITION BY component, DESCRIPTOR(ts), 10, 5) \
+         GROUP BY component, window_start, window_end",
+        "SELECT component, window_end, max(cpu) AS m FROM COUNT_WINDOW(metrics, ROWS => 10, EVERY => 5 PARTITION BY component) \
+         GROUP BY component, window_start, window_end",
+        "SELECT component, window_end, max(cpu) AS m FROM metrics GROUP BY component, count_window(10, 5)",
+    ]);
+    assert_eq!(
+        plan.explain()[1].trim(),
+        "AggregateWindows count_window(10, 5) on ts: max(cpu) BY component"
+    );
+    assert_eq!(plan.time, Some(TimeColumn { index: 1, lag_ns: 0 }));
+    let every_ten = super::plan("SELECT max(cpu) AS m FROM metrics GROUP BY count_window(10)");
+    assert!(every_ten.to_string().contains("count_window(10) on ts"), "{every_ten}");
+}
+
+#[test]
+fn conditions_and_windows_that_depend_on_rows_keep_their_order() {
+    let before = plan(
+        "SELECT upper(component) AS c, count(*) AS n FROM metrics WHERE cpu > 1 GROUP BY upper(component), session(interval '1 minute') HAVING count(*) > 2",
+    );
+    let lines = before.explain();
+    assert!(lines[1].contains("BY upper(component)"), "{before}");
+    assert_eq!(lines[2].trim(), "Transform * WHERE cpu > 1");
+    // Whole partitions may be left out before or after, and bounds are there only after.
+    let keys = plan(
+        "SELECT component, count(*) AS n FROM SESSION(metrics, ts, INTERVAL '1 minute' PARTITION BY component) \
+         WHERE component <> 'a' AND window_start > '2026-01-01' GROUP BY component, window_start, window_end",
+    );
+    let lines = keys.explain();
+    assert!(lines[0].contains("WHERE window_start > "), "{keys}");
+    assert_eq!(lines[2].trim(), "Transform * WHERE component != 'a'");
+    let inside = plan(
+        "SELECT component, count(*) AS n FROM SESSION((SELECT * FROM metrics WHERE cpu > 1), ts, INTERVAL '1 minute' PARTITION BY component) \
+         GROUP BY component, window_end",
+    );
+    assert_eq!(inside.explain()[2].trim(), "Transform * WHERE cpu > 1");
+}
+
+#[test]
+fn windows_of_every_kind_go_over_windows_of_every_kind() {
+    let windows = [
+        "tumble(interval '1 minute')",
+        "hop(interval '1 minute', interval '2 minutes')",
+        "cumulate(interval '1 minute', interval '2 minutes')",
+        "session(interval '1 minute')",
+        "count_window(5)",
+    ];
+    for inner in windows {
+        for outer in windows {
+            let plan = plan(&format!(
+                "SELECT component, window_end, max(n) AS n FROM \
+                 (SELECT component, window_end, count(*) AS n FROM metrics GROUP BY component, {inner}) \
+                 GROUP BY component, {outer}"
+            ));
+            assert_eq!(plan.time, Some(TimeColumn { index: 1, lag_ns: 0 }), "{plan}");
+            assert!(plan.to_string().contains("on window_end: max"), "{plan}");
+        }
+    }
+}
+
+#[test]
+fn results_of_a_window_can_be_numbered() {
+    let top = plan(
+        "SELECT * FROM (SELECT component, window_end, n, ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY n DESC, component) AS place FROM \
+         (SELECT component, window_start, window_end, count(*) AS n FROM metrics GROUP BY component, tumble(interval '1 minute'))) WHERE place <= 3",
+    );
+    let lines: Vec<String> = top.explain().iter().map(|line| line.trim().to_owned()).collect();
+    assert_eq!(
+        lines[0],
+        "Transform component, window_end, n, row_number AS place WHERE row_number <= 3"
+    );
+    assert_eq!(lines[1], "NumberRows ORDER BY n DESC, component PARTITION BY window_end");
+    assert_eq!(names(&top), ["component", "window_end", "n", "place"]);
+    assert_eq!(top.time, Some(TimeColumn { index: 1, lag_ns: 0 }));
+    assert_eq!(top.window_bounds, [1]);
+    let at_once = plan(
+        "SELECT component, row_number() OVER (PARTITION BY window_start, window_end ORDER BY count(*)) AS place \
+         FROM metrics GROUP BY component, session(interval '1 minute')",
+    );
+    assert!(at_once.to_string().contains("NumberRows"), "{at_once}");
+}
+
+#[test]
 fn a_selected_window_is_a_struct_of_its_bounds() {
     let plan = plan(
         "SELECT tumble(interval '1 minute') AS w, w.start AS s, w.end AS e, tumble(interval '1 minute').end AS again \
