@@ -147,8 +147,9 @@ fn rotate(matrix: &mut [Vec<f64>], vectors: &mut [Vec<f64>], i: usize, j: usize)
     for row in &mut *matrix {
         (row[i], row[j]) = turn(row[i], row[j]);
     }
-    for column in 0..matrix.len() {
-        (matrix[i][column], matrix[j][column]) = turn(matrix[i][column], matrix[j][column]);
+    let Ok([upper, lower]) = matrix.get_disjoint_mut([i, j]) else { return };
+    for (a, b) in upper.iter_mut().zip(lower) {
+        (*a, *b) = turn(*a, *b);
     }
     for row in vectors {
         (row[i], row[j]) = turn(row[i], row[j]);

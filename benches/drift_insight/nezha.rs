@@ -136,8 +136,8 @@ fn windows(pods: &[Component], marks: &Marks, ours: &[Verdicts], others: &[Vec<B
         );
     };
     show(KIND, &|pod| ours[pod].said.raised.clone());
-    for method in 0..others[0].len() {
-        show(others[0][method].name, &|pod| others[pod][method].said.raised.clone());
+    for (method, said) in others[0].iter().enumerate() {
+        show(said.name, &|pod| others[pod][method].said.raised.clone());
     }
 }
 
