@@ -182,6 +182,33 @@
 //! attribution and more; [`detectors::Anomaly`] reads them into a record. It learns from its creation on. `SHOW KINDS`
 //! lists the kinds and their options.
 //!
+//! Samples that are lost leave gaps in a series that comes in step. `WITH (slot = INTERVAL '5 minutes', missing = 'hold')`
+//! tells the model of each slot without a row, when the next row comes: as missing (`mark`, the default), as the last
+//! values again (`hold`), or as values between the last and the next (`interpolate`). `detail['confidence']` falls with
+//! each.
+//!
+//! Some kinds keep relations beside their main one, read as `detector.relation`. Those with a `_diff` column change: add
+//! it up per row, and what is above 0 holds. A query sees the changes from its creation on, so create it before rows
+//! come.
+//!
+//! ```
+//! # let engine = driftline::Engine::builder().build()?;
+//! # engine.execute("CREATE SOURCE metrics (component TEXT, ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts)")?;
+//! engine.execute("CREATE DETECTOR drift USING drift_insight PARTITION BY component AS SELECT * FROM metrics")?;
+//! let steady = engine.subscribe("SELECT component, _diff FROM drift.steady")?;
+//! let moves = engine.subscribe("SELECT component, from_state, to_state, share, _diff FROM drift.transitions")?;
+//! let busy = engine.subscribe(
+//!     "SELECT component, window_end, count(*) AS slots_in_state_1
+//!      FROM TUMBLE(drift.state_series, ts, INTERVAL '1 day')
+//!      WHERE state = 1 GROUP BY component, window_start, window_end",
+//! )?;
+//! # Ok::<(), driftline::Error>(())
+//! ```
+//!
+//! What a detector has learned can be kept as a file, and taken up on another host and another number of workers:
+//! `EXPORT DETECTOR drift TO 'drift.models'`, `IMPORT DETECTOR drift FROM 'drift.models'`, or
+//! [`Engine::export_models`] and [`Engine::import_models`].
+//!
 //! # Results
 //!
 //! [`Engine::subscribe`] gives an iterator, [`Subscription::into_stream`] an async stream, and

@@ -19,8 +19,8 @@ pub(crate) const TRAINING: usize = 3 * DAY_SLOTS;
 /// Slots before the measured ones: the first models are built, and count.
 pub(crate) const WARM_UP: usize = TRAINING + SETTLE_ROWS;
 
-/// Four hours: every component is built again at least once, most of them several times.
-pub(crate) const MEASURED: usize = DAY_SLOTS / 6;
+/// Sixteen hours: every component is built again at least twice.
+pub(crate) const MEASURED: usize = 2 * DAY_SLOTS / 3;
 
 /// The fleet whose memory is stated.
 const LARGE_FLEET: usize = 20_000;

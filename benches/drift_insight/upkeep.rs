@@ -36,24 +36,34 @@ const ROUNDS: usize = 5;
 const BATCH_ROWS: usize = 8_192;
 
 pub(crate) fn report() -> BoxResult<()> {
+    println!("== upkeep of counts: mini-batches of {MINI_BATCH}, medians of {ROUNDS} rounds ==");
     println!(
-        "== upkeep of counts: {COMPONENTS} components, histories of {HISTORY} transitions, mini-batches of {MINI_BATCH} =="
+        "{:>10} {:>11} {:>15} {:>18}",
+        "components", "transitions", "from scratch ms", "by retraction ms"
     );
-    let walks: Vec<Vec<(i64, i64)>> = (0..COMPONENTS).map(walk).collect();
-    let (mut scratch, mut evolve) =
-        timely::execute_directly(move |worker| measure(worker, &walks))?;
-    let (anew, step) = (median(&mut scratch), median(&mut evolve));
+    let mut retraction = Vec::new();
+    for (components, history) in
+        [(COMPONENTS, HISTORY), (COMPONENTS / 10, HISTORY), (COMPONENTS / 10, 10 * HISTORY)]
+    {
+        let walks: Vec<_> = (0..components).map(|component| walk(component, history)).collect();
+        let (mut scratch, mut evolve) =
+            timely::execute_directly(move |worker| measure(worker, &walks, history))?;
+        let (anew, step) = (median(&mut scratch), median(&mut evolve));
+        println!("{components:>10} {history:>11} {:>15.1} {:>18.1}", 1e3 * anew, 1e3 * step);
+        retraction.push((step, step / anew));
+    }
+    println!("After each round the counts are those of a plain count.");
+    println!("figure: evolve_cost_ratio = {:.3} ratio", retraction[0].1);
+    println!("figure: evolve_cost_ratio_history_x10 = {:.3} ratio", retraction[2].1);
     println!(
-        "from scratch {:.1} ms, by retraction {:.1} ms, medians of {ROUNDS}; after each round the counts are those of a plain count",
-        1e3 * anew,
-        1e3 * step
+        "figure: evolve_cost_growth_history_x10 = {:.2} times\n",
+        retraction[2].0 / retraction[1].0
     );
-    println!("figure: evolve_cost_ratio = {:.3} ratio\n", step / anew);
     Ok(())
 }
 
 /// A component's transitions: its history, and the mini-batches of all rounds.
-fn walk(component: usize) -> Vec<(i64, i64)> {
+fn walk(component: usize, history: usize) -> Vec<(i64, i64)> {
     let mut random = Seeded(component as u64);
     let mut state = 0;
     let mut step = || {
@@ -63,26 +73,30 @@ fn walk(component: usize) -> Vec<(i64, i64)> {
         }
         (before, state)
     };
-    (0..HISTORY + ROUNDS * MINI_BATCH).map(|_| step()).collect()
+    (0..history + ROUNDS * MINI_BATCH).map(|_| step()).collect()
 }
 
 type Walks = [Vec<(i64, i64)>];
 type Seconds = Vec<f64>;
 
 /// Seconds of each round, from scratch and by retraction.
-fn measure(worker: &mut Worker, walks: &Walks) -> Result<(Seconds, Seconds), String> {
+fn measure(
+    worker: &mut Worker,
+    walks: &Walks,
+    history: usize,
+) -> Result<(Seconds, Seconds), String> {
     let (mut scratch, mut evolve) = (Vec::new(), Vec::new());
     let mut kept = Counts::new(worker)?;
-    kept.change(worker, &[(rows(walks, 0, HISTORY)?, 1)])?;
+    kept.change(worker, &[(rows(walks, 0, history)?, 1)])?;
     for round in 0..ROUNDS {
         let first = round * MINI_BATCH;
         let out = rows(walks, first, first + MINI_BATCH)?;
-        let new = rows(walks, first + HISTORY, first + HISTORY + MINI_BATCH)?;
+        let new = rows(walks, first + history, first + history + MINI_BATCH)?;
         evolve.push(kept.change(worker, &[(out, -1), (new, 1)])?);
-        let all = rows(walks, first + MINI_BATCH, first + MINI_BATCH + HISTORY)?;
+        let all = rows(walks, first + MINI_BATCH, first + MINI_BATCH + history)?;
         let mut anew = Counts::new(worker)?;
         scratch.push(anew.change(worker, &[(all, 1)])?);
-        let expected = plain(walks, first + MINI_BATCH);
+        let expected = plain(walks, first + MINI_BATCH, history);
         if kept.read() != expected || anew.read() != expected {
             return Err("maintained counts are not those of a plain count".into());
         }
@@ -222,11 +236,11 @@ fn name(component: usize) -> String {
     format!("component-{component:05}")
 }
 
-/// The counts of the history that begins with transition `first`.
-fn plain(walks: &Walks, first: usize) -> BTreeMap<Row, i64> {
+/// The counts of the history of that length that begins with transition `first`.
+fn plain(walks: &Walks, first: usize, history: usize) -> BTreeMap<Row, i64> {
     let mut counts = BTreeMap::new();
     for (component, walk) in walks.iter().enumerate() {
-        for (from, to) in &walk[first..first + HISTORY] {
+        for (from, to) in &walk[first..first + history] {
             *counts.entry((name(component), *from, *to)).or_default() += 1;
         }
     }

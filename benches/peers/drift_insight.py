@@ -21,7 +21,7 @@ WINDOW = 10
 DEVIATIONS = 3.0
 DEVIATION_FLOOR = 1.0 / 3.0
 FLAT = 1e-9
-EVOLVE_MIN = 12
+EVOLVE_MIN = 48
 
 
 def knee(distances):

@@ -24,11 +24,11 @@ fn fleet() -> RecordBatch {
     let (mut ts, mut names, mut cpu, mut memory) = (vec![], vec![], vec![], vec![]);
     let mut wander = [0.0_f64; COMPONENTS];
     for slot in 0..SLOTS {
-        for component in 0..COMPONENTS {
-            wander[component] += random.unit() - 0.3;
+        for (component, wander) in wander.iter_mut().enumerate() {
+            *wander += random.unit() - 0.3;
             let busy = (slot / (10 + component as i64)) % 5 == 2;
             let level = match component >= COMPONENTS - 2 {
-                true => wander[component],
+                true => *wander,
                 false => f64::from(u8::from(busy)) * 40.0,
             };
             let odd = if slot == 640 && component == 3 { 200.0 } else { 0.0 };
@@ -87,6 +87,25 @@ fn add_up(standing: &mut BTreeMap<Vec<String>, i64>, changes: &RecordBatch) {
         *standing.entry(cells).or_insert(0) += diff.value(row);
     }
     standing.retain(|_, count| *count != 0);
+}
+
+#[test]
+fn explain_tells_options_features_and_relations() {
+    let engine = watched(1).engine;
+    let plan = engine
+        .explain(
+            "CREATE DETECTOR other USING drift_insight PARTITION BY component WITH (eps = 0.5) AS SELECT * FROM metrics",
+        )
+        .unwrap();
+    for line in [
+        "  eps = 0.5",
+        "  training = 864",
+        "  features = cpu, memory",
+        "  relations = state_series, states, components, transitions, occupancy, steady, convergence",
+        "  Scan metrics, event time ts",
+    ] {
+        assert!(plan.lines().any(|found| found == line), "no line {line:?} in\n{plan}");
+    }
 }
 
 #[test]

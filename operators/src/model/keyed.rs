@@ -111,6 +111,10 @@ impl KeyedPlan {
             "features" => (name.to_owned(), columns.feature_names().join(", ")),
             _ => (name.to_owned(), value.to_string()),
         }));
+        if !relations.is_empty() {
+            let names: Vec<&str> = relations.iter().map(|side| side.name.as_str()).collect();
+            settled.push(("relations".to_owned(), names.join(", ")));
+        }
         Ok(Self(Arc::new(Plan {
             kind: kind.to_owned(),
             schema,
