@@ -33,7 +33,7 @@ pub(crate) fn report() -> BoxResult<()> {
     let runs: usize = servers.iter().map(|server| segments(&server.labels).len()).sum();
     println!("== ASD: {} servers, {rows} rows, {runs} labelled runs ==", servers.len());
     let begin = Instant::now();
-    let ours = run(&servers, TRAINING)?;
+    let ours = run(&servers, TRAINING, "")?;
     println!(
         "{KIND}: training = {TRAINING}, on the last rows of the training part, all else by default, evolving through the test part; {:.1} s\n",
         begin.elapsed().as_secs_f64()
@@ -49,7 +49,7 @@ pub(crate) fn report() -> BoxResult<()> {
         servers.iter().enumerate().map(|(i, server)| baselines(server, i as u64)).collect();
 
     let lines = judged(&servers, &ours, &others);
-    let unasked = judged(&servers, &run(&servers, TRAINING_DEFAULT)?, &[]);
+    let unasked = judged(&servers, &run(&servers, TRAINING_DEFAULT, "")?, &[]);
     let mut shown = lines.clone();
     shown.extend(unasked.into_iter().map(|(_, marks)| ("(ours, trained on 864)", marks)));
     judge::print(&shown);

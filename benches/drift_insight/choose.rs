@@ -1,4 +1,4 @@
-//! How long to train, chosen without labels: faults are injected into the end of ASD's training parts.
+//! How long to train, and how sensitive that is to eps, without labels: faults are injected into the end of ASD's training parts.
 
 use std::time::Instant;
 
@@ -11,6 +11,9 @@ use super::judge::{judge, mean, mean_f1};
 
 /// Lengths to choose from: three days as in the paper, a week, two weeks.
 const LENGTHS: [usize; 3] = [3 * DAY_SLOTS, 7 * DAY_SLOTS, 14 * DAY_SLOTS];
+
+/// Factors of eps to look at, beside 1 (DI-04).
+const EPS_FACTORS: [f64; 4] = [0.5, 1.5, 2.0, 3.0];
 
 /// The end of each training part that stands for a test part, and faults in it.
 const HELD_OUT: usize = 5 * DAY_SLOTS;
@@ -25,27 +28,29 @@ pub(crate) fn report() -> BoxResult<()> {
         .map(|(place, server)| inject(server, place as u64))
         .collect();
     println!(
-        "== choice of the training length: {FAULTS} faults injected into the last {HELD_OUT} training slots of each server =="
+        "== training length and eps: {FAULTS} faults injected into the last {HELD_OUT} training slots of each server =="
     );
     let line = |name: &str, marks: &[super::judge::Marks], seconds: f64| {
         println!(
-            "{name:<28} AUC-PR {:.3}, best event F1 {:.3}, own event F1 {:.3}, clean raised {:.3} %, {seconds:.1} s",
+            "{name:<40} AUC-PR {:.3}, best event F1 {:.3}, own event F1 {:.3}, clean raised {:.3} %, {seconds:.1} s",
             mean(marks).auc_pr,
             mean_f1(marks, |marks| marks.best_events),
             mean_f1(marks, |marks| marks.own_events),
             100.0 * mean(marks).clean.share_raised()
         );
     };
-    for training in LENGTHS {
+    let lengths = LENGTHS.map(|training| (training, 1.0));
+    let factors = EPS_FACTORS.map(|factor| (LENGTHS[1], factor));
+    for (training, factor) in lengths.into_iter().chain(factors) {
         let begin = Instant::now();
-        let ours = run(&servers, training)?;
+        let ours = run(&servers, training, &format!(", eps_factor = {factor:.2}"))?;
         let seconds = begin.elapsed().as_secs_f64();
         let marks: Vec<_> = servers
             .iter()
             .zip(&ours)
             .map(|(server, verdicts)| judge(&server.labels, &verdicts.said, 0))
             .collect();
-        line(&format!("{KIND}, training = {training}"), &marks, seconds);
+        line(&format!("{KIND}, training = {training}, eps x {factor}"), &marks, seconds);
     }
     let all: Vec<_> = servers.iter().map(|server| baselines(server, 0)).collect();
     for method in 0..all[0].len() {

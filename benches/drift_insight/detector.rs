@@ -24,7 +24,13 @@ pub(crate) struct Verdicts {
 }
 
 /// The statements that create source and detector over `metrics` columns m1, m2, ...
-pub(crate) fn statements(metrics: usize, training: usize, watermark: &str) -> String {
+/// with options besides the length of training, such as `, eps = 1`.
+pub(crate) fn statements(
+    metrics: usize,
+    training: usize,
+    options: &str,
+    watermark: &str,
+) -> String {
     let mut columns = String::new();
     let mut names = String::new();
     for metric in 1..=metrics {
@@ -33,17 +39,21 @@ pub(crate) fn statements(metrics: usize, training: usize, watermark: &str) -> St
     }
     format!(
         "CREATE SOURCE metrics (component TEXT, ts TIMESTAMP, {columns}{watermark});
-         CREATE DETECTOR drift USING {KIND} PARTITION BY component WITH (training = {training})
+         CREATE DETECTOR drift USING {KIND} PARTITION BY component WITH (training = {training}{options})
            AS SELECT component, ts{names} FROM metrics"
     )
 }
 
 /// Pushes the last `training` rows of each training part, and [`SETTLE_ROWS`] before them, then the test part, through
 /// one worker, and returns what the detector said of the test parts.
-pub(crate) fn run(components: &[Component], training: usize) -> BoxResult<Vec<Verdicts>> {
+pub(crate) fn run(
+    components: &[Component],
+    training: usize,
+    options: &str,
+) -> BoxResult<Vec<Verdicts>> {
     let engine = Engine::builder().workers(1).build()?;
     let metrics = components[0].rows[0].len();
-    engine.execute(&statements(metrics, training, "WATERMARK FOR ts"))?;
+    engine.execute(&statements(metrics, training, options, "WATERMARK FOR ts"))?;
     let results = engine.subscribe("drift")?;
     let source = engine.source("metrics")?;
     let reader = std::thread::spawn(move || results.collect::<driftline::Result<Vec<_>>>());

@@ -26,7 +26,7 @@ pub(crate) fn report() -> BoxResult<()> {
         faults.len()
     );
     let begin = Instant::now();
-    let ours = run(&pods, pods[0].train_rows - SETTLE_ROWS)?;
+    let ours = run(&pods, pods[0].train_rows - SETTLE_ROWS, "")?;
     println!(
         "{KIND}: trained on the fault-free end of the first day, tested on the second; a fault counts for {FAULT_MINUTES} min \
          and {TOLERANCE_MINUTES} min of\ntolerance in its own pod, an alarm in any other pod is false; {:.1} s\n",

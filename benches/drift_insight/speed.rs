@@ -92,7 +92,7 @@ pub(crate) fn drive(fleet: &Fleet) -> BoxResult<Driven> {
     let batches = (0..slots).map(|slot| fleet.batch(slot)).collect::<BoxResult<Vec<_>>>()?;
     let resident = resident_bytes();
     let engine = Engine::builder().workers(1).build()?;
-    engine.execute(&statements(metrics, TRAINING, "WATERMARK FOR ts"))?;
+    engine.execute(&statements(metrics, TRAINING, "", "WATERMARK FOR ts"))?;
     let mut results =
         engine.subscribe("SELECT component, is_anomaly, model_version, detail FROM drift")?;
     let source = engine.source("metrics")?;

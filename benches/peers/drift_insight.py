@@ -22,6 +22,7 @@ DEVIATIONS = 3.0
 DEVIATION_FLOOR = 1.0 / 3.0
 FLAT = 1e-9
 EVOLVE_MIN = 48
+EPS_FACTOR = 1.0
 
 
 def knee(distances):
@@ -92,7 +93,7 @@ class Model:
         z = (self.history - self.mean) * self.inverse
         min_points = min(max(4, metrics + 1), max(2, points // 20))
         distances, _ = NearestNeighbors(n_neighbors=min_points).fit(z).kneighbors(z)
-        self.eps = max(knee(distances[:, -1]), 0.05 * metrics**0.5)
+        self.eps = EPS_FACTOR * max(knee(distances[:, -1]), 0.05 * metrics**0.5)
         clusters = DBSCAN(eps=self.eps, min_samples=min_points).fit(z)
         labels = clusters.labels_
         last = labels.max()

@@ -12,7 +12,7 @@
 //!   z        = (value - mean) / deviation, per metric over the slots; 0 for a flat metric                       DI-02
 //!   state    = cluster of DBSCAN over z, numbered by discovery; -1 outside of all                               DI-03
 //!   points   = max(4, metrics + 1), at most 5 % of the slots, within eps make a core point                      DI-04
-//!   eps      = knee of the sorted distances to the points-th nearest slot                                       DI-04
+//!   eps      = eps_factor * knee of the sorted distances to the points-th nearest slot                          DI-04
 //!   steady  <=> the slot in which the last cluster appears (MCT) < steady_threshold                       DI-07, DI-08
 //!   share    = count of a transition (a, b) / all transitions of the slots, -1 among the states                 DI-14
 //! ```
@@ -46,6 +46,9 @@
 //!   clustering of all slots so far has as many clusters as that of the whole (DI-09). The latter is computed for every
 //!   build of a component that is not yet steady, and where it decides.
 //! * `eps`, `min_points`: of DBSCAN, in z-scores and points; 0, the default, to take them from the data.
+//! * `eps_factor`: widens or narrows the eps that is taken from the data, 1 (0.1 to 10). The knee follows the densest
+//!   state and leaves much of looser ones in -1. For components that are known to be steady a factor of 2 found faults
+//!   better; but it makes one state of a random walk, which then counts as steady, so that it is not the default.
 //! * `unseen_transitions`: whether a transition that training never saw is anomalous at once, TRUE.
 //! * `bonferroni`: whether deviations shrink as the number of states and transitions that are tested grows, TRUE: by
 //!   `3 / sqrt(9 + 2 ln(tests))`, so that three remain as rare among all tests as among one. FALSE is the paper to the
@@ -162,6 +165,12 @@ impl DetectorKind for DriftInsightKind {
                 0.0,
                 "Radius of a neighbourhood in z-scores; 0 to take it from the data.",
             ),
+            OptionSpec::new(
+                "eps_factor",
+                OptionKind::number(0.1..=10.0),
+                1.0,
+                "Widens or narrows the radius that is taken from the data.",
+            ),
             integer(
                 "min_points",
                 0,
@@ -267,6 +276,12 @@ impl DriftInsight {
         self.option("eps", eps)
     }
 
+    /// Widens or narrows the radius that is taken from the data.
+    #[must_use]
+    pub fn eps_factor(self, factor: f64) -> Self {
+        self.option("eps_factor", factor)
+    }
+
     /// Slots that make a neighbourhood dense.
     #[must_use]
     pub fn min_points(self, slots: i64) -> Self {
@@ -360,6 +375,7 @@ impl Settings {
                 metrics: features.len(),
                 window: reader.count("window"),
                 eps: reader.number("eps") as f32,
+                eps_factor: reader.number("eps_factor") as f32,
                 min_points: reader.count("min_points"),
                 steady_threshold,
                 by_prefix: reader.text("convergence") == "prefix",

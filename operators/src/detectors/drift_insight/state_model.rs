@@ -21,6 +21,8 @@ pub(super) struct Recipe {
     pub(super) window: usize,
     /// 0 to take it from the data (DI-04).
     pub(super) eps: f32,
+    /// Times the eps that is taken from the data.
+    pub(super) eps_factor: f32,
     /// 0 to take it from metrics and slots (DI-04).
     pub(super) min_points: usize,
     /// A component whose states have all been seen before this slot is steady (DI-08).
@@ -109,8 +111,10 @@ impl StateModel {
             given => given,
         };
         let distances = knee::squared_distances(&points, min_points);
-        let eps =
-            if recipe.eps > 0.0 { recipe.eps } else { knee::radius(&distances, recipe.metrics) };
+        let eps = match recipe.eps > 0.0 {
+            true => recipe.eps,
+            false => recipe.eps_factor * knee::radius(&distances, recipe.metrics),
+        };
         let squared_radius = eps * eps;
         // More points than there are make no core point; the distance to the last one would say otherwise.
         let enough = min_points <= batch.len();
@@ -280,6 +284,7 @@ mod tests {
             metrics: 3,
             window: 10,
             eps: 0.0,
+            eps_factor: 1.0,
             min_points: 0,
             steady_threshold: 200,
             by_prefix: false,

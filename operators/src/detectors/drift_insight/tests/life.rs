@@ -35,6 +35,28 @@ fn di_11_steady_components_are_scored_and_a_random_walk_is_left_out() {
 }
 
 #[test]
+fn di_11_walks_are_left_out_whatever_their_seed() {
+    let settings = settings(3, &Options::new());
+    let is_left_out = |seed: &u64| {
+        let mut noise = Noise(*seed);
+        let mut walking = Component::new(&settings);
+        let mut at = [0.0; 3];
+        let built = (0..866).flat_map(|_| {
+            at.iter_mut().for_each(|x| *x += noise.normal());
+            walking
+                .feed(&at)
+                .rows_of(2)
+                .into_iter()
+                .map(|row| row.values[6].clone())
+                .collect::<Vec<_>>()
+        });
+        built.eq([Extra::Flag(false)])
+    };
+    let left_out = (1..=30).filter(is_left_out).count();
+    assert!(left_out >= 28, "{left_out} of 30 walks were left out");
+}
+
+#[test]
 fn di_11_a_component_that_settles_later_is_found_when_it_is_tried_again() {
     let settings = settings(3, &small());
     let mut component = Component::new(&settings);
