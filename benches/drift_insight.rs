@@ -8,7 +8,7 @@
 //! Everything goes through the public engine. The data is found through `DRIFTLINE_DATA` (default `../shared/data`).
 //! No option of the detector was chosen with labels: it runs with its defaults, the training length apart. Name parts
 //! as arguments to run those alone: `asd`, `nezha`, `speed`, `upkeep`,
-//! `peer`, and `choose`, which runs only when it is asked for.
+//! `peer`; and `choose` and `large`, which run only when they are asked for.
 
 // A bench prints and reads the clock and the environment.
 #![allow(clippy::disallowed_methods)]
@@ -34,11 +34,12 @@ use drift_insight::{BoxResult, asd, choose, nezha, peer, speed, upkeep};
 /// A part: its name, what it does, and whether it runs unasked.
 type Part = (&'static str, fn() -> BoxResult<()>, bool);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("choose", choose::report, false),
     ("asd", asd::report, true),
     ("nezha", nezha::report, true),
     ("speed", speed::report, true),
+    ("large", speed::large, false),
     ("upkeep", upkeep::report, true),
     ("peer", peer::report, true),
 ];

@@ -86,6 +86,20 @@ pub(crate) fn report() -> BoxResult<()> {
     Ok(())
 }
 
+/// The memory of the large fleet, held rather than reckoned; takes minutes and some 6 GB, so that it runs only if asked.
+pub(crate) fn large() -> BoxResult<()> {
+    let size = Size { components: LARGE_FLEET, slots: WARM_UP + 2, ..FLEET };
+    println!(
+        "== memory: {} components x {} metrics, {TRAINING} slots of training ==",
+        size.components, size.metrics
+    );
+    let driven = drive(&Fleet::generate(size))?;
+    println!("warm-up {:.1} s of processor time", driven.training_seconds);
+    println!("figure: fleet_mb_20000_held = {:.0} MB", driven.state_bytes as f64 / 1e6);
+    println!("figure: fleet_process_mb_20000_held = {:.0} MB\n", driven.resident_bytes / 1e6);
+    Ok(())
+}
+
 /// Pushes a fleet slot by slot through one worker; each slot waits for the answers to the one before.
 pub(crate) fn drive(fleet: &Fleet) -> BoxResult<Driven> {
     let Size { components, metrics, slots } = fleet.size;

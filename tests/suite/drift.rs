@@ -90,6 +90,67 @@ fn add_up(standing: &mut BTreeMap<Vec<String>, i64>, changes: &RecordBatch) {
 }
 
 #[test]
+fn di_01_metrics_of_two_rates_become_slots_of_five_minutes() {
+    let engine = Engine::builder().workers(2).build().unwrap();
+    engine
+        .execute(
+            "CREATE SOURCE agents (ts TIMESTAMP NOT NULL, component TEXT NOT NULL, cpu DOUBLE, net DOUBLE,
+               WATERMARK FOR ts AS ts);
+             CREATE DETECTOR drift USING drift_insight PARTITION BY component WITH (training = 60) AS
+               SELECT component, window_end, avg(cpu) AS cpu, avg(net) AS net
+               FROM TUMBLE(agents, ts, INTERVAL '5 minutes') GROUP BY component, window_start, window_end",
+        )
+        .unwrap();
+    let judged = engine.subscribe("SELECT window_end, cpu, net, score, phase FROM drift").unwrap();
+    // One agent tells the processor every 3 minutes, another the network every 5; one network sample is lost.
+    let mut random = Seeded(5);
+    let mut rows: Vec<(i64, Option<f64>, Option<f64>)> = Vec::new();
+    for minute in 0..600 {
+        if minute % 3 == 0 {
+            rows.push((minute, Some(20.0 + random.unit()), None));
+        }
+        if minute % 5 == 0 && minute != 400 {
+            rows.push((minute, None, Some(900.0 + random.unit())));
+        }
+    }
+    let batch = RecordBatch::try_from_iter([
+        (
+            "ts",
+            Arc::new(TimestampNanosecondArray::from_iter_values(
+                rows.iter().map(|r| r.0 * 60 * SECOND),
+            )) as ArrayRef,
+        ),
+        ("component", Arc::new(StringArray::from(vec!["router"; rows.len()]))),
+        ("cpu", Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.1)))),
+        ("net", Arc::new(Float64Array::from_iter(rows.iter().map(|r| r.2)))),
+    ])
+    .unwrap();
+    push_all(&engine, "agents", &batch, 50).unwrap();
+    engine.shutdown().unwrap();
+    let judged = collect(judged);
+    assert_eq!(judged.num_rows(), 120, "a row per slot, none for a source");
+    let column = |i: usize| {
+        judged.column(i).as_primitive::<driftline::arrow::datatypes::Float64Type>().clone()
+    };
+    let (cpu, net, score) = (column(1), column(2), column(3));
+    let mean = |slot: i64| {
+        let samples: Vec<f64> =
+            rows.iter().filter(|r| r.0 / 5 == slot).filter_map(|r| r.1).collect();
+        samples.iter().sum::<f64>() / samples.len() as f64
+    };
+    for slot in 0..120 {
+        assert!((cpu.value(slot) - mean(slot as i64)).abs() < 1e-9, "slot {slot}");
+        assert_eq!(driftline::arrow::array::Array::is_null(&net, slot), slot == 80);
+    }
+    // The slot without a network sample is judged by the last one.
+    assert!(
+        driftline::arrow::array::Array::is_valid(&score, 80) && score.value(80) < 3.0,
+        "{}",
+        score.value(80)
+    );
+}
+
+#[test]
 fn explain_tells_options_features_and_relations() {
     let engine = watched(1).engine;
     let plan = engine
