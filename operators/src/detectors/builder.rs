@@ -187,6 +187,43 @@ pub trait DetectorBuilder: Sized + Into<DetectorSpec> {
     }
 }
 
+/// What all builders are made of: a newtype over a spec, which `new` fills with a kind's name.
+macro_rules! detector_builder {
+    ($builder:ident) => {
+        impl Default for $builder {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl From<$builder> for DetectorSpec {
+            fn from(builder: $builder) -> Self {
+                builder.0
+            }
+        }
+
+        impl DetectorBuilder for $builder {
+            fn option(
+                mut self,
+                name: &str,
+                value: impl Into<$crate::options::OptionValue>,
+            ) -> Self {
+                self.0.options.set(name, value);
+                self
+            }
+
+            fn partition_by(
+                mut self,
+                columns: impl IntoIterator<Item = impl Into<String>>,
+            ) -> Self {
+                self.0.partition_by = columns.into_iter().map(Into::into).collect();
+                self
+            }
+        }
+    };
+}
+pub(super) use detector_builder;
+
 impl<'a> DetectorRequest<'a> {
     /// What a spec asks of its kind over a relation with the given time column and no window bounds.
     ///

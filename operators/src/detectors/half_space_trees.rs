@@ -48,7 +48,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::forest::{Forest, Shape};
-use super::builder::{DetectorBuilder, DetectorSpec};
+use super::builder::{DetectorBuilder, DetectorSpec, detector_builder};
 use super::history::{median, quantile};
 use super::univariate::ScaleFloor;
 use crate::detector::{DetectorKind, DetectorPlan, DetectorRequest};
@@ -56,7 +56,7 @@ use crate::error::Result;
 use crate::model::{
     FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, Phase, Row, snapshot,
 };
-use crate::options::{OptionKind, OptionReader, OptionSpec, OptionValue};
+use crate::options::{OptionKind, OptionReader, OptionSpec};
 
 const NAME: &str = "half_space_trees";
 /// The least rarity, in bits, against which others are measured.
@@ -154,29 +154,7 @@ impl HalfSpaceTrees {
     }
 }
 
-impl Default for HalfSpaceTrees {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl From<HalfSpaceTrees> for DetectorSpec {
-    fn from(builder: HalfSpaceTrees) -> Self {
-        builder.0
-    }
-}
-
-impl DetectorBuilder for HalfSpaceTrees {
-    fn option(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
-        self.0.options.set(name, value);
-        self
-    }
-
-    fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.0.partition_by = columns.into_iter().map(Into::into).collect();
-        self
-    }
-}
+detector_builder!(HalfSpaceTrees);
 
 #[derive(Debug)]
 struct Settings {

@@ -44,13 +44,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::{DetectorBuilder, DetectorSpec};
+use super::builder::{DetectorBuilder, DetectorSpec, detector_builder};
 use super::history::location_scale;
 use super::univariate::{self, CLIP_SCALES, Forecast, ScaleFloor, Univariate, warm_up_option};
 use crate::detector::{DetectorKind, DetectorPlan, DetectorRequest};
 use crate::error::Result;
 use crate::model::KeyedPlan;
-use crate::options::{OptionKind, OptionReader, OptionSpec, OptionValue, RowsOrInterval};
+use crate::options::{OptionKind, OptionReader, OptionSpec, RowsOrInterval};
 use crate::time::{EventTime, SPAN_NS_MAX};
 
 const NAME: &str = "holt_winters";
@@ -187,29 +187,7 @@ impl HoltWinters {
     }
 }
 
-impl Default for HoltWinters {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl From<HoltWinters> for DetectorSpec {
-    fn from(builder: HoltWinters) -> Self {
-        builder.0
-    }
-}
-
-impl DetectorBuilder for HoltWinters {
-    fn option(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
-        self.0.options.set(name, value);
-        self
-    }
-
-    fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.0.partition_by = columns.into_iter().map(Into::into).collect();
-        self
-    }
-}
+detector_builder!(HoltWinters);
 
 #[derive(Clone, Copy, Debug)]
 enum Season {

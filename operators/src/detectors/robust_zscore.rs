@@ -30,13 +30,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::builder::{DetectorBuilder, DetectorSpec};
+use super::builder::{DetectorBuilder, DetectorSpec, detector_builder};
 use super::history::{History, location_scale};
 use super::univariate::{self, Forecast, ScaleFloor, Univariate, warm_up_option};
 use crate::detector::{DetectorKind, DetectorPlan, DetectorRequest};
 use crate::error::Result;
 use crate::model::KeyedPlan;
-use crate::options::{OptionKind, OptionReader, OptionSpec, OptionValue};
+use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::EventTime;
 
 const NAME: &str = "robust_zscore";
@@ -113,29 +113,7 @@ impl RobustZScore {
     }
 }
 
-impl Default for RobustZScore {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl From<RobustZScore> for DetectorSpec {
-    fn from(builder: RobustZScore) -> Self {
-        builder.0
-    }
-}
-
-impl DetectorBuilder for RobustZScore {
-    fn option(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
-        self.0.options.set(name, value);
-        self
-    }
-
-    fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.0.partition_by = columns.into_iter().map(Into::into).collect();
-        self
-    }
-}
+detector_builder!(RobustZScore);
 
 #[derive(Debug)]
 struct Settings {

@@ -61,14 +61,14 @@ use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
 use self::tail::Tail;
-use super::builder::{DetectorBuilder, DetectorSpec};
+use super::builder::{DetectorBuilder, DetectorSpec, detector_builder};
 use super::univariate::{ScaleFloor, warm_up_option};
 use crate::detector::{DetectorKind, DetectorPlan, DetectorRequest};
 use crate::error::Result;
 use crate::model::{
     Extra, FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, Phase, Row, snapshot,
 };
-use crate::options::{OptionKind, OptionReader, OptionSpec, OptionValue};
+use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::EventTime;
 
 const NAME: &str = "tail_surprise";
@@ -189,29 +189,7 @@ impl TailSurprise {
     }
 }
 
-impl Default for TailSurprise {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl From<TailSurprise> for DetectorSpec {
-    fn from(builder: TailSurprise) -> Self {
-        builder.0
-    }
-}
-
-impl DetectorBuilder for TailSurprise {
-    fn option(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
-        self.0.options.set(name, value);
-        self
-    }
-
-    fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.0.partition_by = columns.into_iter().map(Into::into).collect();
-        self
-    }
-}
+detector_builder!(TailSurprise);
 
 #[derive(Debug)]
 struct Settings {

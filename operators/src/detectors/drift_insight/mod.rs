@@ -105,7 +105,7 @@ use arrow::datatypes::DataType;
 use self::model::DriftModel;
 use self::state_model::Recipe;
 use self::transitions::Rules;
-use super::builder::{DetectorBuilder, DetectorSpec};
+use super::builder::{DetectorBuilder, DetectorSpec, detector_builder};
 use crate::background::Executor;
 use crate::detector::{DetectorKind, DetectorPlan, DetectorRequest};
 use crate::error::Result;
@@ -325,29 +325,7 @@ impl DriftInsight {
     }
 }
 
-impl Default for DriftInsight {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl From<DriftInsight> for DetectorSpec {
-    fn from(builder: DriftInsight) -> Self {
-        builder.0
-    }
-}
-
-impl DetectorBuilder for DriftInsight {
-    fn option(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
-        self.0.options.set(name, value);
-        self
-    }
-
-    fn partition_by(mut self, columns: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.0.partition_by = columns.into_iter().map(Into::into).collect();
-        self
-    }
-}
+detector_builder!(DriftInsight);
 
 /// Settings of a detector, the same for all components.
 #[derive(Debug)]
