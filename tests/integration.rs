@@ -17,6 +17,7 @@ mod suite {
     mod models;
     mod oracle;
     mod readme;
+    mod several;
     mod side;
     mod support;
     mod tidy;

@@ -48,42 +48,73 @@ impl EventTime {
 /// The longest window, slide, offset, disorder or lateness: 400 days in nanoseconds.
 pub const SPAN_NS_MAX: i64 = 400 * 86_400 * 1_000_000_000;
 
-/// The watermarks of one relation by epoch, as one worker knows them.
+/// The watermarks of one or more sources by epoch, as one worker knows them. That of several is the least of theirs.
 ///
 /// The runtime records the watermark of an epoch before the dataflow's input leaves that epoch, so an operator
 /// whose frontier has passed the epoch always finds it.
-#[derive(Clone, Debug, Default)]
-pub struct Watermarks(Rc<RefCell<BTreeMap<Epoch, EventTime>>>);
+#[derive(Clone, Debug)]
+pub struct Watermarks(Vec<Table>);
+
+/// The watermarks of one source; whoever follows the source shares it.
+type Table = Rc<RefCell<BTreeMap<Epoch, EventTime>>>;
+
+impl Default for Watermarks {
+    /// Those of one source that has said nothing yet.
+    fn default() -> Self {
+        Self(vec![Table::default()])
+    }
+}
 
 impl Watermarks {
-    /// Records the watermark in force once `epoch` has closed.
+    /// Those of the sources of both.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for table in &other.0 {
+            if !self.0.iter().any(|own| Rc::ptr_eq(own, table)) {
+                self.0.push(Rc::clone(table));
+            }
+        }
+        self
+    }
+
+    /// Records the watermark in force once `epoch` has closed. Each source records its own.
     pub fn record(&self, epoch: Epoch, watermark: EventTime) {
-        self.0.borrow_mut().insert(epoch, watermark);
+        debug_assert_eq!(self.0.len(), 1, "sources record their watermarks one by one");
+        self.0[0].borrow_mut().insert(epoch, watermark);
     }
 
     /// The watermark in force once `epoch` has closed.
     #[must_use]
     pub fn at(&self, epoch: Epoch) -> EventTime {
-        self.0.borrow().range(..=epoch).next_back().map_or(EventTime::MIN, |(_, w)| *w)
+        let of = |table: &Table| table.borrow().range(..=epoch).next_back().map(|(_, w)| *w);
+        self.0
+            .iter()
+            .map(|table| of(table).unwrap_or(EventTime::MIN))
+            .min()
+            .unwrap_or(EventTime::MIN)
     }
 
-    /// The first of these epochs that has a watermark of its own.
+    /// The first of these epochs in which a source has said something.
     #[must_use]
     pub fn next_change(&self, epochs: std::ops::RangeInclusive<Epoch>) -> Option<Epoch> {
-        self.0.borrow().range(epochs).next().map(|(epoch, _)| *epoch)
+        let first = |table: &Table| table.borrow().range(epochs.clone()).next().map(|(e, _)| *e);
+        self.0.iter().filter_map(first).min()
     }
 
-    /// The last epoch that has a watermark of its own.
+    /// The last epoch in which a source has said something.
     #[must_use]
     pub fn last_change(&self) -> Option<Epoch> {
-        self.0.borrow().last_key_value().map(|(epoch, _)| *epoch)
+        let last = |table: &Table| table.borrow().last_key_value().map(|(epoch, _)| *epoch);
+        self.0.iter().filter_map(last).max()
     }
 
-    /// Forgets all but the newest entry at or below `epoch`: nobody asks about earlier ones again.
+    /// Forgets all but the newest entry of each source at or below `epoch`: nobody asks about earlier ones again.
     pub fn forget_before(&self, epoch: Epoch) {
-        let mut table = self.0.borrow_mut();
-        if let Some((&keep, _)) = table.range(..=epoch).next_back() {
-            *table = table.split_off(&keep);
+        for table in &self.0 {
+            let mut table = table.borrow_mut();
+            if let Some((&keep, _)) = table.range(..=epoch).next_back() {
+                *table = table.split_off(&keep);
+            }
         }
     }
 }

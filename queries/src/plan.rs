@@ -1,4 +1,4 @@
-//! What a query means to the dataflow: a short chain of nodes, with every expression already compiled.
+//! What a query means to the dataflow: a tree of nodes, with every expression already compiled.
 //!
 //! A plan names no SQL and no DataFusion type, so that the engine can wire it without knowing either.
 
@@ -76,6 +76,11 @@ pub enum Node {
         /// How they are numbered. Rows of a partition leave the input together.
         numbering: Numbering,
     },
+    /// All rows of all inputs, which have the same columns.
+    Union {
+        /// Where rows come from.
+        inputs: Vec<Plan>,
+    },
 }
 
 /// A leaf: rows of a source, of its side relation, or of a detector.
@@ -99,34 +104,23 @@ pub enum ScanStream {
 }
 
 impl Plan {
-    /// The relation at the bottom of the chain.
+    /// The relations at the leaves, from the first input to the last. One that is read twice is there twice.
     #[must_use]
-    pub fn scan(&self) -> &Scan {
+    pub fn scans(&self) -> Vec<&Scan> {
         match &self.node {
-            Node::Scan(scan) => scan,
-            Node::Transform { input, .. }
-            | Node::AssignWindows { input, .. }
-            | Node::AggregateWindows { input, .. }
-            | Node::NumberRows { input, .. } => input.scan(),
+            Node::Scan(scan) => vec![scan],
+            node => node.inputs().into_iter().flat_map(Plan::scans).collect(),
         }
     }
 
     /// The plan as text: one node a line, the result first, inputs indented below it.
     #[must_use]
     pub fn explain(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        let mut plan = self;
-        loop {
-            let indent = "  ".repeat(lines.len());
-            lines.push(format!("{indent}{}", plan.node.describe(plan)));
-            match &plan.node {
-                Node::Scan(_) => return lines,
-                Node::Transform { input, .. }
-                | Node::AssignWindows { input, .. }
-                | Node::AggregateWindows { input, .. }
-                | Node::NumberRows { input, .. } => plan = input,
-            }
+        let mut lines = vec![self.node.describe(self)];
+        for input in self.node.inputs() {
+            lines.extend(input.explain().into_iter().map(|line| format!("  {line}")));
         }
+        lines
     }
 }
 
@@ -137,6 +131,19 @@ impl fmt::Display for Plan {
 }
 
 impl Node {
+    /// The plans that it takes rows from.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<&Plan> {
+        match self {
+            Self::Scan(_) => Vec::new(),
+            Self::Transform { input, .. }
+            | Self::AssignWindows { input, .. }
+            | Self::AggregateWindows { input, .. }
+            | Self::NumberRows { input, .. } => vec![input],
+            Self::Union { inputs } => inputs.iter().collect(),
+        }
+    }
+
     fn describe(&self, plan: &Plan) -> String {
         let column = |input: &Plan, index: usize| {
             input.schema.fields().get(index).map_or("?", |field| field.name().as_str()).to_owned()
@@ -181,6 +188,7 @@ impl Node {
                     by.collect::<Vec<_>>().join(", "),
                 )
             }
+            Self::Union { .. } => "Union".to_owned(),
         }
     }
 }

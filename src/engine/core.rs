@@ -12,11 +12,11 @@ use driftline_operators::detectors::DetectorSpec;
 use driftline_operators::key::KeyShare;
 use driftline_operators::model::{pack_models, unpack_models};
 use driftline_operators::options::nearest_name;
-use driftline_queries::{Functions, Plan, Planner, Query, ScanStream};
+use driftline_queries::{Functions, Plan, Planner, Query, Scan, ScanStream};
 
 use super::registry::{DetectorObject, Lookups, Object, QueryRecord, Registry, SourceObject};
 use crate::error::{Error, ErrorKind, Result};
-use crate::graph::{self, DetectorStage, QuerySpec, Upstream};
+use crate::graph::{self, DetectorStage, Leaf, QuerySpec, Upstream};
 use crate::runtime::background::Background;
 use crate::runtime::clock::Clock;
 use crate::runtime::ingress::Ingress;
@@ -78,8 +78,14 @@ impl Readers {
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) reads: BTreeSet<String>,
-    upstream: Upstream,
-    source: SourceId,
+    leaves: Vec<Leaf>,
+}
+
+impl Planned {
+    /// The sources at the bottom.
+    fn sources(&self) -> BTreeSet<SourceId> {
+        self.leaves.iter().flat_map(|leaf| leaf.sources.iter().copied()).collect()
+    }
 }
 
 impl Core {
@@ -180,11 +186,20 @@ impl Core {
         let lookups = Lookups::new(registry);
         let plan = self.planner.plan_query(query, &lookups)?;
         let reads = lookups.into_seen();
-        let scan = plan.scan();
-        let object = registry.get(&scan.relation);
-        let (upstream, source) = match (object, &scan.stream) {
-            (Some(Object::Source(source)), ScanStream::Rows) => (Upstream::Source, source.id),
-            (Some(Object::Source(source)), ScanStream::Late) => (Upstream::Late, source.id),
+        let leaves = plan.scans().into_iter().map(|scan| Self::leaf(registry, scan));
+        let leaves = leaves.collect::<Result<_>>()?;
+        Ok(Planned { plan, reads, leaves })
+    }
+
+    /// Where the rows of a scan come from.
+    fn leaf(registry: &Registry, scan: &Scan) -> Result<Leaf> {
+        let (upstream, sources) = match (registry.get(&scan.relation), &scan.stream) {
+            (Some(Object::Source(source)), ScanStream::Rows) => {
+                (Upstream::Source, BTreeSet::from([source.id]))
+            }
+            (Some(Object::Source(source)), ScanStream::Late) => {
+                (Upstream::Late, BTreeSet::from([source.id]))
+            }
             (
                 Some(Object::Detector(detector)),
                 stream @ (ScanStream::Rows | ScanStream::Side(_)),
@@ -201,13 +216,13 @@ impl Core {
                     }
                     _ => MAIN,
                 };
-                (Upstream::Query(detector.query, relation), detector.source)
+                (Upstream::Query(detector.query, relation), detector.sources.clone())
             }
             _ => {
                 return Err(Error::internal(format!("plan reads \"{}\"", scan.relation)));
             }
         };
-        Ok(Planned { plan, reads, upstream, source })
+        Ok(Leaf { upstream, sources })
     }
 
     /// Starts a query whose results go to a port; `writes` names the sink that will read it.
@@ -243,12 +258,12 @@ impl Core {
         let (schema, side) = (stage.plan.output_schema(), stage.plan.relations());
         let plan = Arc::clone(&stage.plan);
         let (time, window_bounds) = (stage.time, planned.plan.window_bounds.clone());
-        let source = planned.source;
+        let sources = planned.sources();
         let named = Some((name, stage));
         let record = self.install(&mut registry, planned, query, named, None, None)?;
         let object = DetectorObject {
             query: record.id,
-            source,
+            sources,
             spec,
             text: query.text().to_owned(),
             schema,
@@ -366,8 +381,7 @@ impl Core {
             id,
             plan: planned.plan,
             detector: detector.map(|(_, stage)| stage),
-            upstream: planned.upstream,
-            source: planned.source,
+            leaves: planned.leaves,
             port,
             context,
         }))?;

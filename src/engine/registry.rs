@@ -54,7 +54,8 @@ pub(crate) struct ViewObject {
 #[derive(Clone, Debug)]
 pub(crate) struct DetectorObject {
     pub(crate) query: QueryId,
-    pub(crate) source: SourceId,
+    /// The sources at the bottom.
+    pub(crate) sources: BTreeSet<SourceId>,
     pub(crate) spec: DetectorSpec,
     pub(crate) text: String,
     pub(crate) schema: SchemaRef,

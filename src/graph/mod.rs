@@ -1,6 +1,7 @@
 //! From a plan to a dataflow: the only place where operators are wired.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{
     BatchStream, DetectStage, MAIN, NumberStage, Outbox, QueryContext, Reorder, SharedDetector,
     WindowAssignment, WindowStage, aggregate_windows, assign_windows, collect_into, detect,
-    maintain, number_rows, transform,
+    maintain, number_rows, transform, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::error::Result;
@@ -30,15 +31,29 @@ pub(crate) struct QuerySpec {
     pub(crate) id: QueryId,
     pub(crate) plan: Plan,
     pub(crate) detector: Option<DetectorStage>,
-    pub(crate) upstream: Upstream,
-    /// The source at the bottom, whose watermark the query follows.
-    pub(crate) source: SourceId,
+    /// Where rows come from: one leaf for each scan of the plan, in the order of [`Plan::scans`].
+    pub(crate) leaves: Vec<Leaf>,
     /// Where results go, besides the queries that read this one.
     pub(crate) port: Option<Arc<OutputPort>>,
     pub(crate) context: QueryContext,
 }
 
-/// Where a query's rows come from.
+impl QuerySpec {
+    /// The sources at the bottom, each once.
+    pub(crate) fn sources(&self) -> BTreeSet<SourceId> {
+        self.leaves.iter().flat_map(|leaf| leaf.sources.iter().copied()).collect()
+    }
+}
+
+/// One way into a query.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaf {
+    pub(crate) upstream: Upstream,
+    /// The sources at the bottom, whose watermarks its rows follow. A source's own rows follow one.
+    pub(crate) sources: BTreeSet<SourceId>,
+}
+
+/// Where rows of a leaf come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upstream {
     /// The in-time rows of a source.
@@ -61,25 +76,39 @@ pub(crate) struct DetectorStage {
 pub(crate) struct Wiring<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) workers: usize,
-    pub(crate) watermarks: Watermarks,
     pub(crate) context: QueryContext,
 }
 
-/// Builds the dataflow of a query behind `input`; results are collected into `outbox`. Hands out the detector, if the
-/// query has one.
-pub(crate) fn build(
+/// A stream and the watermarks that its rows follow.
+pub(crate) struct Flow<'scope> {
+    pub(crate) stream: BatchStream<'scope>,
+    pub(crate) watermarks: Watermarks,
+}
+
+impl<'scope> Flow<'scope> {
+    fn try_map(
+        self,
+        step: impl FnOnce(BatchStream<'scope>, &Watermarks) -> Result<BatchStream<'scope>>,
+    ) -> Result<Self> {
+        Ok(Self { stream: step(self.stream, &self.watermarks)?, watermarks: self.watermarks })
+    }
+}
+
+/// Builds the dataflow of a query behind one flow for each of its leaves; results are collected into `outbox`. Hands
+/// out the detector, if the query has one.
+pub(crate) fn build<'scope>(
     query: &QuerySpec,
-    input: BatchStream<'_>,
+    leaves: Vec<Flow<'scope>>,
     wiring: &Wiring<'_>,
     outbox: Outbox,
 ) -> Result<Option<SharedDetector>> {
-    let rows = wire(&query.plan, input, wiring)?;
+    let rows = wire(&query.plan, &mut leaves.into_iter(), wiring)?;
     let (results, detector) = match &query.detector {
-        None => (rows, None),
+        None => (rows.stream, None),
         Some(stage) => {
-            let stages = detect_stage(stage, &query.plan, wiring)?;
+            let stages = detect_stage(stage, &query.plan, wiring, &rows.watermarks)?;
             let detector = Rc::new(RefCell::new(stage.plan.detector()));
-            let judged = detect(rows, stages, Rc::clone(&detector));
+            let judged = detect(rows.stream, stages, Rc::clone(&detector));
             (keep_up(judged, &stage.plan.relations(), wiring)?, Some(detector))
         }
     };
@@ -93,71 +122,77 @@ pub(crate) fn check(
     detector: Option<&DetectorStage>,
     settings: &Settings,
 ) -> Result<()> {
-    let wiring = Wiring {
-        settings,
-        workers: settings.workers,
-        watermarks: Watermarks::default(),
-        context: QueryContext::default(),
-    };
+    let wiring = Wiring { settings, workers: settings.workers, context: QueryContext::default() };
     if let Some(stage) = detector {
-        detect_stage(stage, plan, &wiring)?;
+        detect_stage(stage, plan, &wiring, &Watermarks::default())?;
     }
-    let mut plan = plan;
-    loop {
-        plan = match &plan.node {
-            Node::Scan(_) => return Ok(()),
-            Node::Transform { input, .. } => input,
-            Node::AssignWindows { input, window, time } => {
-                time_type(input, *time)?.check(&Window::Aligned(*window))?;
-                input
-            }
-            Node::AggregateWindows { input, program, .. } => {
-                windowed_aggregate(plan, settings)?;
-                KeyInterner::new(&program.key_fields())?;
-                input
-            }
-            Node::NumberRows { input, numbering } => {
-                number_stage(input, numbering, &wiring)?;
-                input
-            }
-        };
-    }
+    check_node(plan, &wiring)
 }
 
+fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
+    match &plan.node {
+        Node::Scan(_) | Node::Transform { .. } | Node::Union { .. } => {}
+        Node::AssignWindows { input, window, time } => {
+            time_type(input, *time)?.check(&Window::Aligned(*window))?;
+        }
+        Node::AggregateWindows { program, .. } => {
+            windowed_aggregate(plan, wiring.settings)?;
+            KeyInterner::new(&program.key_fields())?;
+        }
+        Node::NumberRows { input, numbering } => {
+            number_stage(input, numbering, wiring, &Watermarks::default())?;
+        }
+    }
+    plan.node.inputs().into_iter().try_for_each(|input| check_node(input, wiring))
+}
+
+/// Wires a plan. Its leaves are taken in the order of [`Plan::scans`].
 fn wire<'scope>(
     plan: &Plan,
-    input: BatchStream<'scope>,
+    leaves: &mut impl Iterator<Item = Flow<'scope>>,
     wiring: &Wiring<'_>,
-) -> Result<BatchStream<'scope>> {
+) -> Result<Flow<'scope>> {
     let context = wiring.context.clone();
     match &plan.node {
-        Node::Scan(_) => Ok(input),
-        Node::Transform { input: below, program, .. } => {
-            Ok(transform(wire(below, input, wiring)?, Arc::clone(program), context))
-        }
-        Node::AssignWindows { input: below, window, time } => {
+        Node::Scan(_) => Ok(leaves.next().expect("a query has a leaf for each scan")),
+        Node::Transform { input, program, .. } => wire(input, leaves, wiring)?
+            .try_map(|rows, _| Ok(transform(rows, Arc::clone(program), context))),
+        Node::AssignWindows { input, window, time } => {
             let assignment = WindowAssignment {
                 window: *window,
                 time_index: *time,
-                time: time_type(below, *time)?,
+                time: time_type(input, *time)?,
                 schema: plan.schema.clone(),
             };
-            Ok(assign_windows(wire(below, input, wiring)?, assignment, context))
+            wire(input, leaves, wiring)?
+                .try_map(|rows, _| Ok(assign_windows(rows, assignment, context)))
         }
-        Node::AggregateWindows { input: below, window, time, .. } => {
-            let stage = WindowStage {
-                window: *window,
-                aggregate: windowed_aggregate(plan, wiring.settings)?,
-                reorder_rows_max: wiring.settings.reorder_rows_max,
-                lag_ns: time.lag_ns,
-                watermarks: wiring.watermarks.clone(),
-                context,
-            };
-            aggregate_windows(wire(below, input, wiring)?, stage)
+        Node::AggregateWindows { input, window, time, .. } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                let stage = WindowStage {
+                    window: *window,
+                    aggregate: windowed_aggregate(plan, wiring.settings)?,
+                    reorder_rows_max: wiring.settings.reorder_rows_max,
+                    lag_ns: time.lag_ns,
+                    watermarks: watermarks.clone(),
+                    context,
+                };
+                aggregate_windows(rows, stage)
+            })
         }
-        Node::NumberRows { input: below, numbering } => {
-            let stage = number_stage(below, numbering, wiring)?;
-            Ok(number_rows(wire(below, input, wiring)?, stage))
+        Node::NumberRows { input, numbering } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                Ok(number_rows(rows, number_stage(input, numbering, wiring, watermarks)?))
+            })
+        }
+        Node::Union { inputs } => {
+            let inputs = inputs.iter().map(|input| wire(input, leaves, wiring));
+            let inputs = inputs.collect::<Result<Vec<_>>>()?;
+            let watermarks = inputs.iter().map(|flow| flow.watermarks.clone());
+            let watermarks = watermarks.reduce(|a, b| a.and(&b)).unwrap_or_default();
+            let streams = inputs.into_iter().map(|flow| flow.stream);
+            let stream = streams.reduce(Concat::concat).expect("a union has inputs");
+            Ok(Flow { stream: with_schema(stream, plan.schema.clone(), context), watermarks })
         }
     }
 }
@@ -202,26 +237,36 @@ fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggreg
     })
 }
 
-fn number_stage(input: &Plan, numbering: &Numbering, wiring: &Wiring<'_>) -> Result<NumberStage> {
+fn number_stage(
+    input: &Plan,
+    numbering: &Numbering,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<NumberStage> {
     let partition = numbering.partition.clone();
     Ok(NumberStage {
         splitter: KeySplitter::new(&input.schema, partition, wiring.workers)?,
         numbering: numbering.clone(),
         input: input.schema.clone(),
         rows_max: wiring.settings.reorder_rows_max,
-        watermarks: wiring.watermarks.clone(),
+        watermarks: watermarks.clone(),
         context: wiring.context.clone(),
     })
 }
 
-fn detect_stage(stage: &DetectorStage, plan: &Plan, wiring: &Wiring<'_>) -> Result<DetectStage> {
+fn detect_stage(
+    stage: &DetectorStage,
+    plan: &Plan,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<DetectStage> {
     let time = time_type(plan, stage.time.index)?;
     let partition_by = stage.partition_by.clone();
     Ok(DetectStage {
         splitter: KeySplitter::new(&plan.schema, partition_by, wiring.workers)?,
         reorder: Reorder::new(stage.time.index, time, wiring.settings.reorder_rows_max),
         lag_ns: stage.time.lag_ns,
-        watermarks: wiring.watermarks.clone(),
+        watermarks: watermarks.clone(),
         context: wiring.context.clone(),
     })
 }

@@ -13,7 +13,9 @@ use driftline_operators::time::{Epoch, EventTime};
 use super::clock::{Alarm, Clock};
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec, SourceState, bytes_of};
-use super::{Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
+use super::{
+    Answer, Installation, InstalledSource, Message, QueryId, Rows, SourceId, SourceWatermark,
+};
 use crate::error::{Error, Result};
 use crate::graph::QuerySpec;
 use crate::settings::Settings;
@@ -291,16 +293,20 @@ impl Ingress {
             ports.retain(|port| port.strong_count() > 0);
             ports.push(Arc::downgrade(port));
         }
-        let Some(source) = state.sources.get(&query.source).filter(|source| !source.closed) else {
-            return Err(Error::closed("source").with_hint("create it again to read it anew"));
-        };
-        let installation = Installation {
-            spec: Arc::clone(&source.spec),
-            counters: Arc::clone(&source.counters),
-            watermark: source.announced(),
-            ended: source.end_announced,
-            query,
-        };
+        let mut sources = Vec::new();
+        for id in query.sources() {
+            let Some(source) = state.sources.get(&id).filter(|source| !source.closed) else {
+                return Err(Error::closed("source").with_hint("create it again to read it anew"));
+            };
+            sources.push(InstalledSource {
+                id,
+                spec: Arc::clone(&source.spec),
+                counters: Arc::clone(&source.counters),
+                watermark: source.announced(),
+                ended: source.end_announced,
+            });
+        }
+        let installation = Installation { query, sources };
         self.tell_all(&Message::Install(Arc::new(installation)));
         Ok(())
     }

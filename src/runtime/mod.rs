@@ -61,10 +61,17 @@ pub(crate) enum Message {
     Stop,
 }
 
-/// A query and where its source stands when it starts.
+/// A query and where its sources stand when it starts.
 #[derive(Debug)]
 pub(crate) struct Installation {
     pub(crate) query: Arc<QuerySpec>,
+    pub(crate) sources: Vec<InstalledSource>,
+}
+
+/// A source and where it stands when a query over it starts.
+#[derive(Debug)]
+pub(crate) struct InstalledSource {
+    pub(crate) id: SourceId,
     pub(crate) spec: Arc<SourceSpec>,
     pub(crate) counters: Arc<SourceCounters>,
     pub(crate) watermark: EventTime,

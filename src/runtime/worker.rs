@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Receiver;
 use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{MAIN, Outbox, Outgoing, QueryContext, SharedDetector};
@@ -20,7 +21,7 @@ use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec};
 use super::{Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
 use crate::error::Error;
-use crate::graph::{self, Upstream, Wiring};
+use crate::graph::{self, Flow, Leaf, Upstream, Wiring};
 
 /// A worker looks around at least this often, whether or not it was woken.
 const LOOK_AROUND: Duration = Duration::from_millis(250);
@@ -49,15 +50,49 @@ struct WorkerSource {
 }
 
 struct Running {
-    source: SourceId,
-    upstream: Upstream,
-    input: Option<Input>,
+    leaves: Vec<RunningLeaf>,
     outbox: Outbox,
     detector: Option<SharedDetector>,
     context: QueryContext,
     port: Option<Arc<OutputPort>>,
     downstream: Vec<QueryId>,
     ended: bool,
+}
+
+/// One way into a running query; closed when its relation has ended.
+struct RunningLeaf {
+    leaf: Leaf,
+    input: Option<Input>,
+}
+
+impl RunningLeaf {
+    /// Whether it takes rows of this source, of the kind that `upstream` names.
+    fn takes(&self, source: SourceId, upstream: Upstream) -> bool {
+        self.leaf.upstream == upstream && self.leaf.sources.contains(&source)
+    }
+
+    fn send(&mut self, rows: &RecordBatch, sequence: u64, context: &QueryContext) {
+        let Some(input) = self.input.as_mut().filter(|_| rows.num_rows() > 0) else { return };
+        context.count(|c| &c.rows_in, rows.num_rows() as u64);
+        input.send_batch(&mut vec![Batch { rows: rows.clone(), sequence, target: 0 }]);
+    }
+
+    /// Says that nothing before `epoch` follows; whether that is news.
+    fn advance_to(&mut self, epoch: Epoch) -> bool {
+        match &mut self.input {
+            Some(input) if *input.time() < epoch => {
+                input.advance_to(epoch);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Running {
+    fn close_inputs(&mut self) {
+        self.leaves.iter_mut().for_each(|leaf| leaf.input = None);
+    }
 }
 
 impl Worker {
@@ -135,21 +170,14 @@ impl Worker {
         } else {
             (rows.rows.clone(), None)
         };
-        for query in self.queries.values_mut().filter(|query| query.source == rows.source) {
-            let part = match query.upstream {
-                Upstream::Source => &kept,
-                Upstream::Late => match &dropped {
-                    Some(dropped) => dropped,
-                    None => continue,
-                },
-                Upstream::Query(..) => continue,
-            };
-            let Some(input) = query.input.as_mut().filter(|_| part.num_rows() > 0) else {
-                continue;
-            };
-            query.context.count(|c| &c.rows_in, part.num_rows() as u64);
-            let batch = Batch { rows: part.clone(), sequence: rows.sequence, target: 0 };
-            input.send_batch(&mut vec![batch]);
+        let parts = [(Upstream::Source, Some(kept)), (Upstream::Late, dropped)];
+        for Running { leaves, context, .. } in self.queries.values_mut() {
+            for (upstream, part) in &parts {
+                let Some(part) = part else { continue };
+                for leaf in leaves.iter_mut().filter(|leaf| leaf.takes(rows.source, *upstream)) {
+                    leaf.send(part, rows.sequence, context);
+                }
+            }
         }
     }
 
@@ -162,66 +190,79 @@ impl Worker {
             }
         }
         self.open = epoch + 1;
-        for query in self.queries.values_mut() {
-            if matches!(query.upstream, Upstream::Query(..)) {
+        for leaf in self.queries.values_mut().flat_map(|query| &mut query.leaves) {
+            if matches!(leaf.leaf.upstream, Upstream::Query(..)) {
                 continue;
             }
-            if self.sources.get(&query.source).is_none_or(|source| source.ended) {
-                query.input = None;
-            } else if let Some(input) = &mut query.input {
-                input.advance_to(self.open);
+            let ended = |id| self.sources.get(id).is_none_or(|source| source.ended);
+            if leaf.leaf.sources.iter().all(ended) {
+                leaf.input = None;
+            } else {
+                leaf.advance_to(self.open);
             }
         }
     }
 
     fn install(&mut self, installation: &Installation) {
-        let Installation { query, spec, counters, watermark, ended } = installation;
-        let (ingress, open) = (Arc::clone(&self.ingress), self.open);
-        let source = self.sources.entry(query.source).or_insert_with(|| {
-            let watermarks = Watermarks::default();
-            watermarks.record(open - 1, *watermark);
-            WorkerSource {
-                spec: Arc::clone(spec),
-                counters: Arc::clone(counters),
-                watermarks,
-                watermark: *watermark,
-                ended: *ended,
-            }
-        });
-        let source_ended = source.ended;
+        let Installation { query, sources } = installation;
+        for source in sources {
+            self.sources.entry(source.id).or_insert_with(|| {
+                let watermarks = Watermarks::default();
+                watermarks.record(self.open - 1, source.watermark);
+                WorkerSource {
+                    spec: Arc::clone(&source.spec),
+                    counters: Arc::clone(&source.counters),
+                    watermarks,
+                    watermark: source.watermark,
+                    ended: source.ended,
+                }
+            });
+        }
+        let ingress = Arc::clone(&self.ingress);
         let (outbox, context) = (Outbox::default(), query.context.clone());
         let wiring = Wiring {
             settings: ingress.settings(),
             workers: self.timely.peers(),
-            watermarks: source.watermarks.clone(),
             context: context.clone(),
         };
-        let mut input = Input::new_with_builder();
+        let mut inputs: Vec<Input> =
+            query.leaves.iter().map(|_| Input::new_with_builder()).collect();
+        let watermarks: Vec<Watermarks> =
+            query.leaves.iter().map(|leaf| self.watermarks(leaf)).collect();
         let built = self.timely.dataflow_named(&format!("query {}", query.id.0), |scope| {
-            graph::build(query, input.to_stream(scope), &wiring, outbox.clone())
+            let flows = inputs
+                .iter_mut()
+                .zip(watermarks)
+                .map(|(input, watermarks)| Flow { stream: input.to_stream(scope), watermarks });
+            graph::build(query, flows.collect(), &wiring, outbox.clone())
         });
         let detector = built.unwrap_or_else(|error| {
             // Planning has checked that it can be built, so that this is a bug; the graph is complete enough to end.
             context.fail(error);
             None
         });
-        input.advance_to(self.open);
-        let mut input = Some(input);
-        match query.upstream {
-            Upstream::Query(id, _) => match self.queries.get_mut(&id) {
-                Some(upstream) if !upstream.ended => upstream.downstream.push(query.id),
-                _ => input = None,
-            },
-            Upstream::Source | Upstream::Late => {
-                if source_ended {
-                    input = None;
-                }
-            }
+        let mut leaves = Vec::with_capacity(inputs.len());
+        for (mut input, leaf) in inputs.into_iter().zip(&query.leaves) {
+            input.advance_to(self.open);
+            let is_open = match leaf.upstream {
+                Upstream::Query(id, _) => match self.queries.get_mut(&id) {
+                    Some(upstream) if !upstream.ended => {
+                        if !upstream.downstream.contains(&query.id) {
+                            upstream.downstream.push(query.id);
+                        }
+                        true
+                    }
+                    _ => false,
+                },
+                Upstream::Source | Upstream::Late => leaf
+                    .sources
+                    .iter()
+                    .any(|id| self.sources.get(id).is_some_and(|source| !source.ended)),
+            };
+            leaves.push(RunningLeaf { leaf: leaf.clone(), input: is_open.then_some(input) });
         }
         let running = Running {
-            source: query.source,
-            upstream: query.upstream,
-            input,
+            leaves,
             outbox,
             detector,
             context,
@@ -230,6 +271,13 @@ impl Worker {
             ended: false,
         };
         self.queries.insert(query.id, running);
+    }
+
+    /// The watermarks that the rows of a leaf follow.
+    fn watermarks(&self, leaf: &Leaf) -> Watermarks {
+        let tables = leaf.sources.iter().filter_map(|id| self.sources.get(id));
+        let tables = tables.map(|source| source.watermarks.clone());
+        tables.reduce(|all, one| all.and(&one)).unwrap_or_default()
     }
 
     fn with_detector<T>(
@@ -251,7 +299,7 @@ impl Worker {
     fn cancel(&mut self, id: QueryId) {
         if let Some(query) = self.queries.get_mut(&id) {
             query.context.cancel();
-            query.input = None;
+            query.close_inputs();
         }
     }
 
@@ -270,7 +318,7 @@ impl Worker {
                     port.fail(&told);
                 }
                 if let Some(query) = self.queries.get_mut(&id) {
-                    query.input = None;
+                    query.close_inputs();
                 }
                 for reader in downstream.iter().filter_map(|reader| self.queries.get(reader)) {
                     reader
@@ -283,17 +331,14 @@ impl Worker {
                     break;
                 }
                 for reader in &downstream {
-                    let Some(reader) = self.queries.get_mut(reader) else { continue };
-                    if reader.upstream != Upstream::Query(id, relation) {
+                    let Some(Running { leaves, context, .. }) = self.queries.get_mut(reader) else {
                         continue;
+                    };
+                    let wanted = Upstream::Query(id, relation);
+                    for leaf in leaves.iter_mut().filter(|leaf| leaf.leaf.upstream == wanted) {
+                        leaf.advance_to(epoch);
+                        leaf.send(&rows, 0, context);
                     }
-                    let Some(input) = reader.input.as_mut() else { continue };
-                    if *input.time() < epoch {
-                        input.advance_to(epoch);
-                    }
-                    reader.context.count(|c| &c.rows_in, rows.num_rows() as u64);
-                    let batch = Batch { rows: rows.clone(), sequence: 0, target: 0 };
-                    input.send_batch(&mut vec![batch]);
                 }
                 outbox.pop();
                 moved = true;
@@ -304,16 +349,12 @@ impl Worker {
             let open = outbox.open_epoch();
             for reader in &downstream {
                 let Some(reader) = self.queries.get_mut(reader) else { continue };
-                match &mut reader.input {
-                    Some(_) if open == Epoch::MAX => {
-                        reader.input = None;
-                        moved = true;
-                    }
-                    Some(input) if *input.time() < open => {
-                        input.advance_to(open);
-                        moved = true;
-                    }
-                    _ => {}
+                let of_query = |leaf: &&mut RunningLeaf| matches!(leaf.leaf.upstream, Upstream::Query(of, _) if of == id);
+                for leaf in reader.leaves.iter_mut().filter(of_query) {
+                    moved |= match open {
+                        Epoch::MAX => leaf.input.take().is_some(),
+                        open => leaf.advance_to(open),
+                    };
                 }
             }
             if open == Epoch::MAX {
@@ -331,12 +372,14 @@ impl Worker {
         if let Some(port) = &query.port {
             port.worker_done();
         }
-        if let Upstream::Query(upstream, _) = query.upstream
-            && let Some(upstream) = self.queries.get_mut(&upstream)
-        {
-            upstream.downstream.retain(|reader| *reader != id);
+        let Some(query) = self.queries.remove(&id) else { return };
+        for leaf in query.leaves {
+            if let Upstream::Query(upstream, _) = leaf.leaf.upstream
+                && let Some(upstream) = self.queries.get_mut(&upstream)
+            {
+                upstream.downstream.retain(|reader| *reader != id);
+            }
         }
-        self.queries.remove(&id);
     }
 
     /// Tells the ingress how far this worker has come, if that has changed.

@@ -14,12 +14,19 @@ use super::support::{CREATE_SAMPLES, SECOND, Seeded, assert_same, feeds, run, sa
 
 /// Runs SQL once over `rows` as table `source`.
 pub(super) fn batch(source: &str, rows: &RecordBatch, sql: &str) -> Vec<RecordBatch> {
+    batch_of(&[(source, rows)], sql)
+}
+
+/// Runs SQL once over several tables.
+pub(super) fn batch_of(tables: &[(&str, &RecordBatch)], sql: &str) -> Vec<RecordBatch> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut config = SessionConfig::new().with_target_partitions(1);
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         let context = SessionContext::new_with_config(config);
-        context.register_batch(source, rows.clone()).unwrap();
+        for (name, rows) in tables {
+            context.register_batch(name, (*rows).clone()).unwrap();
+        }
         context.sql(sql).await.unwrap().collect().await.unwrap()
     })
 }

@@ -196,6 +196,27 @@ pub(super) fn run(
     results.collect()
 }
 
+/// Runs `ddl`, subscribes to `query`, pushes rows into several sources by turns, and returns all results.
+pub(super) fn run_sources(
+    feed: Feed,
+    ddl: &str,
+    query: &str,
+    sources: &[(&str, &RecordBatch)],
+) -> Result<Vec<RecordBatch>> {
+    let engine = Engine::builder().workers(feed.workers).build()?;
+    engine.execute(ddl)?;
+    let results = engine.subscribe(query)?;
+    let longest = sources.iter().map(|(_, rows)| rows.num_rows()).max().unwrap_or(0);
+    for start in (0..longest).step_by(feed.batch_rows) {
+        for (name, rows) in sources.iter().filter(|(_, rows)| start < rows.num_rows()) {
+            let length = feed.batch_rows.min(rows.num_rows() - start);
+            engine.source(name)?.push(rows.slice(start, length))?;
+        }
+    }
+    engine.shutdown()?;
+    results.collect()
+}
+
 /// Options that let a kind which trains for days score within some hundred rows.
 pub(super) fn short_of(kind: &str) -> &'static str {
     match kind {

@@ -24,7 +24,7 @@ pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use egress::{Outbox, Outgoing, collect_into};
 pub use number::{NumberStage, number_rows};
 pub use reorder::Reorder;
-pub use transform::transform;
+pub use transform::{transform, with_schema};
 pub use upkeep::maintain;
 pub use windows::{WindowStage, aggregate_windows};
 

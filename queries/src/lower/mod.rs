@@ -10,7 +10,7 @@ mod state;
 mod traits;
 
 use datafusion_common::DataFusionError;
-use datafusion_expr::{Expr, LogicalPlan};
+use datafusion_expr::{Expr, LogicalPlan, Union};
 
 use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
@@ -47,6 +47,7 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         LogicalPlan::Projection(projection) => {
             node(&projection.input)?.project(&projection.expr, &projection.input)
         }
+        LogicalPlan::Union(union) => self::union(union, plan),
         LogicalPlan::Window(window) => number::lower(window, node(&window.input)?),
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
@@ -72,6 +73,21 @@ fn scan(source: &RelationSource, plan: &LogicalPlan) -> State {
         schema,
     };
     State::over(Base::Rows(built))
+}
+
+fn union(union: &Union, plan: &LogicalPlan) -> Result<State> {
+    let traits = Traits::of(plan);
+    let inputs = union
+        .inputs
+        .iter()
+        .map(|input| self::node(input)?.build(&Traits::of(input), union.schema.as_arrow()));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    Ok(State::over(Base::Rows(Plan {
+        node: Node::Union { inputs },
+        time: traits.times.first().copied(),
+        window_bounds: traits.bounds,
+        schema: std::sync::Arc::clone(union.schema.inner()),
+    })))
 }
 
 fn window(node: &WindowNode) -> Result<State> {

@@ -53,6 +53,11 @@ impl Traits {
                 let input = Self::of(&aggregate.input);
                 input.group(&origins(&aggregate.group_expr, &aggregate.input))
             }
+            LogicalPlan::Union(union) => {
+                let mut inputs = union.inputs.iter().map(|input| Self::of(input));
+                let first = inputs.next().unwrap_or_default();
+                inputs.fold(Self { together: Vec::new(), open: None, ..first }, |a, b| a.and(&b))
+            }
             LogicalPlan::Extension(extension) => {
                 match extension.node.as_any().downcast_ref::<WindowNode>() {
                     Some(node) => Self::of(&node.input).assign(node),
@@ -70,6 +75,17 @@ impl Traits {
             bounds: plan.window_bounds.clone(),
             ..Self::default()
         }
+    }
+
+    /// What holds for the rows of both of two relations with the same columns.
+    fn and(mut self, other: &Self) -> Self {
+        let both = |time: TimeColumn| {
+            let same = other.times.iter().find(|other| other.index == time.index)?;
+            Some(TimeColumn { lag_ns: time.lag_ns.max(same.lag_ns), ..time })
+        };
+        self.times = self.times.into_iter().filter_map(both).collect();
+        self.bounds.retain(|index| other.bounds.contains(index));
+        self
     }
 
     /// Columns of a projection: `origins[i]` is the input column that column `i` copies, if it copies one.

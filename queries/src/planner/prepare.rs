@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use datafusion_expr::Volatility;
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, GroupByExpr, Query, Select, SetExpr, Spanned, TableFactor, Value, Visit,
-    Visitor, WindowType,
+    FunctionArguments, GroupByExpr, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableFactor, Value, Visit, Visitor, WindowType,
 };
 use sqlparser::tokenizer::Span;
 
@@ -40,10 +40,37 @@ pub(super) fn prepare(query: &mut Query, functions: &Functions) -> Result<()> {
         }
     }
     check_tail(query)?;
-    let span = query.body.span();
-    match query.body.as_mut() {
+    let mut branches = 1;
+    prepare_body(&mut query.body, functions, &mut branches)
+}
+
+/// Most branches of one UNION ALL.
+const BRANCHES_MAX: usize = 64;
+
+fn prepare_body(body: &mut SetExpr, functions: &Functions, branches: &mut usize) -> Result<()> {
+    let span = body.span();
+    match body {
         SetExpr::Select(select) => prepare_select(select, functions),
         SetExpr::Query(inner) => prepare(inner, functions),
+        SetExpr::SetOperation {
+            op: SetOperator::Union,
+            set_quantifier: SetQuantifier::All,
+            left,
+            right,
+        } => {
+            *branches += 1;
+            if *branches > BRANCHES_MAX {
+                return Err(SqlError::query(format!(
+                    "UNION ALL has more than {BRANCHES_MAX} branches"
+                ))
+                .at(position(span))
+                .hint("put what belongs together into one source"));
+            }
+            prepare_body(left, functions, branches)?;
+            prepare_body(right, functions, branches)
+        }
+        SetExpr::SetOperation { op: SetOperator::Union, .. } => Err(refuse("UNION", span)
+            .hint("UNION ALL keeps all rows; UNION would have to remember every row for ever")),
         SetExpr::SetOperation { op, .. } => Err(refuse(&op.to_string(), span)
             .hint("run one query per branch, or insert both branches into one sink")),
         SetExpr::Values(_) => Err(refuse("VALUES as a relation", span)

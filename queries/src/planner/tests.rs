@@ -88,7 +88,7 @@ fn a_source_alone_is_a_scan() {
     let plan = plan("SELECT * FROM metrics");
     assert_eq!(plan.explain(), ["Scan metrics, event time ts"]);
     assert_eq!(plan.time, Some(TimeColumn { index: 1, lag_ns: 0 }));
-    assert_eq!(plan.scan().relation, "metrics");
+    assert_eq!(plan.scans()[0].relation, "metrics");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn views_ctes_and_subqueries_are_inlined() {
     assert_eq!(cte.time, Some(TimeColumn { index: 1, lag_ns: 0 }));
     let windowed =
         plan("SELECT count(*) AS n FROM TUMBLE(busy, INTERVAL '1 second') GROUP BY window_end");
-    assert_eq!(windowed.scan().relation, "metrics");
+    assert_eq!(windowed.scans()[0].relation, "metrics");
     let hidden = plan("WITH metrics AS (SELECT cpu AS only FROM metrics) SELECT * FROM metrics");
     assert_eq!(names(&hidden), ["only"]);
 }
