@@ -25,7 +25,7 @@ pub(super) fn batch_of(tables: &[(&str, &RecordBatch)], sql: &str) -> Vec<Record
         config.options_mut().sql_parser.map_string_types_to_utf8view = false;
         let context = SessionContext::new_with_config(config);
         for (name, rows) in tables {
-            context.register_batch(name, (*rows).clone()).unwrap();
+            context.register_batch(*name, (*rows).clone()).unwrap();
         }
         context.sql(sql).await.unwrap().collect().await.unwrap()
     })
