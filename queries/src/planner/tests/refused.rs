@@ -25,9 +25,9 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
         ),
         ("SELECT * FROM metrics, untimed", Not, "a join is not supported in a streaming query", 24),
         (
-            "SELECT cpu FROM metrics UNION ALL SELECT cpu FROM untimed",
+            "SELECT cpu FROM metrics EXCEPT SELECT cpu FROM untimed",
             Not,
-            "UNION is not supported in a streaming query",
+            "EXCEPT is not supported in a streaming query",
             1,
         ),
         (
