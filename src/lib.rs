@@ -155,6 +155,51 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Joins
+//!
+//! `a [INNER | LEFT | RIGHT | FULL] JOIN b ON ..` or `USING (..)` takes relations, views, queries, windows and detectors,
+//! several in a row. ON, or WHERE above an inner join, must say how far event times lie apart: compare the bounds of
+//! windows, or event times with intervals of days or finer. A row is held no longer than a partner can come for it.
+//! Matches leave at once, rows without a partner when the other side is complete. Equal keys make a join fast; one without
+//! any runs on one worker. [`Settings::join_rows_max`] bounds what is held.
+//!
+//! * `a ASOF [LEFT] JOIN b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k`, or `a ASOF [LEFT] JOIN b ON a.k = b.k AND
+//!   a.ts >= b.ts`, gives for each left row the latest right row at or before it (with `>`, before it). Without LEFT, rows
+//!   that have none are left out, also in the first spelling. `AND a.ts <= b.ts + INTERVAL '1 hour'` bounds how far it looks
+//!   back. The latest row of every key is kept.
+//! * `SELECT DISTINCT` and UNION are bounded by an event time or a window's bound among the columns. The first of equal rows
+//!   leaves at once.
+//! * `GROUP BY ts, k` is complete when the watermark has passed the event time `ts`, and so is `GROUP BY window_start,
+//!   window_end` over the results of a window or of a join of them.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use driftline::Engine;
+//! use driftline::arrow::array::{Array, Int64Array, RecordBatch, TimestampNanosecondArray};
+//!
+//! let engine = Engine::builder().build()?;
+//! engine.execute(
+//!     "CREATE SOURCE requests (id BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second');
+//!      CREATE SOURCE replies (id BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second')",
+//! )?;
+//! let unanswered = engine.subscribe(
+//!     "SELECT q.id FROM requests q LEFT JOIN replies r
+//!      ON q.id = r.id AND r.ts BETWEEN q.ts AND q.ts + INTERVAL '30 seconds' WHERE r.id IS NULL",
+//! )?;
+//! for (name, seconds) in [("requests", [0, 1, 2]), ("replies", [5, 40, 3])] {
+//!     let source = engine.source(name)?;
+//!     let times = TimestampNanosecondArray::from_iter_values(seconds.map(|s| s * 1_000_000_000));
+//!     let columns: Vec<Arc<dyn Array>> = vec![Arc::new(Int64Array::from(vec![1, 2, 3])), Arc::new(times)];
+//!     source.push(RecordBatch::try_new(source.schema(), columns)?)?;
+//! }
+//! engine.shutdown()?;
+//! let rows: usize = unanswered.map(|rows| Ok(rows?.num_rows())).sum::<driftline::Result<usize>>()?;
+//! assert_eq!(rows, 1, "the reply to the second request came after 39 seconds");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Functions
+//!
 //! Scalar functions and aggregates are DataFusion's, with
 //! FILTER, DISTINCT and HAVING, and those of the host ([`ScalarFunction`], [`AggregateFunction`]). The approximate ones
 //! (`approx_percentile_cont` and its kin) agree with a batch only within their own error. What would need

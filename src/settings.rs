@@ -34,8 +34,8 @@ pub struct Settings {
     /// Bytes of results that wait in one subscription, callback or sink before the engine waits for its reader.
     /// Default 16 MiB.
     pub subscription_bytes_max: usize,
-    /// Groups (key and pane, open session, or key and pane of a COUNT_WINDOW) that one worker holds for one query. Rows
-    /// beyond them are refused and counted in
+    /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, or row of a DISTINCT) that one worker holds for
+    /// one query. Rows beyond them are refused and counted in
     /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). Default 4 million.
     pub window_groups_max: usize,
     /// Panes that one worker holds open for one query, with the same policy. Default 100,000.
@@ -43,6 +43,8 @@ pub struct Settings {
     /// Rows that wait on one worker for one detector or COUNT_WINDOW until the watermark releases them, with the same
     /// policy. Default 4 million.
     pub reorder_rows_max: usize,
+    /// Rows that one worker holds for one join, of both its inputs, with the same policy. Default 4 million.
+    pub join_rows_max: usize,
     /// Models that one worker keeps for one detector. Beyond them the longest unused one is dropped and counted
     /// in [`QueryMetrics::models_evicted`](crate::QueryMetrics::models_evicted). Default 1 million.
     pub models_max: usize,
@@ -68,6 +70,7 @@ impl Default for Settings {
             window_groups_max: 4_000_000,
             window_panes_max: 100_000,
             reorder_rows_max: 4_000_000,
+            join_rows_max: 4_000_000,
             models_max: 1_000_000,
             objects_max: 10_000,
             background_threads: 1,
@@ -92,6 +95,7 @@ impl Settings {
             ("window_groups_max", self.window_groups_max as u64, 1, u64::from(u32::MAX)),
             ("window_panes_max", self.window_panes_max as u64, 1, u64::from(u32::MAX)),
             ("reorder_rows_max", self.reorder_rows_max as u64, 1, u64::from(u32::MAX)),
+            ("join_rows_max", self.join_rows_max as u64, 1, u64::from(u32::MAX - 1)),
             ("models_max", self.models_max as u64, 1, u64::from(u32::MAX)),
             ("objects_max", self.objects_max as u64, 1, u64::from(u32::MAX)),
             ("background_threads", self.background_threads as u64, 0, 1024),

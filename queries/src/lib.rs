@@ -36,7 +36,7 @@ pub use functions::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, Functions, ScalarFunction,
 };
 pub use parse::{Parsed, parse_script, parse_statements};
-pub use plan::{Node, Plan, Scan, ScanStream, TimeColumn};
+pub use plan::{JoinProgram, Node, Plan, Scan, ScanStream, TimeColumn};
 pub use planner::Planner;
 pub use shipped::{ShippedQuery, Signal, shipped};
 pub use statement::{

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
+use driftline_operators::join::{AsOfSpec, JoinSpec};
 use driftline_operators::options::OptionValue;
 use driftline_operators::window::{Numbering, Window, WindowSpec};
 
@@ -76,11 +77,38 @@ pub enum Node {
         /// How they are numbered. Rows of a partition leave the input together.
         numbering: Numbering,
     },
+    /// The first of equal rows.
+    Distinct {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The event-time column that says how long a row is remembered.
+        time: TimeColumn,
+    },
+    /// Pairs of rows of two inputs that agree in keys and are close in event time.
+    Join {
+        /// Where rows come from: the left and the right input.
+        inputs: Box<[Plan; 2]>,
+        /// What is joined.
+        join: JoinProgram,
+        /// The event-time columns of both inputs.
+        times: [TimeColumn; 2],
+        /// What EXPLAIN prints.
+        label: String,
+    },
     /// All rows of all inputs, which have the same columns.
     Union {
         /// Where rows come from.
         inputs: Vec<Plan>,
     },
+}
+
+/// How two inputs are joined.
+#[derive(Clone, Debug)]
+pub enum JoinProgram {
+    /// Every pair that is close in time.
+    Pairs(JoinSpec),
+    /// The latest right row for each left one.
+    AsOf(AsOfSpec),
 }
 
 /// A leaf: rows of a source, of its side relation, or of a detector.
@@ -139,7 +167,9 @@ impl Node {
             Self::Transform { input, .. }
             | Self::AssignWindows { input, .. }
             | Self::AggregateWindows { input, .. }
-            | Self::NumberRows { input, .. } => vec![input],
+            | Self::NumberRows { input, .. }
+            | Self::Distinct { input, .. } => vec![input],
+            Self::Join { inputs, .. } => inputs.iter().collect(),
             Self::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -188,6 +218,10 @@ impl Node {
                     by.collect::<Vec<_>>().join(", "),
                 )
             }
+            Self::Distinct { input, time } => {
+                format!("Distinct until {} is past", column(input, time.index))
+            }
+            Self::Join { label, .. } => format!("Join {label}"),
             Self::Union { .. } => "Union".to_owned(),
         }
     }

@@ -7,17 +7,19 @@ use std::sync::Arc;
 
 use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{
-    BatchStream, DetectStage, MAIN, NumberStage, Outbox, QueryContext, Reorder, SharedDetector,
-    WindowAssignment, WindowStage, aggregate_windows, assign_windows, collect_into, detect,
-    maintain, number_rows, transform, with_schema,
+    BatchStream, DetectStage, DistinctStage, JoinStage, MAIN, NumberStage, Outbox, QueryContext,
+    Reorder, SharedDetector, WindowAssignment, WindowStage, aggregate_windows, assign_windows,
+    collect_into, detect, distinct_rows, join, maintain, number_rows, transform, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
+use driftline_operators::distinct::Distinct;
 use driftline_operators::error::Result;
+use driftline_operators::join::{AsOf, Join, Joining, Side};
 use driftline_operators::key::{KeyInterner, KeySplitter};
 use driftline_operators::model::Upkeep;
 use driftline_operators::time::Watermarks;
 use driftline_operators::window::{Numbering, TimeType, Window, WindowedAggregate};
-use driftline_queries::{Node, Plan, TimeColumn};
+use driftline_queries::{JoinProgram, Node, Plan, TimeColumn};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
@@ -142,6 +144,12 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
         Node::NumberRows { input, numbering } => {
             number_stage(input, numbering, wiring, &Watermarks::default())?;
         }
+        Node::Distinct { input, time } => {
+            distinct_stage(input, *time, wiring, &Watermarks::default())?;
+        }
+        Node::Join { .. } => {
+            join_stage(plan, wiring, Default::default())?;
+        }
     }
     plan.node.inputs().into_iter().try_for_each(|input| check_node(input, wiring))
 }
@@ -184,6 +192,18 @@ fn wire<'scope>(
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
                 Ok(number_rows(rows, number_stage(input, numbering, wiring, watermarks)?))
             })
+        }
+        Node::Distinct { input, time } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                Ok(distinct_rows(rows, distinct_stage(input, *time, wiring, watermarks)?))
+            })
+        }
+        Node::Join { inputs, .. } => {
+            let [left, right] = &**inputs;
+            let (left, right) = (wire(left, leaves, wiring)?, wire(right, leaves, wiring)?);
+            let watermarks = left.watermarks.clone().and(&right.watermarks);
+            let stage = join_stage(plan, wiring, [left.watermarks, right.watermarks])?;
+            Ok(Flow { stream: join(left.stream, right.stream, stage), watermarks })
         }
         Node::Union { inputs } => {
             let inputs = inputs.iter().map(|input| wire(input, leaves, wiring));
@@ -250,6 +270,51 @@ fn number_stage(
         input: input.schema.clone(),
         rows_max: wiring.settings.reorder_rows_max,
         watermarks: watermarks.clone(),
+        context: wiring.context.clone(),
+    })
+}
+
+fn distinct_stage(
+    input: &Plan,
+    time: TimeColumn,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<DistinctStage> {
+    let columns = (0..input.schema.fields().len()).collect();
+    Ok(DistinctStage {
+        distinct: Distinct::new(&input.schema, time.index, wiring.settings.window_groups_max)?,
+        splitter: KeySplitter::new(&input.schema, columns, wiring.workers)?,
+        lag_ns: time.lag_ns,
+        watermarks: watermarks.clone(),
+        context: wiring.context.clone(),
+    })
+}
+
+fn join_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: [Watermarks; 2]) -> Result<JoinStage> {
+    let Node::Join { inputs, join, times, .. } = &plan.node else {
+        unreachable!("callers match on the node");
+    };
+    let schemas = [&inputs[0].schema, &inputs[1].schema];
+    let rows_max = wiring.settings.join_rows_max;
+    let (keys, join, residual): (_, Box<dyn Joining>, _) = match join {
+        JoinProgram::Pairs(spec) => {
+            let join = Join::new(spec.clone(), schemas, rows_max)?;
+            (&spec.keys, Box::new(join), spec.residual.clone())
+        }
+        JoinProgram::AsOf(spec) => {
+            (&spec.keys, Box::new(AsOf::new(spec.clone(), schemas, rows_max)?), None)
+        }
+    };
+    let splitter = |side: Side| {
+        let keys = keys[side as usize].clone();
+        KeySplitter::new(schemas[side as usize], keys, wiring.workers)
+    };
+    Ok(JoinStage {
+        splitters: [splitter(Side::Left)?, splitter(Side::Right)?],
+        join,
+        residual,
+        lags_ns: times.map(|time| time.lag_ns),
+        watermarks,
         context: wiring.context.clone(),
     })
 }

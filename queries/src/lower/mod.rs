@@ -5,12 +5,13 @@
 
 mod aggregate;
 mod columns;
+mod join;
 mod number;
 mod state;
 mod traits;
 
 use datafusion_common::DataFusionError;
-use datafusion_expr::{Expr, LogicalPlan, Union};
+use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
 
 use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
@@ -39,7 +40,11 @@ fn node(plan: &LogicalPlan) -> Result<State> {
             }
         }
         LogicalPlan::SubqueryAlias(alias) => node(&alias.input),
+        LogicalPlan::Join(join) => join::lower(join, &[]),
         LogicalPlan::Filter(filter) => {
+            if let Some((join, above)) = join::above(&filter.predicate, &filter.input) {
+                return join::lower(&join, &above);
+            }
             let mut state = node(&filter.input)?;
             state.filter(&filter.predicate, &filter.input)?;
             Ok(state)
@@ -47,6 +52,7 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         LogicalPlan::Projection(projection) => {
             node(&projection.input)?.project(&projection.expr, &projection.input)
         }
+        LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
         LogicalPlan::Union(union) => self::union(union, plan),
         LogicalPlan::Window(window) => number::lower(window, node(&window.input)?),
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
@@ -60,7 +66,7 @@ fn node(plan: &LogicalPlan) -> Result<State> {
             "{} is not supported in a streaming query",
             kind(other)
         ))
-        .hint("queries filter, compute, window and aggregate one relation")),
+        .hint("queries filter, compute, join, window and aggregate relations")),
     }
 }
 
@@ -87,6 +93,23 @@ fn union(union: &Union, plan: &LogicalPlan) -> Result<State> {
         time: traits.times.first().copied(),
         window_bounds: traits.bounds,
         schema: std::sync::Arc::clone(union.schema.inner()),
+    })))
+}
+
+/// Equal rows are equal in their event time as well, which says how long one must be remembered.
+fn distinct(input: &LogicalPlan) -> Result<State> {
+    let traits = Traits::of(input);
+    let Some(time) = traits.times.iter().copied().min_by_key(|time| time.lag_ns) else {
+        return Err(SqlError::unsupported("DISTINCT without an event time is not supported").hint(
+            "select the event-time column or the bounds of a window as well, so that a row need not be remembered for ever",
+        ));
+    };
+    let input = node(input)?.build(&traits, input.schema().as_arrow())?;
+    Ok(State::over(Base::Rows(Plan {
+        schema: std::sync::Arc::clone(&input.schema),
+        time: input.time,
+        window_bounds: input.window_bounds.clone(),
+        node: Node::Distinct { input: Box::new(input), time },
     })))
 }
 

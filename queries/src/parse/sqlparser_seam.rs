@@ -8,8 +8,8 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::cursor::{Cursor, is_word};
-use super::partition;
 use super::text::{Text, lower_first};
+use super::{asof, partition};
 use crate::error::{Position, Result, SqlError};
 use crate::statement::Query;
 
@@ -34,7 +34,7 @@ pub(super) fn parse<T>(
 ) -> Result<T> {
     let end = text.position(range.end);
     let tokens = drop_table_keyword(text.tokens.get(range).unwrap_or_default());
-    let tokens = partition::rewrite(&tokens);
+    let tokens = asof::rewrite(partition::rewrite(&tokens));
     let mut parser = Parser::new(&GenericDialect {})
         .with_recursion_limit(RECURSION_MAX)
         .with_tokens_with_locations(tokens);

@@ -18,6 +18,7 @@ use sqlparser::ast;
 use super::{Planner, prepare};
 use crate::catalog::{Catalog, Relation, RelationKind, late_schema};
 use crate::error::SqlError;
+use crate::functions::{ASOF, asof};
 use crate::plan::{Scan, ScanStream, TimeColumn};
 use crate::statement::Query;
 
@@ -213,6 +214,9 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == ASOF {
+            return Some(asof());
+        }
         self.planner.functions.scalar.get(name).cloned()
     }
 

@@ -8,6 +8,7 @@ mod arguments;
 mod context;
 mod errors;
 mod group_by;
+mod joins;
 mod prepare;
 mod relation;
 mod rows;

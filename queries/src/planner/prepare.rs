@@ -7,15 +7,16 @@ use std::ops::ControlFlow;
 
 use datafusion_expr::Volatility;
 use sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, GroupByExpr, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
-    TableFactor, Value, Visit, Visitor, WindowType,
+    Distinct as SelectDistinct, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, GroupByExpr, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, Value, Visit, Visitor, WindowType,
 };
 use sqlparser::tokenizer::Span;
 
 use super::group_by;
+use super::joins::{self, JOIN_HINT};
 use crate::error::{Result, SqlError};
-use crate::functions::Functions;
+use crate::functions::{ASOF, Functions};
 use crate::parse::{fold, position};
 
 /// Most tables in one WITH clause.
@@ -44,7 +45,7 @@ pub(super) fn prepare(query: &mut Query, functions: &Functions) -> Result<()> {
     prepare_body(&mut query.body, functions, &mut branches)
 }
 
-/// Most branches of one UNION ALL.
+/// Most branches of one UNION.
 const BRANCHES_MAX: usize = 64;
 
 fn prepare_body(body: &mut SetExpr, functions: &Functions, branches: &mut usize) -> Result<()> {
@@ -54,14 +55,14 @@ fn prepare_body(body: &mut SetExpr, functions: &Functions, branches: &mut usize)
         SetExpr::Query(inner) => prepare(inner, functions),
         SetExpr::SetOperation {
             op: SetOperator::Union,
-            set_quantifier: SetQuantifier::All,
+            set_quantifier: SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None,
             left,
             right,
         } => {
             *branches += 1;
             if *branches > BRANCHES_MAX {
                 return Err(SqlError::query(format!(
-                    "UNION ALL has more than {BRANCHES_MAX} branches"
+                    "UNION has more than {BRANCHES_MAX} branches"
                 ))
                 .at(position(span))
                 .hint("put what belongs together into one source"));
@@ -69,8 +70,8 @@ fn prepare_body(body: &mut SetExpr, functions: &Functions, branches: &mut usize)
             prepare_body(left, functions, branches)?;
             prepare_body(right, functions, branches)
         }
-        SetExpr::SetOperation { op: SetOperator::Union, .. } => Err(refuse("UNION", span)
-            .hint("UNION ALL keeps all rows; UNION would have to remember every row for ever")),
+        SetExpr::SetOperation { op: SetOperator::Union, .. } => Err(refuse("UNION BY NAME", span)
+            .hint("select the columns in one order, and write UNION ALL")),
         SetExpr::SetOperation { op, .. } => Err(refuse(&op.to_string(), span)
             .hint("run one query per branch, or insert both branches into one sink")),
         SetExpr::Values(_) => Err(refuse("VALUES as a relation", span)
@@ -110,18 +111,14 @@ fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
     check_clauses(select)?;
     let start = select.select_token.0.span;
     let [table] = select.from.as_mut_slice() else {
-        return Err(if select.from.is_empty() {
-            refuse("SELECT without FROM", start).hint("read a source, a view or a detector")
-        } else {
-            refuse("a join", select.from.get(1).map_or(start, Spanned::span))
-                .hint("read one relation; put what belongs together into one source")
+        return Err(match select.from.get(1) {
+            None => {
+                refuse("SELECT without FROM", start).hint("read a source, a view or a detector")
+            }
+            Some(second) => refuse("a join by comma", second.span()).hint(JOIN_HINT),
         });
     };
-    if let Some(join) = table.joins.first() {
-        return Err(refuse("a join", join.relation.span())
-            .hint("read one relation; put what belongs together into one source"));
-    }
-    prepare_factor(&mut table.relation, functions)?;
+    joins::prepare(table, functions)?;
     let mut check = ExpressionCheck { functions, doubling: 0 };
     let mut visit = || {
         select.projection.visit(&mut check)?;
@@ -137,9 +134,10 @@ fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
 
 fn check_clauses(select: &Select) -> Result<()> {
     let start = select.select_token.0.span;
-    if select.distinct.is_some() {
-        return Err(refuse("DISTINCT", start)
-            .hint("GROUP BY the columns and a window gives each combination once per window"));
+    if let Some(SelectDistinct::On(_)) = &select.distinct {
+        return Err(refuse("DISTINCT ON", start).hint(
+            "number the rows with ROW_NUMBER() OVER (...), and keep the first in an outer query",
+        ));
     }
     if select.projection.len() > COLUMNS_MAX {
         return Err(SqlError::query(format!("SELECT has more than {COLUMNS_MAX} columns"))
@@ -174,7 +172,7 @@ fn check_clauses(select: &Select) -> Result<()> {
     }
 }
 
-fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()> {
+pub(super) fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()> {
     let span = factor.span();
     match factor {
         TableFactor::Derived { lateral: false, subquery, sample: None, .. } => {
@@ -195,12 +193,11 @@ fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()>
             .flat_map(|args| &mut args.args)
             .try_for_each(|arg| prepare_arg(arg, functions)),
         TableFactor::TableFunction { expr, .. } => prepare_relation(expr, functions),
-        TableFactor::NestedJoin { table_with_joins, .. } if table_with_joins.joins.is_empty() => {
-            prepare_factor(&mut table_with_joins.relation, functions)
+        TableFactor::NestedJoin { table_with_joins, .. } => {
+            joins::prepare(table_with_joins, functions)
         }
-        TableFactor::NestedJoin { .. } => {
-            Err(refuse("a join", span).hint("read one relation in a query"))
-        }
+        TableFactor::Derived { lateral: true, .. } => Err(refuse("LATERAL", span)
+            .hint("join a query that stands alone: JOIN (SELECT ...) AS b ON a.k = b.k AND ...")),
         _ => Err(refuse("this form of FROM", span)
             .hint("read a relation, a subquery, a window such as TUMBLE(...), or LATE(...)")),
     }
@@ -317,6 +314,9 @@ impl ExpressionCheck<'_> {
                      ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY ...)",
                 )
             });
+        }
+        if name == ASOF {
+            return Some(joins::stray_mark(span));
         }
         if let FunctionArguments::Subquery(_) = function.args {
             return Some(

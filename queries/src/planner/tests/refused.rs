@@ -20,14 +20,19 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
         (
             "SELECT * FROM metrics JOIN untimed ON true",
             Not,
-            "a join is not supported in a streaming query",
+            "join with \"untimed\" is not bounded in time",
             28,
         ),
-        ("SELECT * FROM metrics, untimed", Not, "a join is not supported in a streaming query", 24),
         (
-            "SELECT cpu FROM metrics EXCEPT SELECT cpu FROM untimed",
+            "SELECT * FROM metrics, untimed",
             Not,
-            "EXCEPT is not supported in a streaming query",
+            "a join by comma is not supported in a streaming query",
+            24,
+        ),
+        (
+            "SELECT cpu FROM metrics UNION SELECT cpu FROM untimed",
+            Not,
+            "DISTINCT without an event time is not supported",
             1,
         ),
         (
@@ -40,7 +45,7 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
         (
             "SELECT DISTINCT component FROM metrics",
             Not,
-            "DISTINCT is not supported in a streaming query",
+            "DISTINCT without an event time is not supported",
             1,
         ),
         (
