@@ -12,6 +12,7 @@ mod suite {
     mod failing_files;
     mod files;
     mod hostile;
+    mod joins;
     mod law;
     mod memory;
     mod models;
