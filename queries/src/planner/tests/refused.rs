@@ -30,6 +30,12 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
             24,
         ),
         (
+            "SELECT cpu FROM metrics EXCEPT SELECT cpu FROM untimed",
+            Not,
+            "EXCEPT is not supported in a streaming query",
+            1,
+        ),
+        (
             "SELECT cpu FROM metrics UNION SELECT cpu FROM untimed",
             Not,
             "DISTINCT without an event time is not supported",
