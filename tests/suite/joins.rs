@@ -280,7 +280,7 @@ fn rows_beyond_the_bound_are_refused_and_counted() {
     let engine = Engine::builder().settings(settings).build().unwrap();
     engine.execute(&create_both()).unwrap();
     let results = engine
-        .subscribe("SELECT a.ts FROM samples a JOIN others b ON a.ts = b.ts + INTERVAL '1 day'")
+        .subscribe("SELECT a.ts FROM samples a JOIN others b ON a.ts = b.ts - INTERVAL '1 day'")
         .unwrap();
     push_all(&engine, "samples", &samples(1, 150, 60), 8192).unwrap();
     push_all(&engine, "others", &samples(2, 70, 60), 7).unwrap();
@@ -292,6 +292,28 @@ fn rows_beyond_the_bound_are_refused_and_counted() {
     assert_eq!(query.rows_refused, 120);
     engine.shutdown().unwrap();
     drop(results);
+}
+
+#[test]
+fn scores_of_a_detector_join_what_it_read() {
+    for workers in [1, 4] {
+        let engine = Engine::builder().workers(workers).build().unwrap();
+        engine.execute(&create_both()).unwrap();
+        engine
+            .execute("CREATE DETECTOR d USING ewma PARTITION BY service AS SELECT ts, service, bytes FROM samples")
+            .unwrap();
+        let results = engine
+            .subscribe(
+                "SELECT d.ts, d.score, a.host FROM d JOIN samples a
+                 ON d.service = a.service AND d.ts = a.ts AND a.bytes IS NOT DISTINCT FROM d.bytes",
+            )
+            .unwrap();
+        let rows = samples(1, 300, 60);
+        push_all(&engine, "samples", &shuffled(&rows, 10 * SECOND, 3), 7).unwrap();
+        engine.shutdown().unwrap();
+        let joined: usize = results.map(|rows| rows.unwrap().num_rows()).sum();
+        assert_eq!(joined, 300, "{workers} workers");
+    }
 }
 
 #[test]

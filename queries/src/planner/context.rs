@@ -24,6 +24,8 @@ use crate::statement::Query;
 
 /// Most views that read each other.
 const VIEW_NESTING_MAX: usize = 16;
+/// Most relations that one query reads, those of its views included: a view that reads another one twice doubles it.
+const RELATIONS_MAX: usize = 1024;
 /// Most nodes above each other in a plan; whoever walks or drops a plan recurses.
 const PLAN_DEPTH_MAX: usize = 400;
 
@@ -32,11 +34,12 @@ pub(super) struct Context<'a> {
     planner: &'a Planner,
     catalog: &'a dyn Catalog,
     views: Cell<usize>,
+    relations: Cell<usize>,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(planner: &'a Planner, catalog: &'a dyn Catalog) -> Self {
-        Self { planner, catalog, views: Cell::new(0) }
+        Self { planner, catalog, views: Cell::new(0), relations: Cell::new(0) }
     }
 
     /// Resolves names; the query has been prepared.
@@ -170,6 +173,13 @@ impl TableSource for RelationSource {
 
 impl ContextProvider for Context<'_> {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        self.relations.set(self.relations.get() + 1);
+        if self.relations.get() > RELATIONS_MAX {
+            return Err(external(
+                SqlError::query(format!("query reads more than {RELATIONS_MAX} relations"))
+                    .hint("use fewer joins and unions of views"),
+            ));
+        }
         let table = match &name {
             TableReference::Bare { table } => table,
             TableReference::Partial { schema, table } => return self.side(schema, table),

@@ -285,3 +285,22 @@ fn joins_that_would_hold_rows_for_ever_are_refused() {
     let many = " JOIN metrics USING (ts)".repeat(17);
     assert!(try_plan(&format!("SELECT 1 FROM metrics {many}")).is_err());
 }
+
+#[test]
+fn views_that_double_are_refused_soon() {
+    let source = "CREATE SOURCE v0 (k TEXT, ts TIMESTAMP, WATERMARK FOR ts)";
+    let view = |n: usize| {
+        let before = n - 1;
+        format!(
+            "; CREATE VIEW v{n} AS SELECT a.k, a.ts FROM v{before} a JOIN v{before} b ON a.k = b.k AND a.ts = b.ts"
+        )
+    };
+    let shelf = Shelf::of(&(1..=14).fold(source.to_owned(), |sql, n| sql + &view(n)));
+    let plan = |name: &str| {
+        let query = Query::parse(&format!("SELECT k FROM {name}")).unwrap();
+        Planner::new(Functions::new()).plan_query(&query, &shelf)
+    };
+    assert_eq!(plan("v4").unwrap().scans().len(), 16);
+    let error = plan("v14").unwrap_err();
+    assert!(error.message().contains("reads more than 1024 relations"), "{error}");
+}
