@@ -193,7 +193,10 @@
 //!     source.push(RecordBatch::try_new(source.schema(), columns)?)?;
 //! }
 //! engine.shutdown()?;
-//! let rows: usize = unanswered.map(|rows| Ok(rows?.num_rows())).sum::<driftline::Result<usize>>()?;
+//! let mut rows = 0;
+//! for batch in unanswered {
+//!     rows += batch?.num_rows();
+//! }
 //! assert_eq!(rows, 1, "the reply to the second request came after 39 seconds");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
