@@ -183,11 +183,10 @@ impl AsOf {
     /// Answers left rows.
     fn answer(&self, places: &[Place]) -> Result<Option<RecordBatch>> {
         let found: Vec<Option<&[u8]>> = places.iter().map(|place| self.latest(*place)).collect();
-        let is_given = |row: &Option<&[u8]>| row.is_some() || self.spec.keeps_left;
         let given: Vec<(Place, Option<&[u8]>)> = places
             .iter()
             .zip(found)
-            .filter(|(_, row)| is_given(row))
+            .filter(|(_, row)| row.is_some() || self.spec.keeps_left)
             .map(|(place, row)| (*place, row))
             .collect();
         if given.is_empty() {
