@@ -16,6 +16,7 @@ mod suite {
     mod memory;
     mod models;
     mod oracle;
+    mod over;
     mod readme;
     mod several;
     mod side;

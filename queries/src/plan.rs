@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
 use driftline_operators::options::OptionValue;
+use driftline_operators::over::Over;
 use driftline_operators::window::{Numbering, Window, WindowSpec};
 
 /// A planned query.
@@ -76,6 +77,17 @@ pub enum Node {
         /// How they are numbered. Rows of a partition leave the input together.
         numbering: Numbering,
     },
+    /// Appends a column for each call over the frame of a row. Rows come out in order of event time.
+    Over {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The event-time column of the input, which orders rows.
+        time: TimeColumn,
+        /// What is computed.
+        over: Over,
+        /// What EXPLAIN prints.
+        label: String,
+    },
     /// All rows of all inputs, which have the same columns.
     Union {
         /// Where rows come from.
@@ -139,7 +151,8 @@ impl Node {
             Self::Transform { input, .. }
             | Self::AssignWindows { input, .. }
             | Self::AggregateWindows { input, .. }
-            | Self::NumberRows { input, .. } => vec![input],
+            | Self::NumberRows { input, .. }
+            | Self::Over { input, .. } => vec![input],
             Self::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -187,6 +200,16 @@ impl Node {
                     order.collect::<Vec<_>>().join(", "),
                     by.collect::<Vec<_>>().join(", "),
                 )
+            }
+            Self::Over { input, time, over, label } => {
+                let mut text = format!("Over {label} ORDER BY {}", column(input, time.index));
+                for (index, options) in &over.ties {
+                    let down = if options.descending { " DESC" } else { "" };
+                    text = format!("{text}, {}{down}", column(input, *index));
+                }
+                let by = over.partition.iter().map(|index| column(input, *index));
+                let by = by.collect::<Vec<_>>().join(", ");
+                if by.is_empty() { text } else { format!("{text} PARTITION BY {by}") }
             }
             Self::Union { .. } => "Union".to_owned(),
         }

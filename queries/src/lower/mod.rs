@@ -6,6 +6,7 @@
 mod aggregate;
 mod columns;
 mod number;
+mod over;
 mod state;
 mod traits;
 
@@ -48,7 +49,13 @@ fn node(plan: &LogicalPlan) -> Result<State> {
             node(&projection.input)?.project(&projection.expr, &projection.input)
         }
         LogicalPlan::Union(union) => self::union(union, plan),
-        LogicalPlan::Window(window) => number::lower(window, node(&window.input)?),
+        LogicalPlan::Window(window) => {
+            let state = node(&window.input)?;
+            match number::is_numbering(window, &Traits::of(&window.input)) {
+                true => number::lower(window, state),
+                false => over::lower(window, state),
+            }
+        }
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
             match extension.node.as_any().downcast_ref::<WindowNode>() {

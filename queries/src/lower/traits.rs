@@ -3,7 +3,7 @@
 use datafusion_expr::{Expr, LogicalPlan};
 use driftline_operators::window::Window;
 
-use super::unalias;
+use super::{number, over, unalias};
 use crate::plan::{Plan, TimeColumn};
 use crate::planner::RelationSource;
 use crate::planner::window::WindowNode;
@@ -44,7 +44,13 @@ impl Traits {
             LogicalPlan::SubqueryAlias(alias) => Self::of(&alias.input),
             LogicalPlan::Filter(filter) => Self::of(&filter.input),
             // It appends columns.
-            LogicalPlan::Window(window) => Self { open: None, ..Self::of(&window.input) },
+            LogicalPlan::Window(window) => {
+                let input = Self { open: None, ..Self::of(&window.input) };
+                match number::is_numbering(window, &input) {
+                    true => input,
+                    false => over::traits(window, input),
+                }
+            }
             LogicalPlan::Projection(projection) => {
                 let input = Self::of(&projection.input);
                 input.pick(&origins(&projection.expr, &projection.input))
