@@ -201,6 +201,64 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Frames
+//!
+//! `f(x) OVER (PARTITION BY k ORDER BY ts [ROWS | RANGE BETWEEN .. AND ..])` looks, for each row, at the rows of its key
+//! around it. Rows come out in order of event time, with one more column for each call.
+//!
+//! | call | gives |
+//! |---|---|
+//! | any aggregate, with FILTER or DISTINCT | what it comes to over the frame |
+//! | `lag(x [, n [, default]])`, `lead(..)` | x in the row n rows before or after, by default 1 |
+//! | `first_value(x)`, `last_value(x)`, `nth_value(x, n)` | x in that row of the frame |
+//! | `row_number()`, `rank()`, `dense_rank()` | the row's number in its partition |
+//!
+//! * `ROWS` counts rows, `RANGE` event time, as in `RANGE INTERVAL '5 minutes' PRECEDING`. Rows of equal time are in a RANGE
+//!   together, as the standard has it; so they are in the default frame, `RANGE UNBOUNDED PRECEDING`.
+//! * Rows come in order of event time; those of equal time in order of arrival, where the query does not say more
+//!   (`ORDER BY ts, sequence`). Rows that a window or a detector made have no order of arrival: their values order them.
+//! * A frame up to `INTERVAL '5 seconds' FOLLOWING` holds its row back until the watermark is so much further. One with
+//!   `n FOLLOWING` rows, and LEAD, holds it back until its key has shown those rows, however long that takes; so what it
+//!   gives has no event time for windows over it. At the end of the input rows leave with what is there.
+//! * State: the rows of each key's frame ([`Settings::frame_rows_max`]), or a few partial sums where a frame has no start.
+//!   Aggregates that keep every row, such as `median` and those with DISTINCT, need a start. Keys are bounded by
+//!   [`Settings::keyed_state_max`]; what becomes of one more is said by [`Settings::keyed_state_policy`].
+//! * Several calls may have frames and keys of their own; `WINDOW w AS (..)` names what they share, and QUALIFY filters by
+//!   what they give.
+//! * `QUALIFY row_number() OVER (PARTITION BY k ORDER BY ts) = 1`, or the same as a subquery with WHERE, keeps the first row
+//!   of each key and nothing of a key but a number. The last row of a key is never known; take the last of each window.
+//!
+//! ```
+//! use driftline::arrow::array::AsArray;
+//! use driftline::arrow::datatypes::Float64Type;
+//! use driftline::{Engine, KeyedStatePolicy, Settings};
+//!
+//! let settings = Settings { keyed_state_max: 10_000, keyed_state_policy: KeyedStatePolicy::Refuse, ..Settings::default() };
+//! let engine = Engine::builder().settings(settings).build()?;
+//! engine.execute("CREATE SOURCE counters (host TEXT, ts TIMESTAMP, requests DOUBLE, WATERMARK FOR ts AS ts)")?;
+//! // The rate of a counter per second, and its mean over the last minute.
+//! let rates = engine.subscribe(
+//!     "SELECT host, ts, rate, avg(rate) OVER (PARTITION BY host ORDER BY ts RANGE INTERVAL '1 minute' PRECEDING) AS mean
+//!      FROM (SELECT host, ts, (requests - lag(requests) OVER w) / (date_part('epoch', ts) - lag(date_part('epoch', ts)) OVER w)
+//!                   AS rate
+//!            FROM counters WINDOW w AS (PARTITION BY host ORDER BY ts))",
+//! )?;
+//! engine.execute(
+//!     "INSERT INTO counters VALUES ('a', '1970-01-01 00:00:00', 100), ('a', '1970-01-01 00:00:10', 140),
+//!                                  ('a', '1970-01-01 00:00:20', 200)",
+//! )?;
+//! engine.shutdown()?;
+//! let (mut rate, mut mean) = (Vec::new(), Vec::new());
+//! for batch in rates {
+//!     let batch = batch?;
+//!     rate.extend(batch.column(2).as_primitive::<Float64Type>());
+//!     mean.extend(batch.column(3).as_primitive::<Float64Type>());
+//! }
+//! assert_eq!(rate, [None, Some(4.0), Some(6.0)]);
+//! assert_eq!(mean, [None, Some(4.0), Some(5.0)]);
+//! # Ok::<(), driftline::Error>(())
+//! ```
+//!
 //! # Functions
 //!
 //! Scalar functions and aggregates are DataFusion's, with
@@ -366,6 +424,7 @@ pub mod detector {
     pub use driftline_operators::background::{Executor, Finished, Lazy, Task};
     pub use driftline_operators::detector::*;
     pub use driftline_operators::error::OperatorError;
+    pub use driftline_operators::keyed::KeyedStatePolicy;
     pub use driftline_operators::model::{
         Extra, FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, ModelRelation, Phase,
         Rebuilds, Report, Reports, Row, Upkeep,

@@ -17,6 +17,7 @@ mod suite {
     mod memory;
     mod models;
     mod oracle;
+    mod over;
     mod readme;
     mod several;
     mod side;

@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
 use driftline_operators::join::{AsOfSpec, JoinSpec};
 use driftline_operators::options::OptionValue;
+use driftline_operators::over::Over;
 use driftline_operators::window::{Numbering, Window, WindowSpec};
 
 /// A planned query.
@@ -95,6 +96,17 @@ pub enum Node {
         /// What EXPLAIN prints.
         label: String,
     },
+    /// Appends a column for each call over the frame of a row. Rows come out in order of event time.
+    Over {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The event-time column of the input, which orders rows.
+        time: TimeColumn,
+        /// What is computed.
+        over: Over,
+        /// What EXPLAIN prints.
+        label: String,
+    },
     /// All rows of all inputs, which have the same columns.
     Union {
         /// Where rows come from.
@@ -168,7 +180,8 @@ impl Node {
             | Self::AssignWindows { input, .. }
             | Self::AggregateWindows { input, .. }
             | Self::NumberRows { input, .. }
-            | Self::Distinct { input, .. } => vec![input],
+            | Self::Distinct { input, .. }
+            | Self::Over { input, .. } => vec![input],
             Self::Join { inputs, .. } => inputs.iter().collect(),
             Self::Union { inputs } => inputs.iter().collect(),
         }
@@ -222,6 +235,16 @@ impl Node {
                 format!("Distinct until {} is past", column(input, time.index))
             }
             Self::Join { label, .. } => format!("Join {label}"),
+            Self::Over { input, time, over, label } => {
+                let mut text = format!("Over {label} ORDER BY {}", column(input, time.index));
+                for (index, options) in &over.ties {
+                    let down = if options.descending { " DESC" } else { "" };
+                    text = format!("{text}, {}{down}", column(input, *index));
+                }
+                let by = over.partition.iter().map(|index| column(input, *index));
+                let by = by.collect::<Vec<_>>().join(", ");
+                if by.is_empty() { text } else { format!("{text} PARTITION BY {by}") }
+            }
             Self::Union { .. } => "Union".to_owned(),
         }
     }

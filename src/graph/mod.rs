@@ -7,16 +7,19 @@ use std::sync::Arc;
 
 use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{
-    BatchStream, DetectStage, DistinctStage, JoinStage, MAIN, NumberStage, Outbox, QueryContext,
-    Reorder, SharedDetector, WindowAssignment, WindowStage, aggregate_windows, assign_windows,
-    collect_into, detect, distinct_rows, join, maintain, number_rows, transform, with_schema,
+    BatchStream, DetectStage, DistinctStage, JoinStage, MAIN, NumberStage, Outbox, OverStage,
+    QueryContext, Reorder, SharedDetector, WindowAssignment, WindowStage, aggregate_windows,
+    assign_windows, collect_into, detect, distinct_rows, join, maintain, number_rows, over_frames,
+    transform, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::distinct::Distinct;
 use driftline_operators::error::Result;
 use driftline_operators::join::{AsOf, Join, Joining, Side};
 use driftline_operators::key::{KeyInterner, KeySplitter};
+use driftline_operators::keyed::KeyLimit;
 use driftline_operators::model::Upkeep;
+use driftline_operators::over::{Frames, Limits, Over};
 use driftline_operators::time::Watermarks;
 use driftline_operators::window::{Numbering, TimeType, Window, WindowedAggregate};
 use driftline_queries::{JoinProgram, Node, Plan, TimeColumn};
@@ -150,6 +153,9 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
         Node::Join { .. } => {
             join_stage(plan, wiring, Default::default())?;
         }
+        Node::Over { input, time, over, .. } => {
+            over_stage(input, *time, over, wiring, &Watermarks::default())?;
+        }
     }
     plan.node.inputs().into_iter().try_for_each(|input| check_node(input, wiring))
 }
@@ -204,6 +210,11 @@ fn wire<'scope>(
             let watermarks = left.watermarks.clone().and(&right.watermarks);
             let stage = join_stage(plan, wiring, [left.watermarks, right.watermarks])?;
             Ok(Flow { stream: join(left.stream, right.stream, stage), watermarks })
+        }
+        Node::Over { input, time, over, .. } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                Ok(over_frames(rows, over_stage(input, *time, over, wiring, watermarks)?))
+            })
         }
         Node::Union { inputs } => {
             let inputs = inputs.iter().map(|input| wire(input, leaves, wiring));
@@ -290,6 +301,28 @@ fn distinct_stage(
     })
 }
 
+fn over_stage(
+    input: &Plan,
+    time: TimeColumn,
+    over: &Over,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<OverStage> {
+    let settings = wiring.settings;
+    let kind = time_type(input, time.index)?;
+    let limits = Limits { keys: key_limit(settings), rows_max: settings.frame_rows_max };
+    Ok(OverStage {
+        splitter: KeySplitter::new(&input.schema, over.partition.clone(), wiring.workers)?,
+        reorder: Reorder::new(time.index, kind.clone(), settings.reorder_rows_max),
+        frames: Frames::new(over.clone(), &input.schema, kind.clone(), limits)?,
+        time_index: time.index,
+        time: kind,
+        lag_ns: time.lag_ns,
+        watermarks: watermarks.clone(),
+        context: wiring.context.clone(),
+    })
+}
+
 fn join_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: [Watermarks; 2]) -> Result<JoinStage> {
     let Node::Join { inputs, join, times, .. } = &plan.node else {
         unreachable!("callers match on the node");
@@ -317,6 +350,11 @@ fn join_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: [Watermarks; 2]) -> 
         watermarks,
         context: wiring.context.clone(),
     })
+}
+
+/// The bound on keys of an operator that keeps state for each of them.
+fn key_limit(settings: &Settings) -> KeyLimit {
+    KeyLimit { keys_max: settings.keyed_state_max, policy: settings.keyed_state_policy }
 }
 
 fn detect_stage(

@@ -6,7 +6,7 @@ mod column;
 mod count;
 mod counted;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod fold;
 mod groups;
 mod number;

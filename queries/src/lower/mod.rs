@@ -7,6 +7,7 @@ mod aggregate;
 mod columns;
 mod join;
 mod number;
+mod over;
 mod state;
 mod traits;
 
@@ -54,7 +55,13 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         }
         LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
         LogicalPlan::Union(union) => self::union(union, plan),
-        LogicalPlan::Window(window) => number::lower(window, node(&window.input)?),
+        LogicalPlan::Window(window) => {
+            let state = node(&window.input)?;
+            match number::is_numbering(window, &Traits::of(&window.input)) {
+                true => number::lower(window, state),
+                false => over::lower(window, state),
+            }
+        }
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
             match extension.node.as_any().downcast_ref::<WindowNode>() {

@@ -159,7 +159,13 @@ impl State {
     }
 
     /// Builds the plan, with columns named as in `schema`.
-    pub(super) fn build(mut self, traits: &Traits, schema: &Schema) -> Result<Plan> {
+    pub(super) fn build(self, traits: &Traits, schema: &Schema) -> Result<Plan> {
+        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        self.build_named(traits, &names)
+    }
+
+    /// Builds the plan, with columns of these names.
+    pub(super) fn build_named(mut self, traits: &Traits, names: &[String]) -> Result<Plan> {
         let below = self.take_filters_below();
         let rows = match self.base {
             Base::Rows(plan) => plan,
@@ -168,8 +174,7 @@ impl State {
                 Window::Session(_) | Window::Count(_) => return Err(ungrouped(&by)),
             },
         };
-        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-        transform(rows, &self.filters, &self.exprs, &names, traits)
+        transform(rows, &self.filters, &self.exprs, names, traits)
     }
 }
 

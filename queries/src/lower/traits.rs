@@ -3,7 +3,7 @@
 use datafusion_expr::{Distinct, Expr, LogicalPlan};
 use driftline_operators::window::{TimeType, Window};
 
-use super::{join, unalias};
+use super::{join, number, over, unalias};
 use crate::plan::{Plan, TimeColumn};
 use crate::planner::RelationSource;
 use crate::planner::window::WindowNode;
@@ -48,7 +48,13 @@ impl Traits {
             },
             LogicalPlan::Join(join) => join::traits(join, &[]),
             // It appends columns.
-            LogicalPlan::Window(window) => Self { open: None, ..Self::of(&window.input) },
+            LogicalPlan::Window(window) => {
+                let input = Self { open: None, ..Self::of(&window.input) };
+                match number::is_numbering(window, &input) {
+                    true => input,
+                    false => over::traits(window, input),
+                }
+            }
             LogicalPlan::Projection(projection) => {
                 let input = Self::of(&projection.input);
                 input.pick(&origins(&projection.expr, &projection.input))

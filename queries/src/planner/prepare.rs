@@ -124,7 +124,9 @@ fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
         select.projection.visit(&mut check)?;
         select.selection.visit(&mut check)?;
         select.group_by.visit(&mut check)?;
-        select.having.visit(&mut check)
+        select.having.visit(&mut check)?;
+        select.qualify.visit(&mut check)?;
+        select.named_window.visit(&mut check)
     };
     if let ControlFlow::Break(error) = visit() {
         return Err(error);
@@ -149,9 +151,6 @@ fn check_clauses(select: &Select) -> Result<()> {
     {
         return Err(refuse("GROUP BY ... WITH", start).hint("write one query per grouping"));
     }
-    if let Some(qualify) = &select.qualify {
-        return Err(refuse("QUALIFY", qualify.span()).hint("use WHERE or HAVING"));
-    }
     let clauses = [
         ("TOP", select.top.is_some()),
         ("INTO", select.into.is_some()),
@@ -161,7 +160,6 @@ fn check_clauses(select: &Select) -> Result<()> {
         ("CLUSTER BY", !select.cluster_by.is_empty()),
         ("DISTRIBUTE BY", !select.distribute_by.is_empty()),
         ("SORT BY", !select.sort_by.is_empty()),
-        ("WINDOW", !select.named_window.is_empty()),
         ("SELECT AS VALUE", select.value_table_mode.is_some()),
         ("EXCLUDE", select.exclude.is_some()),
         ("a SELECT modifier", select.select_modifiers.is_some()),
@@ -308,12 +306,7 @@ impl ExpressionCheck<'_> {
         let ident = function.name.0.last()?.as_ident()?;
         let (name, span) = (fold(&ident.value, ident.quote_style), ident.span);
         if function.over.is_some() {
-            return (!is_row_number(&name, function)).then(|| {
-                refuse(&format!("window function \"{name}\" OVER"), span).hint(
-                    "aggregate over a window such as TUMBLE(...), use a detector, or number a window's results: \
-                     ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY ...)",
-                )
-            });
+            return check_over(&name, span, function);
         }
         if name == ASOF {
             return Some(joins::stray_mark(span));
@@ -366,15 +359,30 @@ impl ExpressionCheck<'_> {
     }
 }
 
-/// `ROW_NUMBER() OVER (PARTITION BY ... ORDER BY ...)`.
-fn is_row_number(name: &str, function: &Function) -> bool {
-    let has_arguments = match &function.args {
-        FunctionArguments::List(list) => !list.args.is_empty(),
-        _ => true,
-    };
-    let is_plain = matches!(&function.over, Some(WindowType::WindowSpec(spec))
-        if spec.window_name.is_none() && spec.window_frame.is_none() && !spec.order_by.is_empty());
-    name == "row_number" && is_plain && !has_arguments && function.filter.is_none()
+/// Refuses what the planner would leave away from a call over a frame. Frames and orders are looked at later, when names
+/// are resolved.
+fn check_over(name: &str, span: Span, function: &Function) -> Option<SqlError> {
+    let over = |what: &str| refuse(&format!("window function \"{name}\" {what}"), span);
+    if !matches!(function.args, FunctionArguments::List(_) | FunctionArguments::None) {
+        return Some(over("of a subquery").hint("a query may stand in FROM"));
+    }
+    if is_ordered(function) {
+        return Some(over("with an order of its own").hint(
+            "its rows come in the order of OVER (... ORDER BY ts): leave the other ORDER BY or WITHIN GROUP away",
+        ));
+    }
+    if matches!(name, "any_value" | "grouping") {
+        return Some(over("OVER").hint("use first_value, which takes the first row of the frame"));
+    }
+    if let Some(WindowType::WindowSpec(spec)) = &function.over
+        && let Some(named) = &spec.window_name
+    {
+        return Some(
+            refuse(&format!("OVER that extends window \"{named}\""), named.span)
+                .hint("write OVER w alone, or all of the window within the parentheses"),
+        );
+    }
+    None
 }
 
 fn is_ordered(function: &Function) -> bool {

@@ -1,6 +1,7 @@
 //! Proves what the planner makes of queries, and what it refuses.
 
 mod joins;
+mod over;
 mod refused;
 mod windows;
 
