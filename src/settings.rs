@@ -34,14 +34,14 @@ pub struct Settings {
     /// Bytes of results that wait in one subscription, callback or sink before the engine waits for its reader.
     /// Default 16 MiB.
     pub subscription_bytes_max: usize,
-    /// Groups (key and pane, open session, or key and pane of a COUNT_WINDOW) that one worker holds for one query. Rows
-    /// beyond them are refused and counted in
+    /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, or key and window where results are updated)
+    /// that one worker holds for one query. Rows beyond them are refused and counted in
     /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). Default 4 million.
     pub window_groups_max: usize,
     /// Panes that one worker holds open for one query, with the same policy. Default 100,000.
     pub window_panes_max: usize,
-    /// Rows that wait on one worker for one detector or COUNT_WINDOW until the watermark releases them, with the same
-    /// policy. Default 4 million.
+    /// Rows that wait on one worker for one detector or COUNT_WINDOW until the watermark releases them, or that a RETAIN
+    /// keeps there, with the same policy. Default 4 million.
     pub reorder_rows_max: usize,
     /// Models that one worker keeps for one detector. Beyond them the longest unused one is dropped and counted
     /// in [`QueryMetrics::models_evicted`](crate::QueryMetrics::models_evicted). Default 1 million.

@@ -4,6 +4,8 @@
 //! [`Epoch`]; what rows mean by time is in their columns.
 
 mod assign;
+mod bytes;
+mod changes;
 mod closing;
 mod context;
 mod counted;
@@ -13,18 +15,25 @@ mod exchange;
 mod number;
 mod range;
 mod reorder;
+mod retain;
 mod sessions;
 mod transform;
+mod update_groups;
+mod updates;
 mod upkeep;
 mod windows;
 
 pub use assign::{WindowAssignment, assign_windows};
+pub use changes::{append_additions, transform_changes};
 pub use context::{Counters, QueryContext};
 pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use egress::{Outbox, Outgoing, collect_into};
 pub use number::{NumberStage, number_rows};
 pub use reorder::Reorder;
+pub use retain::Retention;
 pub use transform::{transform, with_schema};
+pub use update_groups::{Arriving, GroupStage, check_groups, update_groups};
+pub use updates::update_windows;
 pub use upkeep::maintain;
 pub use windows::{WindowStage, aggregate_windows};
 

@@ -5,6 +5,7 @@
 
 mod bounds;
 mod cursor;
+mod emit;
 mod interval;
 mod objects;
 mod options;
