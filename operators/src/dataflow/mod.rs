@@ -20,6 +20,7 @@ mod sessions;
 mod transform;
 mod update_groups;
 mod updates;
+mod updating_join;
 mod upkeep;
 mod windows;
 
@@ -34,6 +35,7 @@ pub use retain::Retention;
 pub use transform::{transform, with_schema};
 pub use update_groups::{Arriving, GroupStage, check_groups, update_groups};
 pub use updates::update_windows;
+pub use updating_join::{JoinKind, JoinSide, JoinStage, check_side, updating_join};
 pub use upkeep::maintain;
 pub use windows::{WindowStage, aggregate_windows};
 
