@@ -209,7 +209,7 @@ fn arguments(
     let layout =
         none.arguments.iter().map(|a| (a.values.len(), a.filter.is_some())).collect::<Vec<_>>();
     let columns: Vec<ArrayRef> = none.arguments.into_iter().flat_map(columns_of).collect();
-    Ok((Codec::new(columns.iter().map(|column| column.data_type()))?, layout))
+    Ok((Codec::new(columns.iter().map(Array::data_type))?, layout))
 }
 
 /// Accumulators of one group, used for one group after another.

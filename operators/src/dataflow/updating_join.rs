@@ -166,7 +166,7 @@ fn unmatched<'scope>(
     other: ByKey<'scope>,
 ) -> Rows<'scope, Vec<u8>> {
     let keys = other.as_collection(|key, _row| key.clone()).distinct().arrange_by_self();
-    let matched = by_key.join_core(keys, |_key, row, _| Some(row.clone()));
+    let matched = by_key.join_core(keys, |_key, row, ()| Some(row.clone()));
     rows.map(|(_, row)| row).concat(matched.negate())
 }
 
@@ -181,7 +181,7 @@ fn side_columns<'a>(
         there += u32::from(row.is_some());
         row.is_some().then(|| there - 1)
     });
-    let places = arrow::array::UInt32Array::from_iter(places);
+    let places: arrow::array::UInt32Array = places.collect();
     if places.null_count() == 0 {
         return Ok(columns);
     }

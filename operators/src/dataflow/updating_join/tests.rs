@@ -25,7 +25,7 @@ const RETAIN: i64 = 6;
 
 fn batch(rows: &[Row]) -> RecordBatch {
     let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.0));
-    let keys = StringArray::from_iter(rows.iter().map(|row| row.1.map(|key| key.to_string())));
+    let keys: StringArray = rows.iter().map(|row| row.1.map(|key| key.to_string())).collect();
     let values = Int64Array::from_iter_values(rows.iter().map(|row| row.2));
     RecordBatch::try_from_iter_with_nullable([
         ("ts", Arc::new(times) as ArrayRef, true),
