@@ -107,8 +107,8 @@
 //! # Ok::<(), driftline::Error>(())
 //! ```
 //!
-//! A window covers `[window_start, window_end)` and gives its rows once, when the watermark has passed its end. Windows
-//! may stand on windows, through views and subqueries, by `window_end` or `window_start`.
+//! A window covers `[window_start, window_end)` and gives its rows once, when the watermark has passed its end, or as
+//! its EMIT clause says. Windows may stand on windows, through views and subqueries, by `window_end` or `window_start`.
 //!
 //! * TUMBLE, HOP and CUMULATE are aligned to 1970-01-01T00:00:00 UTC plus the offset, also where the column has a time
 //!   zone: days in Berlin's summer are `TUMBLE(t, ts, INTERVAL '1 day', INTERVAL '-2 hours')`. A CUMULATE is grouped by
@@ -152,6 +152,69 @@
 //! }
 //! // The last click came exactly 30 seconds after the one before it.
 //! assert_eq!(clicks, [3, 1]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # When a query answers
+//!
+//! The EMIT clause at the end of a query that is subscribed to or flows into a sink. Views and detectors have none.
+//!
+//! | Clause | A window answers |
+//! |---|---|
+//! | `EMIT ON WINDOW CLOSE` | once, when the watermark has passed its end; the default |
+//! | `EMIT ON WINDOW CLOSE WITH DELAY INTERVAL '..'` | once, so much later; the query takes in rows that come so much later |
+//! | `EMIT ON WINDOW CLOSE WITH CORRECTIONS [FOR INTERVAL '..']` | at the watermark, without waiting for allowed lateness, and again for each late row that changes the answer, within the source's allowed lateness or the interval |
+//! | `EMIT ON UPDATE` | whenever its result has changed, at most once an epoch |
+//! | `EMIT ON UPDATE EVERY INTERVAL '..'`, or `EMIT EVERY INTERVAL '..'` | when its result has changed, once for each interval of event time and at its end |
+//!
+//! With any but the first two the result is a changelog. Its last column is `_diff`, a BIGINT: 1 for a row that now
+//! holds, -1 for one that no longer does. Sums of `_diff` over equal rows give the result; at every point between two
+//! batches each is 0 or more, and what is taken back comes before what takes its place. The changes of one epoch are
+//! netted by key; which rows share an epoch depends on timing, so that only the sums are the same in every run.
+//!
+//! * The clause is about the outermost windows: windows below them close as usual. Filters and projections above them,
+//!   HAVING and UNION ALL apply to both kinds of rows. ROW_NUMBER and COUNT_WINDOW give final results only.
+//! * A session that grows or joins another takes its earlier answer back.
+//! * A query without an aggregate gives `_diff` 1 with `ON UPDATE`.
+//! * `LATE(source)` lists what the source takes for late, also where a query takes it in.
+//!
+//! `EMIT ON UPDATE [EVERY INTERVAL '..'] RETAIN INTERVAL '..'` aggregates without a window, `GROUP BY k` or
+//! `SELECT DISTINCT`, over the rows of the last so long: a row leaves when the watermark has come that far beyond its
+//! time. A group without rows is gone, also that of an aggregate without keys. At the end of the input nothing more
+//! leaves. Rows that one worker retains are bounded by [`Settings::reorder_rows_max`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use driftline::Engine;
+//! use driftline::arrow::array::{AsArray, RecordBatch, StringArray, TimestampNanosecondArray};
+//! use driftline::arrow::datatypes::Int64Type;
+//!
+//! let engine = Engine::builder().build()?;
+//! engine.execute("CREATE SOURCE clicks (visitor TEXT, ts TIMESTAMP, WATERMARK FOR ts AS ts)")?;
+//! let busy = engine.subscribe(
+//!     "SELECT visitor, count(*) AS clicks FROM clicks GROUP BY visitor
+//!      EMIT ON UPDATE RETAIN INTERVAL '1 minute'",
+//! )?;
+//! let source = engine.source("clicks")?;
+//! for second in [0, 10, 65] {
+//!     source.push(RecordBatch::try_new(
+//!         source.schema(),
+//!         vec![
+//!             Arc::new(StringArray::from(vec!["ann"])),
+//!             Arc::new(TimestampNanosecondArray::from(vec![second * 1_000_000_000])),
+//!         ],
+//!     )?)?;
+//!     engine.drain()?;
+//! }
+//! engine.shutdown()?;
+//! let mut changes = Vec::new();
+//! for batch in busy {
+//!     let batch = batch?;
+//!     let [clicks, diffs] = [1, 2].map(|column| batch.column(column).as_primitive::<Int64Type>());
+//!     changes.extend(clicks.values().iter().copied().zip(diffs.values().iter().copied()));
+//! }
+//! // At second 65 a click comes and the first one leaves: there are two still.
+//! assert_eq!(changes, [(1, 1), (1, -1), (2, 1)]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -366,6 +429,7 @@ mod source;
 mod subscription;
 
 pub use arrow;
+pub use driftline_operators::keyed::KeyedStatePolicy;
 pub use driftline_operators::{detectors, evaluate};
 pub use driftline_queries::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, ScalarFunction, ShippedQuery, Signal,
@@ -424,7 +488,6 @@ pub mod detector {
     pub use driftline_operators::background::{Executor, Finished, Lazy, Task};
     pub use driftline_operators::detector::*;
     pub use driftline_operators::error::OperatorError;
-    pub use driftline_operators::keyed::KeyedStatePolicy;
     pub use driftline_operators::model::{
         Extra, FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, ModelRelation, Phase,
         Rebuilds, Report, Reports, Row, Upkeep,

@@ -37,12 +37,14 @@ pub struct Settings {
     pub subscription_bytes_max: usize,
     /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, or row of a DISTINCT) that one worker holds for
     /// one query. Rows beyond them are refused and counted in
+    /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, or key and window where results are updated)
+    /// that one worker holds for one query. Rows beyond them are refused and counted in
     /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). Default 4 million.
     pub window_groups_max: usize,
     /// Panes that one worker holds open for one query, with the same policy. Default 100,000.
     pub window_panes_max: usize,
-    /// Rows that wait on one worker for one detector or COUNT_WINDOW until the watermark releases them, with the same
-    /// policy. Default 4 million.
+    /// Rows that wait on one worker for one detector or COUNT_WINDOW until the watermark releases them, or that a RETAIN
+    /// keeps there, with the same policy. Default 4 million.
     pub reorder_rows_max: usize,
     /// Rows that one worker holds for one join, of both its inputs, with the same policy. Default 4 million.
     pub join_rows_max: usize,

@@ -7,6 +7,7 @@ mod suite {
     mod bad_input;
     mod behaviour;
     mod drift;
+    mod emit;
     mod ending;
     mod evaluate;
     mod failing_files;

@@ -5,6 +5,7 @@
 
 pub mod background;
 pub mod batch;
+pub mod changes;
 pub mod dataflow;
 pub mod detector;
 pub mod detectors;

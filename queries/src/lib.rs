@@ -36,10 +36,10 @@ pub use functions::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, Functions, ScalarFunction,
 };
 pub use parse::{Parsed, parse_script, parse_statements};
-pub use plan::{JoinProgram, Node, Plan, Scan, ScanStream, TimeColumn};
+pub use plan::{JoinProgram, Node, Plan, Retained, Scan, ScanStream, TimeColumn};
 pub use planner::Planner;
 pub use shipped::{ShippedQuery, Signal, shipped};
 pub use statement::{
-    CreateDetector, CreateSink, CreateSource, CreateView, DropObject, InsertSelect, InsertValues,
-    ModelFile, Name, ObjectKind, OptionEntry, Query, Show, Statement, Watermark,
+    CreateDetector, CreateSink, CreateSource, CreateView, DropObject, Emit, InsertSelect,
+    InsertValues, ModelFile, Name, ObjectKind, OptionEntry, Query, Show, Statement, Watermark,
 };

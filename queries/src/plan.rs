@@ -10,7 +10,7 @@ use driftline_operators::expression::{AggregateProgram, Transform};
 use driftline_operators::join::{AsOfSpec, JoinSpec};
 use driftline_operators::options::OptionValue;
 use driftline_operators::over::Over;
-use driftline_operators::window::{Numbering, Window, WindowSpec};
+use driftline_operators::window::{Answering, Numbering, Window, WindowSpec};
 
 /// A planned query.
 #[derive(Clone, Debug)]
@@ -107,6 +107,47 @@ pub enum Node {
         /// What EXPLAIN prints.
         label: String,
     },
+    /// As `AggregateWindows`, and gives changes of the result: a last column `_diff` says whether a row now holds (1) or
+    /// no longer does (-1).
+    UpdateWindows {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The windows.
+        window: Window,
+        /// The event-time column of the input.
+        time: TimeColumn,
+        /// Keys and aggregates.
+        program: Arc<dyn AggregateProgram>,
+        /// When they answer.
+        answering: Answering,
+        /// What EXPLAIN prints.
+        label: String,
+    },
+    /// Groups by key the rows that are in. Columns: keys, aggregates, `_diff`.
+    UpdateGroups {
+        /// Where rows come from; changes of them, if they have no retention.
+        input: Box<Plan>,
+        /// For how long rows are in.
+        retained: Option<Retained>,
+        /// Keys and aggregates.
+        program: Arc<dyn AggregateProgram>,
+        /// What EXPLAIN prints.
+        label: String,
+    },
+    /// Filter and projection of changes.
+    TransformChanges {
+        /// Where changes come from.
+        input: Box<Plan>,
+        /// What is applied to the rows.
+        program: Arc<dyn Transform>,
+        /// What EXPLAIN prints.
+        label: String,
+    },
+    /// Appends `_diff`: each row holds from now on.
+    Additions {
+        /// Where rows come from.
+        input: Box<Plan>,
+    },
     /// All rows of all inputs, which have the same columns.
     Union {
         /// Where rows come from.
@@ -123,6 +164,17 @@ pub enum JoinProgram {
     AsOf(AsOfSpec),
 }
 
+/// For how long rows are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retained {
+    /// Their event-time column.
+    pub time: TimeColumn,
+    /// They leave when the watermark has come so far beyond their time.
+    pub retain_ns: i64,
+    /// They enter and leave when the watermark passes a multiple of this; at once, where it is `None`.
+    pub every_ns: Option<i64>,
+}
+
 /// A leaf: rows of a source, of its side relation, or of a detector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
@@ -130,6 +182,8 @@ pub struct Scan {
     pub relation: String,
     /// Which of its streams.
     pub stream: ScanStream,
+    /// How far below the watermark rows of a source are taken in for this query.
+    pub late_ns: i64,
 }
 
 /// Which stream of a relation is read.
@@ -181,7 +235,11 @@ impl Node {
             | Self::AggregateWindows { input, .. }
             | Self::NumberRows { input, .. }
             | Self::Distinct { input, .. }
-            | Self::Over { input, .. } => vec![input],
+            | Self::Over { input, .. }
+            | Self::UpdateWindows { input, .. }
+            | Self::UpdateGroups { input, .. }
+            | Self::TransformChanges { input, .. }
+            | Self::Additions { input } => vec![input],
             Self::Join { inputs, .. } => inputs.iter().collect(),
             Self::Union { inputs } => inputs.iter().collect(),
         }
@@ -195,8 +253,9 @@ impl Node {
             Self::Scan(Scan {
                 relation,
                 stream: stream @ (ScanStream::Rows | ScanStream::Side(_)),
+                late_ns,
             }) => format!(
-                "Scan {relation}{}{}",
+                "Scan {relation}{}{}{}",
                 match stream {
                     ScanStream::Side(name) => format!(".{name}"),
                     _ => String::new(),
@@ -204,9 +263,13 @@ impl Node {
                 plan.time.map_or(String::new(), |time| format!(
                     ", event time {}",
                     column(plan, time.index)
-                ))
+                )),
+                match late_ns {
+                    0 => String::new(),
+                    late => format!(", rows up to {} late", length(*late)),
+                }
             ),
-            Self::Scan(Scan { relation, stream: ScanStream::Late }) => {
+            Self::Scan(Scan { relation, stream: ScanStream::Late, .. }) => {
                 format!("Scan LATE({relation})")
             }
             Self::Transform { label, .. } => format!("Transform {label}"),
@@ -219,6 +282,29 @@ impl Node {
                 column(input, time.index),
                 if label.is_empty() { "" } else { ": " },
             ),
+            Self::UpdateWindows { input, window, time, answering, label, .. } => format!(
+                "UpdateWindows {} on {} {}{}{label}",
+                spelled(window),
+                column(input, time.index),
+                match answering {
+                    Answering::OnUpdate => "on update".to_owned(),
+                    Answering::Every(ns) => format!("every {}", length(*ns)),
+                    Answering::Ahead(0) => "on close".to_owned(),
+                    Answering::Ahead(ns) => format!("{} before close, and on update", length(*ns)),
+                },
+                if label.is_empty() { "" } else { ": " },
+            ),
+            Self::UpdateGroups { input, retained, label, .. } => format!(
+                "UpdateGroups{}: {label}",
+                retained.map_or(String::new(), |retained| format!(
+                    " retain {} on {}{}",
+                    length(retained.retain_ns),
+                    column(input, retained.time.index),
+                    retained.every_ns.map_or(String::new(), |ns| format!(" every {}", length(ns))),
+                )),
+            ),
+            Self::TransformChanges { label, .. } => format!("TransformChanges {label}"),
+            Self::Additions { .. } => "Additions".to_owned(),
             Self::NumberRows { input, numbering } => {
                 let by = numbering.partition.iter().map(|index| column(input, *index));
                 let order = numbering.order.iter().map(|(index, options)| {

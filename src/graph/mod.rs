@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use driftline_operators::batch::Batch;
+use driftline_operators::changes::result_schema;
 use driftline_operators::dataflow::{
-    BatchStream, DetectStage, DistinctStage, JoinStage, MAIN, NumberStage, Outbox, OverStage,
-    QueryContext, Reorder, SharedDetector, WindowAssignment, WindowStage, aggregate_windows,
-    assign_windows, collect_into, detect, distinct_rows, join, maintain, number_rows, over_frames,
-    transform, with_schema,
+    Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinStage, MAIN, NumberStage,
+    Outbox, OverStage, QueryContext, Reorder, Retention, SharedDetector, WindowAssignment,
+    WindowStage, aggregate_windows, append_additions, assign_windows, check_groups, collect_into,
+    detect, distinct_rows, join, maintain, number_rows, over_frames, transform, transform_changes,
+    update_groups, update_windows, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::distinct::Distinct;
@@ -21,8 +23,12 @@ use driftline_operators::keyed::KeyLimit;
 use driftline_operators::model::Upkeep;
 use driftline_operators::over::{Frames, Limits, Over};
 use driftline_operators::time::Watermarks;
+use driftline_operators::window::{
+    Numbering, TimeType, UpdatingWindows, Window, WindowedAggregate,
+};
 use driftline_operators::window::{Numbering, TimeType, Window, WindowedAggregate};
 use driftline_queries::{JoinProgram, Node, Plan, TimeColumn};
+use driftline_queries::{Node, Plan, Retained, TimeColumn};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
@@ -56,6 +62,8 @@ pub(crate) struct Leaf {
     pub(crate) upstream: Upstream,
     /// The sources at the bottom, whose watermarks its rows follow. A source's own rows follow one.
     pub(crate) sources: BTreeSet<SourceId>,
+    /// How far below the watermark rows of a source are taken in.
+    pub(crate) late_ns: i64,
 }
 
 /// Where rows of a leaf come from.
@@ -136,7 +144,19 @@ pub(crate) fn check(
 
 fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
     match &plan.node {
-        Node::Scan(_) | Node::Transform { .. } | Node::Union { .. } => {}
+        Node::Scan(_)
+        | Node::Transform { .. }
+        | Node::TransformChanges { .. }
+        | Node::Additions { .. }
+        | Node::Union { .. } => {}
+        Node::UpdateWindows { window, answering, .. } => {
+            let aggregate = windowed_aggregate(plan, wiring.settings)?;
+            UpdatingWindows::new(*window, aggregate, *answering)?;
+        }
+        Node::UpdateGroups { input, retained, program, .. } => {
+            check_groups(program, &input.schema)?;
+            retained.map(|retained| time_type(input, retained.time.index)).transpose()?;
+        }
         Node::AssignWindows { input, window, time } => {
             time_type(input, *time)?.check(&Window::Aligned(*window))?;
         }
@@ -181,18 +201,42 @@ fn wire<'scope>(
             wire(input, leaves, wiring)?
                 .try_map(|rows, _| Ok(assign_windows(rows, assignment, context)))
         }
-        Node::AggregateWindows { input, window, time, .. } => {
+        Node::AggregateWindows { input, .. } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
-                let stage = WindowStage {
-                    window: *window,
-                    aggregate: windowed_aggregate(plan, wiring.settings)?,
-                    reorder_rows_max: wiring.settings.reorder_rows_max,
-                    lag_ns: time.lag_ns,
+                aggregate_windows(rows, window_stage(plan, wiring, watermarks)?)
+            })
+        }
+        Node::UpdateWindows { input, answering, .. } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                update_windows(rows, window_stage(plan, wiring, watermarks)?, *answering)
+            })
+        }
+        Node::UpdateGroups { input, retained, program, .. } => wire(input, leaves, wiring)?
+            .try_map(|rows, watermarks| {
+                let arriving = match retained {
+                    None => Arriving::Changes,
+                    Some(held) => Arriving::Rows(retention(input, held, wiring, watermarks)?),
+                };
+                let stage = GroupStage {
+                    program: Arc::clone(program),
+                    input: input.schema.clone(),
+                    arriving,
+                    schema: plan.schema.clone(),
                     watermarks: watermarks.clone(),
                     context,
                 };
-                aggregate_windows(rows, stage)
+                update_groups(rows, stage)
+            }),
+        Node::TransformChanges { input, program, .. } => {
+            let schema = plan.schema.clone();
+            wire(input, leaves, wiring)?.try_map(|rows, _| {
+                Ok(transform_changes(rows, Arc::clone(program), schema, context))
             })
+        }
+        Node::Additions { input } => {
+            let schema = plan.schema.clone();
+            wire(input, leaves, wiring)?
+                .try_map(|rows, _| Ok(append_additions(rows, schema, context)))
         }
         Node::NumberRows { input, numbering } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
@@ -252,9 +296,49 @@ fn keep_up<'scope>(
     Ok(streams.into_iter().fold(others, Concat::concat))
 }
 
-fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggregate> {
-    let Node::AggregateWindows { input, window, time, program, .. } = &plan.node else {
+fn window_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: &Watermarks) -> Result<WindowStage> {
+    let (Node::AggregateWindows { window, time, .. } | Node::UpdateWindows { window, time, .. }) =
+        &plan.node
+    else {
         unreachable!("callers match on the node");
+    };
+    Ok(WindowStage {
+        window: *window,
+        aggregate: windowed_aggregate(plan, wiring.settings)?,
+        reorder_rows_max: wiring.settings.reorder_rows_max,
+        lag_ns: time.lag_ns,
+        watermarks: watermarks.clone(),
+        context: wiring.context.clone(),
+    })
+}
+
+fn retention(
+    input: &Plan,
+    retained: &Retained,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<Retention> {
+    Ok(Retention {
+        time_index: retained.time.index,
+        time: time_type(input, retained.time.index)?,
+        retain_ns: retained.retain_ns,
+        every_ns: retained.every_ns,
+        lag_ns: retained.time.lag_ns,
+        rows_max: wiring.settings.reorder_rows_max,
+        watermarks: watermarks.clone(),
+    })
+}
+
+/// What the windows of a node compute. Its result has no column for changes.
+fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggregate> {
+    let (input, window, time, program, schema) = match &plan.node {
+        Node::AggregateWindows { input, window, time, program, .. } => {
+            (input, window, time, program, plan.schema.clone())
+        }
+        Node::UpdateWindows { input, window, time, program, .. } => {
+            (input, window, time, program, result_schema(&plan.schema)?)
+        }
+        _ => unreachable!("callers match on the node"),
     };
     let time_type = time_type(input, time.index)?;
     time_type.check(window)?;
@@ -262,7 +346,7 @@ fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggreg
         time_index: time.index,
         time: time_type,
         program: Arc::clone(program),
-        schema: plan.schema.clone(),
+        schema,
         groups_max: settings.window_groups_max,
         panes_max: settings.window_panes_max,
     })

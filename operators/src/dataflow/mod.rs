@@ -4,6 +4,8 @@
 //! [`Epoch`]; what rows mean by time is in their columns.
 
 mod assign;
+mod bytes;
+mod changes;
 mod closing;
 mod context;
 mod counted;
@@ -16,12 +18,17 @@ mod number;
 mod over;
 mod range;
 mod reorder;
+mod retain;
 mod sessions;
 mod transform;
+mod update_groups;
+mod updates;
+mod updating_join;
 mod upkeep;
 mod windows;
 
 pub use assign::{WindowAssignment, assign_windows};
+pub use changes::{append_additions, transform_changes};
 pub use context::{Counters, QueryContext};
 pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use distinct::{DistinctStage, distinct_rows};
@@ -30,7 +37,11 @@ pub use join::{JoinStage, join};
 pub use number::{NumberStage, number_rows};
 pub use over::{OverStage, over_frames};
 pub use reorder::Reorder;
+pub use retain::Retention;
 pub use transform::{transform, with_schema};
+pub use update_groups::{Arriving, GroupStage, check_groups, update_groups};
+pub use updates::update_windows;
+pub use updating_join::{JoinSide, UpdatingJoinStage, check_side, updating_join};
 pub use upkeep::maintain;
 pub use windows::{WindowStage, aggregate_windows};
 

@@ -234,7 +234,7 @@ fn output_schema(
     Ok(Arc::new(Schema::new(fields)))
 }
 
-fn label(input: &Plan, keys: &[Expr], aggregates: &[Expr]) -> String {
+pub(super) fn label(input: &Plan, keys: &[Expr], aggregates: &[Expr]) -> String {
     let list = |exprs: &[Expr]| {
         let texts: Vec<String> = exprs.iter().map(|e| describe(e, &input.schema)).collect();
         texts.join(", ")

@@ -5,11 +5,13 @@
 
 mod aggregate;
 mod columns;
+mod emit;
 mod join;
 mod number;
 mod over;
 mod state;
 mod traits;
+mod updates;
 
 use datafusion_common::DataFusionError;
 use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
@@ -17,10 +19,12 @@ use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
 use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
 use crate::planner::RelationSource;
+use crate::planner::updates::UpdatingNode;
 use crate::planner::window::WindowNode;
 
 use columns::numbered;
 pub(crate) use columns::{numbered_schema, numbers};
+pub(crate) use emit::emit;
 use state::{Base, State};
 pub(crate) use traits::Traits;
 
@@ -66,7 +70,10 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         LogicalPlan::Extension(extension) => {
             match extension.node.as_any().downcast_ref::<WindowNode>() {
                 Some(window) => self::window(window),
-                None => Err(internal("unknown node")),
+                None => match extension.node.as_any().downcast_ref::<UpdatingNode>() {
+                    Some(updating) => updates::lower(updating),
+                    None => Err(internal("unknown node")),
+                },
             }
         }
         other => Err(SqlError::unsupported(format!(

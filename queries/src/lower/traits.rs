@@ -83,6 +83,11 @@ impl Traits {
         }
     }
 
+    /// Whether rows have been assigned to windows and not been grouped by them yet.
+    pub(crate) fn is_windowed(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Traits of a plan that has been built.
     pub(super) fn of_built(plan: &Plan) -> Self {
         Self {

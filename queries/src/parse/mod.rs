@@ -6,6 +6,7 @@
 mod asof;
 mod bounds;
 mod cursor;
+mod emit;
 mod interval;
 mod objects;
 mod options;

@@ -20,7 +20,7 @@ use crate::catalog::{Catalog, Relation, RelationKind, late_schema};
 use crate::error::SqlError;
 use crate::functions::{ASOF, asof};
 use crate::plan::{Scan, ScanStream, TimeColumn};
-use crate::statement::Query;
+use crate::statement::{Emit, Query};
 
 /// Most views that read each other.
 const VIEW_NESTING_MAX: usize = 16;
@@ -35,11 +35,18 @@ pub(super) struct Context<'a> {
     catalog: &'a dyn Catalog,
     views: Cell<usize>,
     relations: Cell<usize>,
+    emit: Emit,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(planner: &'a Planner, catalog: &'a dyn Catalog) -> Self {
-        Self { planner, catalog, views: Cell::new(0), relations: Cell::new(0) }
+        let emit = Emit::default();
+        Self { planner, catalog, views: Cell::new(0), relations: Cell::new(0), emit }
+    }
+
+    /// For a query that answers in its own way: its sources may give it later rows than others.
+    pub(super) fn emitting(self, emit: Emit) -> Self {
+        Self { emit, ..self }
     }
 
     /// Resolves names; the query has been prepared.
@@ -139,7 +146,7 @@ impl RelationSource {
     /// The rows of a relation.
     fn rows(name: &str, relation: Relation) -> Self {
         Self {
-            scan: Scan { relation: name.to_owned(), stream: ScanStream::Rows },
+            scan: Scan { relation: name.to_owned(), stream: ScanStream::Rows, late_ns: 0 },
             is_source: relation.kind == RelationKind::Source,
             schema: relation.schema,
             time: relation.time,
@@ -148,10 +155,23 @@ impl RelationSource {
         }
     }
 
+    /// Those of a source that are late by no more than so much as well.
+    fn with_late(mut self, late_ns: i64) -> Self {
+        if let Some(time) = self.time.as_mut().filter(|_| self.is_source) {
+            time.lag_ns = time.lag_ns.saturating_add(late_ns);
+            self.scan.late_ns = late_ns;
+        }
+        self
+    }
+
     /// The rows that a source could not take; they have no order in time.
     pub(super) fn late(&self) -> Option<Self> {
         self.is_source.then(|| Self {
-            scan: Scan { relation: self.scan.relation.clone(), stream: ScanStream::Late },
+            scan: Scan {
+                relation: self.scan.relation.clone(),
+                stream: ScanStream::Late,
+                late_ns: 0,
+            },
             is_source: false,
             schema: late_schema(&self.schema),
             time: None,
@@ -193,11 +213,18 @@ impl ContextProvider for Context<'_> {
         let relation =
             self.catalog.relation(table).ok_or_else(|| external(self.not_found(table)))?;
         let source = match &relation.kind {
-            RelationKind::Source | RelationKind::Detector => RelationSource::rows(table, relation),
+            RelationKind::Source | RelationKind::Detector => {
+                let late_ns = self.emit.late_ns(self.catalog.allowed_lateness_ns(table));
+                RelationSource::rows(table, relation).with_late(late_ns)
+            }
             RelationKind::View(text) => {
                 let plan = self.view(table, text)?;
                 RelationSource {
-                    scan: Scan { relation: table.to_string(), stream: ScanStream::Rows },
+                    scan: Scan {
+                        relation: table.to_string(),
+                        stream: ScanStream::Rows,
+                        late_ns: 0,
+                    },
                     is_source: false,
                     schema: Arc::clone(plan.schema().inner()),
                     time: None,
