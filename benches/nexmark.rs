@@ -175,8 +175,8 @@ fn texts(batches: &[RecordBatch]) -> BoxResult<Vec<String>> {
 
 const CREATE_LOAD: &str = "CREATE SOURCE load (ts TIMESTAMP(3) NOT NULL, k BIGINT NOT NULL, v BIGINT NOT NULL, WATERMARK FOR ts AS ts)";
 
-/// Rows spread evenly over `seconds` of event time and `keys`.
-fn even_load(rows: usize, keys: usize, seconds: usize) -> BoxResult<Batches> {
+/// Rows spread evenly over `seconds` of event time after `from` and `keys`.
+fn even_load(rows: usize, keys: usize, from: i64, seconds: usize) -> BoxResult<Batches> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, None), false),
         Field::new("k", DataType::Int64, false),
@@ -185,8 +185,9 @@ fn even_load(rows: usize, keys: usize, seconds: usize) -> BoxResult<Batches> {
     let mut batches = Vec::new();
     for start in (0..rows).step_by(8192) {
         let range = start..(start + 8192).min(rows);
-        let times =
-            range.clone().map(|row| (row as u64 * seconds as u64 * 1000 / rows as u64) as i64);
+        let times = range
+            .clone()
+            .map(|row| (row as u64 * seconds as u64 * 1000 / rows as u64) as i64 + from * 1000);
         // Keys come in another order each time around.
         let key = |row: usize| (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
         let columns: Vec<Arc<dyn Array>> = vec![
@@ -205,7 +206,7 @@ fn even_load(rows: usize, keys: usize, seconds: usize) -> BoxResult<Batches> {
 fn hop_over_tumble() -> BoxResult<()> {
     const ROWS: usize = 10_000_000;
     const KEYS: usize = 100;
-    let batches = even_load(ROWS, KEYS, 3600)?;
+    let batches = even_load(ROWS, KEYS, 0, 3600)?;
     let select = "SELECT k, window_end, count(*) AS n, sum(v) AS v, max(v) AS most FROM";
     let by = "GROUP BY k, window_start, window_end";
     let tumble = format!("{select} TUMBLE(load, ts, INTERVAL '1 hour') {by}");
@@ -229,9 +230,12 @@ fn hop_over_tumble() -> BoxResult<()> {
 /// What an open window holds for each of many keys.
 fn state_per_key() -> BoxResult<()> {
     const KEYS: usize = 200_000;
-    let batches = even_load(KEYS * 3, KEYS, 60)?;
+    // Estimates are made when a window closes: a window with one row does, while the next one holds all keys.
+    let mut batches = even_load(1, 1, 0, 1)?;
+    batches.extend(even_load(KEYS * 3, KEYS, 3600, 60)?);
+    batches.extend(even_load(1, 1, 7201, 1)?);
     let engine = Engine::builder().workers(1).build()?;
-    engine.execute(CREATE_LOAD)?;
+    engine.execute(&CREATE_LOAD.replace("AS ts)", "AS ts - INTERVAL '1 hour')"))?;
     let sql = "SELECT k, window_end, count(*) AS n, sum(v) AS v, max(v) AS most FROM TUMBLE(load, ts, INTERVAL '1 hour')
                GROUP BY k, window_start, window_end";
     let results = engine.subscribe(sql)?;
@@ -241,8 +245,9 @@ fn state_per_key() -> BoxResult<()> {
     engine.drain()?;
     let bytes = engine.metrics().queries[0].state_bytes;
     engine.shutdown()?;
-    let held: usize =
-        results.collect::<driftline::Result<Vec<_>>>()?.iter().map(RecordBatch::num_rows).sum();
+    let given = results.collect::<driftline::Result<Vec<_>>>()?;
+    // All but the rows before and after.
+    let held = given.iter().map(RecordBatch::num_rows).sum::<usize>() - 2;
     println!("{held} keys in one open window with three aggregates: {bytes} bytes");
     println!("figure: window_state_bytes_per_key = {:.0} bytes", bytes as f64 / held as f64);
     Ok(())

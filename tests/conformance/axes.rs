@@ -24,7 +24,7 @@ pub(crate) enum Order {
 }
 
 /// When a query answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Emit {
     Close,
     Delay,
@@ -69,11 +69,11 @@ impl Emit {
         }
     }
 
-    /// How far below the watermark rows still count.
-    pub(crate) fn takes_late_ns(self) -> i64 {
+    /// How far below the watermark rows still count, beyond what their source allows.
+    pub(crate) fn takes_late_ns(self, allowed_lateness_ns: i64) -> i64 {
         match self {
             Self::Delay => 5 * SECOND,
-            Self::CorrectionsFor => 7 * SECOND,
+            Self::CorrectionsFor => (7 * SECOND - allowed_lateness_ns).max(0),
             Self::Close | Self::Corrections | Self::Update | Self::Every => 0,
         }
     }
@@ -118,8 +118,8 @@ pub(crate) enum Counted {
     InTime,
     /// And late ones within the disorder.
     Within,
-    /// And those that are so far below the watermark, or less.
-    Late(i64),
+    /// And those below the watermark that an emission takes.
+    Late(Emit),
 }
 
 /// A case under one choice from each axis.
@@ -153,10 +153,10 @@ impl fmt::Display for Cell {
 
 impl Cell {
     pub(crate) fn counted(&self) -> Counted {
-        match (self.feed.late, self.emit.takes_late_ns()) {
-            (Late::Within, _) => Counted::Within,
-            (Late::Beyond, ns) if ns > 0 => Counted::Late(ns),
-            _ => Counted::InTime,
+        match self.feed.late {
+            Late::Within => Counted::Within,
+            Late::Beyond if self.emit.takes_late_ns(0) > 0 => Counted::Late(self.emit),
+            Late::Beyond | Late::None => Counted::InTime,
         }
     }
 

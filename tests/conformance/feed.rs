@@ -61,7 +61,8 @@ impl SourceRows {
         match counted {
             Counted::InTime => {}
             Counted::Within => rows.extend(self.within.clone()),
-            Counted::Late(ns) => {
+            Counted::Late(emit) => {
+                let ns = emit.takes_late_ns(self.behind_ns - self.disorder_ns);
                 let least =
                     times_of(&self.first).last().map_or(0, |latest| latest - self.behind_ns - ns);
                 let late =

@@ -21,9 +21,6 @@ use super::generate;
 use super::report::Report;
 use crate::support::{Cell as Value, cells, difference};
 
-/// Emissions that the engine knows, the first ones.
-const EMITS: usize = 1;
-
 /// A feed that takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -121,8 +118,7 @@ impl Prepared {
             ));
         }
         let mut answers = HashMap::new();
-        let emits = Emit::ALL.into_iter().take(EMITS);
-        let late = emits.map(Emit::takes_late_ns).filter(|ns| *ns > 0);
+        let late = Emit::ALL.into_iter().filter(|emit| emit.takes_late_ns(0) > 0);
         let all = [Counted::InTime, Counted::Within].into_iter().chain(late.map(Counted::Late));
         for counted in all {
             let batch = Batch::new();
@@ -152,7 +148,7 @@ impl Prepared {
         for (case_index, case) in self.script.cases.iter().enumerate() {
             for (query_index, query) in case.queries.iter().enumerate() {
                 for offset in offsets(query) {
-                    for emit in Emit::ALL.into_iter().take(EMITS) {
+                    for emit in Emit::ALL {
                         let name = format!("{}/{}", self.script.name, case.label);
                         let cell = Cell { case: name, offset, emit, feed };
                         let answer = self.answers.get(&(case_index, offset, cell.counted()));
