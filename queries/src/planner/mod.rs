@@ -68,6 +68,7 @@ impl Planner {
                 Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
                 Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
                 Arc::new(datafusion_functions_window::planner::WindowFunctionPlanner),
+                Arc::new(datafusion_functions_window::planner::WindowFunctionPlanner),
             ],
             relation_planners: vec![Arc::new(relation::WindowRelations)],
             options: Arc::new(types::options()),
