@@ -192,10 +192,26 @@ impl Cuts {
         let (first, between) = self.literals.split_first()?;
         let mut at = match_here(first, bytes, 0)?;
         for literal in between {
-            // Two fields without anything between them: the former is empty.
-            at = (at..=bytes.len()).find_map(|start| match_here(literal, bytes, start))?;
+            at = match_next(literal, bytes, at)?;
         }
         line.get(at..).map(|_| Span::new(at, line.len()))
+    }
+}
+
+/// The end of the pieces where they first stand at `at` or after.
+fn match_next(pieces: &[Piece], bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        // Most bytes are not the first of the pieces.
+        let rest = &bytes[at..];
+        at += match pieces.first() {
+            None => return Some(at),
+            Some(Piece::Space) => rest.iter().position(u8::is_ascii_whitespace)?,
+            Some(Piece::Text(text)) => rest.iter().position(|b| *b == text.as_bytes()[0])?,
+        };
+        if let Some(end) = match_here(pieces, bytes, at) {
+            return Some(end);
+        }
+        at += 1;
     }
 }
 

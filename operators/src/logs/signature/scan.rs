@@ -276,19 +276,52 @@ fn is_constant_name(word: &[u8]) -> bool {
 }
 
 fn is_unit(word: &[u8]) -> bool {
-    const UNITS: [&[u8]; 19] = [
-        b"B", b"KB", b"MB", b"GB", b"TB", b"kB", b"KiB", b"MiB", b"GiB", b"ns", b"us", b"ms", b"s",
-        b"sec", b"secs", b"min", b"mins", b"byte", b"bytes",
-    ];
-    word.len() <= 5 && UNITS.contains(&word)
+    matches!(
+        word,
+        b"B" | b"KB"
+            | b"MB"
+            | b"GB"
+            | b"TB"
+            | b"kB"
+            | b"KiB"
+            | b"MiB"
+            | b"GiB"
+            | b"ns"
+            | b"us"
+            | b"ms"
+            | b"s"
+            | b"sec"
+            | b"secs"
+            | b"min"
+            | b"mins"
+            | b"byte"
+            | b"bytes"
+    )
 }
 
 fn is_date_word(word: &[u8]) -> bool {
-    const NAMES: [&[u8; 3]; 19] = [
-        b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun", b"Jan", b"Feb", b"Mar", b"Apr",
-        b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
-    ];
-    word.len() == 3 && NAMES.iter().any(|name| name[..] == *word)
+    matches!(
+        word,
+        b"Mon"
+            | b"Tue"
+            | b"Wed"
+            | b"Thu"
+            | b"Fri"
+            | b"Sat"
+            | b"Sun"
+            | b"Jan"
+            | b"Feb"
+            | b"Mar"
+            | b"Apr"
+            | b"May"
+            | b"Jun"
+            | b"Jul"
+            | b"Aug"
+            | b"Sep"
+            | b"Oct"
+            | b"Nov"
+            | b"Dec"
+    )
 }
 
 #[cfg(test)]
