@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+/// Most bytes that an object is flattened to; what comes after is left out. Long paths repeat for each value.
+const BYTES_MAX: usize = 1 << 16;
+
 /// Writes an object as `path=value path=value`, ordered by path; false if the text is no JSON object.
 ///
 /// Text values are written as they are, so that a message within the object is parsed like any other.
@@ -22,6 +25,9 @@ pub(super) fn flatten(text: &str, out: &mut String) -> bool {
 
 fn write_value(value: &Value, path: &mut String, out: &mut String) {
     let length = path.len();
+    if out.len() + length >= BYTES_MAX {
+        return;
+    }
     match value {
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().collect();
@@ -42,7 +48,10 @@ fn write_value(value: &Value, path: &mut String, out: &mut String) {
             out.push_str(path);
             out.push('=');
             match leaf {
-                Value::String(text) => out.push_str(text),
+                Value::String(text) => {
+                    let room = BYTES_MAX.saturating_sub(out.len());
+                    out.push_str(&text[..text.floor_char_boundary(room)]);
+                }
                 other => {
                     // Writing to a string does not fail.
                     let _ = write!(out, "{other}");
@@ -67,6 +76,17 @@ mod tests {
             assert!(flatten(line, &mut out));
             assert_eq!(out, r#"msg=user logged in ok=true user.id=7 user.roles=["a","b"]"#);
         }
+    }
+
+    #[test]
+    fn paths_that_repeat_do_not_multiply() {
+        let fields: Vec<String> = (0..2000).map(|i| format!("\"{i}\":{i}")).collect();
+        let line = format!("{{\"{}\":{{{}}}}}", "p".repeat(1000), fields.join(","));
+        let mut out = String::new();
+        assert!(flatten(&line, &mut out));
+        assert!(out.len() <= BYTES_MAX + 2000, "{}", out.len());
+        let line = format!("{{\"text\":\"{}\"}}", "é".repeat(BYTES_MAX));
+        assert!(flatten(&line, &mut out) && out.len() <= BYTES_MAX);
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod options;
 mod parameter;
 mod signature;
 mod spell;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -38,3 +39,4 @@ pub use options::{LineReader, LogKeyOptions};
 pub use parameter::{Parameter, read_parameter};
 pub use signature::{Signature, SignatureSettings};
 pub use spell::{Spell, SpellSettings};
+pub use stage::{KeyedLines, LOG_KEY_COLUMNS, LogKeyPlan, LogKeys, TEMPLATE_COLUMNS};

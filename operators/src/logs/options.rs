@@ -121,6 +121,12 @@ impl LogKeyOptions {
                 10_000,
                 "Most templates; beyond it the least recently used go.",
             ),
+            OptionSpec::new(
+                "sessions_max",
+                OptionKind::Integer(1, 10_000_000),
+                100_000,
+                "Most sessions whose latest line is remembered; beyond it the longest silent go.",
+            ),
         ]
     }
 
@@ -208,6 +214,11 @@ impl LogKeyOptions {
     #[must_use]
     pub fn parser_name(&self) -> &str {
         self.reader.text("parser")
+    }
+
+    /// Most sessions whose latest line is remembered.
+    pub(super) fn sessions_max(&self) -> usize {
+        self.reader.count("sessions_max")
     }
 
     /// A reader of lines that knows no template yet.

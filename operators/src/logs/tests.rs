@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{
-    ChangeKind, LineReader, LogKeyOptions, LogParser, ParsedLine, WILDCARD, read_parameter,
-};
+use super::{ChangeKind, LineReader, LogKeyOptions, ParsedLine, WILDCARD, read_parameter};
 use crate::options::Options;
 
 const PARSERS: [&str; 3] = ["signature", "spell", "drain"];
