@@ -54,9 +54,13 @@ const PUBLISHED: [(&str, f64, f64, f64); 16] = [
 const SPEED_LINES: usize = 1_000_000;
 const PEER_LINES: usize = 200_000;
 
+/// Lines without anything in common; templates come and go.
+const RANDOM_LINES: usize = 10_000_000;
+
 fn main() -> BoxResult<()> {
     accuracy()?;
-    speed()
+    speed()?;
+    bounds()
 }
 
 /// The folder of Loghub's samples, or nothing, said loudly.
@@ -286,6 +290,42 @@ fn drain3(lines: &[String]) -> BoxResult<Option<(f64, u64, String)>> {
     let number = |name: &str| said[name].as_f64().ok_or("the peer said no number");
     let version = said["version"].as_str().unwrap_or("").to_owned();
     Ok(Some((number("lines_per_second")?, number("clusters")? as u64, version)))
+}
+
+/// What the default parser holds while random lines pass.
+fn bounds() -> BoxResult<()> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let mut reader = LogKeyOptions::new(&Options::new())?.reader()?;
+    let mut line = ParsedLine::default();
+    let mut text = String::new();
+    let (mut early, mut late) = (0, 0);
+    let begin = Instant::now();
+    for index in 0..RANDOM_LINES {
+        text.clear();
+        for _ in 0..3 + draw(6) {
+            for _ in 0..3 + draw(6) {
+                text.push(char::from(b'g' + draw(20) as u8));
+            }
+            text.push(' ');
+        }
+        reader.read(&text, &mut line);
+        reader.parser_mut().take_changes();
+        if index % 1000 == 0 {
+            let held = if index < RANDOM_LINES / 10 { &mut early } else { &mut late };
+            *held = reader.parser().bytes().max(*held);
+        }
+    }
+    let rate = RANDOM_LINES as f64 / begin.elapsed().as_secs_f64();
+    println!("\nBounds: {RANDOM_LINES} random lines, {rate:.0} lines/s");
+    println!("  most bytes held in the first tenth {early}, after it {late}");
+    println!("figure: random_lines_state_bytes = {late}");
+    Ok(())
 }
 
 /// Lines of the kinds and frequencies of HDFS's sample, from a fixed seed.

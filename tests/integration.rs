@@ -13,6 +13,7 @@ mod suite {
     mod files;
     mod hostile;
     mod law;
+    mod log_keys;
     mod memory;
     mod models;
     mod oracle;

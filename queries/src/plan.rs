@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
+use driftline_operators::logs::{LogKeyOutput, LogKeyPlan};
 use driftline_operators::options::OptionValue;
 use driftline_operators::window::{Numbering, Window, WindowSpec};
 
@@ -76,6 +77,17 @@ pub enum Node {
         /// How they are numbered. Rows of a partition leave the input together.
         numbering: Numbering,
     },
+    /// Gives each row the key of its log line, or tells what becomes of templates.
+    LogKeys {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// Columns and options.
+        keys: LogKeyPlan,
+        /// Which of its relations comes out.
+        output: LogKeyOutput,
+        /// The event-time column of the input.
+        time: TimeColumn,
+    },
     /// All rows of all inputs, which have the same columns.
     Union {
         /// Where rows come from.
@@ -139,7 +151,8 @@ impl Node {
             Self::Transform { input, .. }
             | Self::AssignWindows { input, .. }
             | Self::AggregateWindows { input, .. }
-            | Self::NumberRows { input, .. } => vec![input],
+            | Self::NumberRows { input, .. }
+            | Self::LogKeys { input, .. } => vec![input],
             Self::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -187,6 +200,15 @@ impl Node {
                     order.collect::<Vec<_>>().join(", "),
                     by.collect::<Vec<_>>().join(", "),
                 )
+            }
+            Self::LogKeys { input, keys, output, .. } => {
+                let name = match output {
+                    LogKeyOutput::Rows => "LogKeys",
+                    LogKeyOutput::Templates => "LogTemplates",
+                };
+                let options = keys.options().given();
+                let with = if options.is_empty() { "" } else { " WITH " };
+                format!("{name} of {}{with}{options}", column(input, keys.message_index()))
             }
             Self::Union { .. } => "Union".to_owned(),
         }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{
-    BatchStream, DetectStage, MAIN, NumberStage, Outbox, QueryContext, Reorder, SharedDetector,
-    WindowAssignment, WindowStage, aggregate_windows, assign_windows, collect_into, detect,
-    maintain, number_rows, transform, with_schema,
+    BatchStream, DetectStage, LogKeyStage, MAIN, NumberStage, Outbox, QueryContext, Reorder,
+    SharedDetector, WindowAssignment, WindowStage, aggregate_windows, assign_windows, collect_into,
+    detect, log_keys, maintain, number_rows, transform, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::error::Result;
@@ -142,6 +142,7 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
         Node::NumberRows { input, numbering } => {
             number_stage(input, numbering, wiring, &Watermarks::default())?;
         }
+        Node::LogKeys { keys, .. } => drop(keys.stage()?),
     }
     plan.node.inputs().into_iter().try_for_each(|input| check_node(input, wiring))
 }
@@ -183,6 +184,19 @@ fn wire<'scope>(
         Node::NumberRows { input, numbering } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
                 Ok(number_rows(rows, number_stage(input, numbering, wiring, watermarks)?))
+            })
+        }
+        Node::LogKeys { input, keys, output, time } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                let stage = LogKeyStage {
+                    plan: keys.clone(),
+                    output: *output,
+                    reorder_rows_max: wiring.settings.reorder_rows_max,
+                    lag_ns: time.lag_ns,
+                    watermarks: watermarks.clone(),
+                    context,
+                };
+                log_keys(rows, stage)
             })
         }
         Node::Union { inputs } => {

@@ -15,8 +15,8 @@ use super::reorder::Reorder;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::logs::{KeyedLines, LogKeyPlan};
-use crate::time::{EventTime, Watermarks};
+use crate::logs::{KeyedLines, LogKeyOutput, LogKeyPlan};
+use crate::time::Watermarks;
 
 /// `LOG_KEYS` as a dataflow builds it.
 #[derive(Debug)]
@@ -33,15 +33,6 @@ pub struct LogKeyStage {
     pub watermarks: Watermarks,
     /// Shared state of the query.
     pub context: QueryContext,
-}
-
-/// The relations of a `LOG_KEYS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LogKeyOutput {
-    /// The rows with their keys.
-    Rows,
-    /// What has become of templates.
-    Templates,
 }
 
 /// Gives each row the key of its line.
@@ -114,7 +105,7 @@ mod tests {
     use super::*;
     use crate::logs::LogKeyOptions;
     use crate::options::Options;
-    use crate::time::Epoch;
+    use crate::time::{Epoch, EventTime};
 
     fn lines(count: i64) -> Vec<(i64, String)> {
         let line = |i: i64| match i % 5 {

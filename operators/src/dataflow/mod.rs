@@ -23,7 +23,7 @@ pub use assign::{WindowAssignment, assign_windows};
 pub use context::{Counters, QueryContext};
 pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use egress::{Outbox, Outgoing, collect_into};
-pub use log_keys::{LogKeyOutput, LogKeyStage, log_keys};
+pub use log_keys::{LogKeyStage, log_keys};
 pub use number::{NumberStage, number_rows};
 pub use reorder::Reorder;
 pub use transform::{transform, with_schema};

@@ -16,6 +16,7 @@
 //! (numbers, addresses, paths, dotted names), then by looking at what the parser got wrong there. So the grouping
 //! accuracy that `cargo bench --bench log_keys` prints for it is not one on unseen logs.
 
+mod builder;
 mod drain;
 mod formats;
 mod header;
@@ -31,6 +32,7 @@ mod stage;
 mod tests;
 mod words;
 
+pub use builder::{LogKeyParser, LogKeys};
 pub use drain::{Drain, DrainSettings};
 pub use formats::{LOGHUB_FORMATS, LoghubFormat};
 pub use header::HeaderFormat;
@@ -39,4 +41,6 @@ pub use options::{LineReader, LogKeyOptions};
 pub use parameter::{Parameter, read_parameter};
 pub use signature::{Signature, SignatureSettings};
 pub use spell::{Spell, SpellSettings};
-pub use stage::{KeyedLines, LOG_KEY_COLUMNS, LogKeyPlan, LogKeys, TEMPLATE_COLUMNS};
+pub use stage::{
+    KeyedLines, LOG_KEY_COLUMNS, LogKeyOutput, LogKeyPlan, LogKeyState, TEMPLATE_COLUMNS,
+};

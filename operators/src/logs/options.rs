@@ -33,7 +33,7 @@ pub struct LogKeyOptions {
     parser: ParserSettings,
     header: Option<HeaderFormat>,
     reader: OptionReader,
-    description: Vec<(String, String)>,
+    given: Options,
 }
 
 #[derive(Clone, Debug)]
@@ -199,15 +199,13 @@ impl LogKeyOptions {
                 ..SignatureSettings::default()
             }),
         };
-        let description =
-            reader.settled().map(|(name, value)| (name.to_owned(), value.to_string())).collect();
-        Ok(Self { parser, header, reader, description })
+        Ok(Self { parser, header, reader, given: options.clone() })
     }
 
-    /// Settled options, for EXPLAIN: name and value.
+    /// The options as they were given.
     #[must_use]
-    pub fn describe(&self) -> &[(String, String)] {
-        &self.description
+    pub fn given(&self) -> &Options {
+        &self.given
     }
 
     /// The name of the parser asked for.

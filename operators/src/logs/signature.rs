@@ -81,9 +81,13 @@ pub struct Signature {
     known: Vec<Option<Known>>,
     free: Vec<u32>,
     live: usize,
+    known_bytes: usize,
     templates: Templates,
     clock: u64,
 }
+
+/// What a signature takes beside its bytes.
+const KNOWN_BYTES: usize = 80;
 
 /// A signature that has been worked out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,6 +110,7 @@ impl Signature {
             known: Vec::new(),
             free: Vec::new(),
             live: 0,
+            known_bytes: 0,
             templates: Templates::new(settings),
             clock: 0,
         }
@@ -174,6 +179,7 @@ impl Signature {
             self.known.push(None);
             self.known.len() as u32 - 1
         });
+        self.known_bytes += known.bytes.len() + KNOWN_BYTES;
         self.known[slot as usize] = Some(known);
         self.live += 1;
         let all = &self.known;
@@ -202,8 +208,8 @@ impl Signature {
 
     fn forget(&mut self, is_gone: impl Fn(&Known) -> bool) {
         for (slot, known) in self.known.iter_mut().enumerate() {
-            if known.as_ref().is_some_and(&is_gone) {
-                *known = None;
+            if let Some(gone) = known.take_if(|known| is_gone(known)) {
+                self.known_bytes -= gone.bytes.len() + KNOWN_BYTES;
                 self.free.push(slot as u32);
                 self.live -= 1;
             }
@@ -254,8 +260,7 @@ impl LogParser for Signature {
     }
 
     fn bytes(&self) -> usize {
-        let known: usize = self.known.iter().flatten().map(|known| known.bytes.len() + 80).sum();
-        known + self.templates.bytes()
+        self.known_bytes + self.templates.bytes()
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {

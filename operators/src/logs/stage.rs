@@ -133,6 +133,12 @@ impl LogKeyPlan {
         self.time_index
     }
 
+    /// Index of the message column in the input.
+    #[must_use]
+    pub fn message_index(&self) -> usize {
+        self.message
+    }
+
     /// How the event time is stored.
     #[must_use]
     pub fn time_type(&self) -> TimeType {
@@ -155,13 +161,13 @@ impl LogKeyPlan {
     ///
     /// # Errors
     /// If the session columns cannot be a key.
-    pub fn stage(&self) -> Result<LogKeys> {
+    pub fn stage(&self) -> Result<LogKeyState> {
         let field = |&index: &usize| SortField::new(self.input.field(index).data_type().clone());
         let converter = match self.session.as_slice() {
             [] => None,
             columns => Some(RowConverter::new(columns.iter().map(field).collect())?),
         };
-        Ok(LogKeys {
+        Ok(LogKeyState {
             plan: self.clone(),
             reader: self.options.reader()?,
             converter,
@@ -184,6 +190,15 @@ fn parameter_fields() -> Fields {
     ])
 }
 
+/// The relations of one use of `LOG_KEYS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogKeyOutput {
+    /// The rows with their keys: `LOG_KEYS(...)`.
+    Rows,
+    /// What has become of templates: `LOG_TEMPLATES(...)`.
+    Templates,
+}
+
 /// What `LOG_KEYS` has to say about rows.
 #[derive(Clone, Debug, Default)]
 pub struct KeyedLines {
@@ -196,7 +211,7 @@ pub struct KeyedLines {
 /// One template set with the sessions that it follows: all rows of a `LOG_KEYS` go through one of these, in order of
 /// event time and arrival, so that keys do not depend on workers or batches.
 #[derive(Debug)]
-pub struct LogKeys {
+pub struct LogKeyState {
     plan: LogKeyPlan,
     reader: LineReader,
     converter: Option<RowConverter>,
@@ -204,7 +219,7 @@ pub struct LogKeys {
     line: ParsedLine,
 }
 
-impl LogKeys {
+impl LogKeyState {
     /// Parses rows in the order given.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod arguments;
 mod context;
 mod errors;
 mod group_by;
+pub(crate) mod log_keys;
 mod prepare;
 mod relation;
 mod rows;

@@ -1,5 +1,6 @@
 //! Proves what the planner makes of queries, and what it refuses.
 
+mod log_keys;
 mod refused;
 mod windows;
 

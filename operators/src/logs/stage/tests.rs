@@ -25,7 +25,7 @@ fn plan(options: &Options, session: &[usize]) -> LogKeyPlan {
     LogKeyPlan::new(&rows(&[]).schema(), 2, 0, session, options).unwrap()
 }
 
-fn process(stage: &mut LogKeys, batches: &[RecordBatch]) -> (RecordBatch, RecordBatch) {
+fn process(stage: &mut LogKeyState, batches: &[RecordBatch]) -> (RecordBatch, RecordBatch) {
     let mut out = KeyedLines::default();
     batches.iter().for_each(|batch| stage.process(batch, &mut out).unwrap());
     let (rows, changes) = (stage.plan.output_schema(), stage.plan.changes_schema());
