@@ -43,14 +43,16 @@ pub fn grouping_accuracy<T: Eq + Hash, P: Eq + Hash>(truth: &[T], found: &[P]) -
 #[must_use]
 pub fn grouping_pairs<T: Eq + Hash, P: Eq + Hash>(truth: &[T], found: &[P]) -> PrecisionRecall {
     assert_eq!(truth.len(), found.len(), "a group of the truth for each line");
-    fn pairs<K>(counts: &HashMap<K, usize>) -> f64 {
-        counts.values().map(|&count| real(count) * (real(count) - 1.0) / 2.0).sum()
-    }
     let both = pairs(&counts(truth.iter().zip(found)));
     let share = |whole: f64| if whole == 0.0 { 0.0 } else { both / whole };
     let (precision, recall) =
         (share(pairs(&counts(found.iter()))), share(pairs(&counts(truth.iter()))));
     PrecisionRecall { precision, recall }
+}
+
+/// How many pairs there are within groups of these sizes.
+fn pairs<K>(counts: &HashMap<K, usize>) -> f64 {
+    counts.values().map(|&count| real(count) * (real(count) - 1.0) / 2.0).sum()
 }
 
 fn counts<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> HashMap<K, usize> {

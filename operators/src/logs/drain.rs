@@ -86,6 +86,9 @@ pub struct Drain {
     line: Vec<Word>,
 }
 
+/// How well a template fits: common tokens; of equals more wildcards, then the older key.
+type Rank = (usize, usize, Reverse<u64>);
+
 /// What leads from a node to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Branch {
@@ -152,7 +155,7 @@ impl Drain {
             let step = |word| self.branches.get(&(at, Branch::Word(word))).copied();
             at = step(word).filter(|_| word != UNKNOWN).or_else(|| step(WILD))?;
         }
-        let mut best: Option<((usize, usize, Reverse<u64>), u32)> = None;
+        let mut best: Option<(Rank, u32)> = None;
         for &slot in &self.nodes[at as usize].entries {
             let Some(entry) = &self.entries[slot as usize] else { continue };
             let pairs = || entry.tokens.iter().zip(&self.line);
@@ -162,7 +165,6 @@ impl Drain {
             if pairs().any(|(a, b)| a != b && (is_protected(a) || is_protected(b))) {
                 continue;
             }
-            // Of equals the one with more wildcards, then the older.
             let rank = (same, entry.wildcards, Reverse(entry.key));
             if best.is_none_or(|(most, _)| rank > most) {
                 best = Some((rank, slot));

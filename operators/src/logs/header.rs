@@ -72,7 +72,7 @@ impl HeaderFormat {
             }
             push_literal(literal, &mut pattern);
             // Optional parts hold groups of their own: fields are named to tell them apart.
-            pattern.push_str(&format!("(?P<f{}>.*?)", names.len()));
+            pattern.extend(["(?P<f", &names.len().to_string(), ">.*?)"]);
             literals.push(literal);
             names.push(name);
             rest = after;
@@ -170,7 +170,7 @@ fn pieces(literal: &str) -> Option<Vec<Piece>> {
                 }
                 continue;
             }
-            '\\' => chars.next().filter(|c| c.is_ascii_punctuation())?,
+            '\\' => chars.next().filter(char::is_ascii_punctuation)?,
             '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' | '$' => {
                 return None;
             }

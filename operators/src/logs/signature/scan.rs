@@ -38,6 +38,7 @@ const CUT: u8 = 2;
 const DIGIT: u8 = 4;
 const HEX: u8 = 8;
 const LETTER: u8 = 16;
+const DOT: u8 = 32;
 
 /// What a byte is.
 static CLASS: [u8; 256] = classes();
@@ -53,6 +54,7 @@ const fn classes() -> [u8; 256] {
             b'0'..=b'9' => DIGIT | HEX | LETTER,
             b'a'..=b'f' | b'A'..=b'F' => HEX | LETTER,
             b'g'..=b'z' | b'G'..=b'Z' | b'_' | 128..=255 => LETTER,
+            b'.' => DOT,
             _ => 0,
         };
         byte += 1;
@@ -85,7 +87,10 @@ impl Scanner {
                 at += bytes[at..].iter().take_while(|&&b| b == b'.').count();
             } else {
                 let start = at;
-                while at < bytes.len() && class(bytes[at]) != SPACE && !is_filler(bytes, at) {
+                while at < bytes.len()
+                    && (class(bytes[at]) & (SPACE | DOT) == 0
+                        || (bytes[at] == b'.' && !is_filler(bytes, at)))
+                {
                     at += 1;
                 }
                 self.chunk(bytes, start, at);
@@ -250,17 +255,18 @@ fn is_address(chunk: &[u8]) -> bool {
 
 /// Whether a word without digits is variable.
 fn is_variable_word(word: &[u8]) -> bool {
-    let count = |byte: u8| word.iter().filter(|&&b| b == byte).count();
+    // Whether a byte is there more than once.
+    let twice = |word: &[u8], byte: u8| word.iter().filter(|&&b| b == byte).nth(1).is_some();
     if (word[0] == b'/' && word.len() > 1) || word.starts_with(b"./") {
         return true;
     }
-    if count(b'/') >= 2 || count(b'\\') >= 2 {
+    if twice(word, b'/') || twice(word, b'\\') {
         return true;
     }
     let leading = word.iter().take_while(|&&b| b == b'.').count();
     let trailing = word.iter().rev().take_while(|&&b| b == b'.').count();
     let core = &word[leading..(word.len() - trailing).max(leading)];
-    if core.iter().filter(|&&b| b == b'.').count() >= 2 {
+    if twice(core, b'.') {
         let last = core.rsplit(|&b| b == b'.').next().unwrap_or(core);
         return !is_constant_name(last);
     }

@@ -37,7 +37,7 @@ pub(super) fn open(parser: &Signature, bytes: &[u8]) -> Result<Signature> {
     let mut new = Signature::new(&parser.settings);
     new.clock = read.clock;
     for known in read.known {
-        let parts = known.bytes.iter().filter(|&&byte| byte == super::scan::END).count();
+        let parts = known.bytes.split(|&byte| byte == super::scan::END).count() - 1;
         let folds = usize::from(known.folded.is_some());
         let fits = read.templates.parts(known.template) + folds == parts
             && read.templates.holds(known.template)

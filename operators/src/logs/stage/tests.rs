@@ -91,7 +91,7 @@ fn batches_do_not_show_and_a_restored_stage_goes_on() {
         let plan = plan(&options, &[1]);
         let whole = rows(&lines);
         let mut stage = plan.stage().unwrap();
-        let (expected, _) = process(&mut stage, &[whole.clone()]);
+        let (expected, _) = process(&mut stage, std::slice::from_ref(&whole));
         assert!(stage.sessions.latest.len() <= 5);
         let mut first = plan.stage().unwrap();
         let (head, _) = process(&mut first, &[whole.slice(0, 1), whole.slice(1, 250)]);
