@@ -50,7 +50,10 @@ pub fn read_parameter(line: &str, span: Span) -> Parameter<'_> {
         rest
     };
     match unit(word) {
-        Some((factor, unit)) => Parameter { text, number: Some(number * factor), unit: Some(unit) },
+        Some((factor, divisor, unit)) => {
+            let number = Some(number * factor / divisor).filter(|number| number.is_finite());
+            Parameter { text, number, unit: number.and(Some(unit)) }
+        }
         None if rest.is_empty() => Parameter { text, number: Some(number), unit: None },
         None => none,
     }
@@ -82,22 +85,22 @@ fn number_length(text: &[u8]) -> usize {
     at
 }
 
-/// What one of a unit is, in seconds or bytes.
-fn unit(word: &str) -> Option<(f64, &'static str)> {
+/// What one of a unit is, in seconds or bytes: a factor and a divisor, so that 950 ms are 0.95 s to the last digit.
+fn unit(word: &str) -> Option<(f64, f64, &'static str)> {
     const KILO: f64 = 1024.0;
     Some(match word {
-        "ns" | "nanoseconds" => (1e-9, "s"),
-        "us" | "µs" | "microseconds" => (1e-6, "s"),
-        "ms" | "msec" | "msecs" | "millis" | "milliseconds" | "millisecond" => (1e-3, "s"),
-        "s" | "sec" | "secs" | "second" | "seconds" => (1.0, "s"),
-        "m" | "min" | "mins" | "minute" | "minutes" => (60.0, "s"),
-        "h" | "hour" | "hours" => (3600.0, "s"),
-        "B" | "byte" | "bytes" => (1.0, "B"),
-        "kB" | "KB" | "KiB" => (KILO, "B"),
-        "MB" | "MiB" => (KILO * KILO, "B"),
-        "GB" | "GiB" => (KILO * KILO * KILO, "B"),
-        "TB" | "TiB" => (KILO * KILO * KILO * KILO, "B"),
-        "%" | "percent" => (1.0, "%"),
+        "ns" | "nanoseconds" => (1.0, 1e9, "s"),
+        "us" | "µs" | "microseconds" => (1.0, 1e6, "s"),
+        "ms" | "msec" | "msecs" | "millis" | "milliseconds" | "millisecond" => (1.0, 1e3, "s"),
+        "s" | "sec" | "secs" | "second" | "seconds" => (1.0, 1.0, "s"),
+        "m" | "min" | "mins" | "minute" | "minutes" => (60.0, 1.0, "s"),
+        "h" | "hour" | "hours" => (3600.0, 1.0, "s"),
+        "B" | "byte" | "bytes" => (1.0, 1.0, "B"),
+        "kB" | "KB" | "KiB" => (KILO, 1.0, "B"),
+        "MB" | "MiB" => (KILO * KILO, 1.0, "B"),
+        "GB" | "GiB" => (KILO * KILO * KILO, 1.0, "B"),
+        "TB" | "TiB" => (KILO * KILO * KILO * KILO, 1.0, "B"),
+        "%" | "percent" => (1.0, 1.0, "%"),
         _ => return None,
     })
 }
@@ -124,6 +127,7 @@ mod tests {
             ("12%", Some(12.0), Some("%")),
             ("0x1f", None, None),
             ("1e999", None, None),
+            ("1e308 TB", None, None),
             ("node-7", None, None),
             ("-", None, None),
             (".5", Some(0.5), None),
