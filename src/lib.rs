@@ -497,6 +497,30 @@ pub mod detector {
     };
 }
 
+/// Log lines to log keys: the typed form of `LOG_KEYS`, and how the lines of well-known systems are made up.
+///
+/// ```
+/// use driftline::Engine;
+/// use driftline::logs::{HeaderFormat, LOGHUB_FORMATS, LogKeyParser, LogKeys, LoghubFormat};
+///
+/// let engine = Engine::builder().workers(2).build()?;
+/// engine.execute("CREATE SOURCE logs (ts TIMESTAMP, host TEXT, line TEXT, WATERMARK FOR ts)")?;
+/// let keys = LogKeys::of("logs", "line").parser(LogKeyParser::Spell).format("HDFS").session(["host"]);
+/// let keyed = engine.subscribe(&format!("SELECT ts, host, log_key, template, parameters, elapsed FROM {keys}"))?;
+/// let changes = engine.subscribe(&format!("SELECT * FROM {}", keys.templates()))?;
+///
+/// let known: Vec<&str> = LOGHUB_FORMATS.iter().map(|format: &LoghubFormat| format.name).collect();
+/// assert!(known.contains(&"HDFS"));
+/// assert!(HeaderFormat::new("<Date> <Level> <Content>").is_ok());
+/// # engine.shutdown()?;
+/// # Ok::<(), driftline::Error>(())
+/// ```
+pub mod logs {
+    pub use driftline_operators::logs::{
+        HeaderFormat, LOGHUB_FORMATS, LogKeyParser, LogKeys, LoghubFormat,
+    };
+}
+
 /// The README's code, so that it is compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

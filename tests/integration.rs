@@ -16,6 +16,7 @@ mod suite {
     mod hostile;
     mod joins;
     mod law;
+    mod log_keys;
     mod memory;
     mod models;
     mod nexmark;

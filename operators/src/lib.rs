@@ -16,6 +16,7 @@ pub mod expression;
 pub mod join;
 pub mod key;
 pub mod keyed;
+pub mod logs;
 pub mod model;
 pub mod options;
 pub mod over;

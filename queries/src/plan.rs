@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
 use driftline_operators::join::{AsOfSpec, JoinSpec};
+use driftline_operators::logs::{LogKeyOutput, LogKeyPlan};
 use driftline_operators::options::OptionValue;
 use driftline_operators::over::Over;
 use driftline_operators::window::{Answering, Numbering, Window, WindowSpec};
@@ -148,6 +149,17 @@ pub enum Node {
         /// Where rows come from.
         input: Box<Plan>,
     },
+    /// Gives each row the key of its log line, or tells what becomes of templates.
+    LogKeys {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// Columns and options.
+        keys: LogKeyPlan,
+        /// Which of its relations comes out.
+        output: LogKeyOutput,
+        /// The event-time column of the input.
+        time: TimeColumn,
+    },
     /// All rows of all inputs, which have the same columns.
     Union {
         /// Where rows come from.
@@ -239,7 +251,8 @@ impl Node {
             | Self::UpdateWindows { input, .. }
             | Self::UpdateGroups { input, .. }
             | Self::TransformChanges { input, .. }
-            | Self::Additions { input } => vec![input],
+            | Self::Additions { input }
+            | Self::LogKeys { input, .. } => vec![input],
             Self::Join { inputs, .. } => inputs.iter().collect(),
             Self::Union { inputs } => inputs.iter().collect(),
         }
@@ -330,6 +343,15 @@ impl Node {
                 let by = over.partition.iter().map(|index| column(input, *index));
                 let by = by.collect::<Vec<_>>().join(", ");
                 if by.is_empty() { text } else { format!("{text} PARTITION BY {by}") }
+            }
+            Self::LogKeys { input, keys, output, .. } => {
+                let name = match output {
+                    LogKeyOutput::Rows => "LogKeys",
+                    LogKeyOutput::Templates => "LogTemplates",
+                };
+                let options = keys.options().given();
+                let with = if options.is_empty() { "" } else { " WITH " };
+                format!("{name} of {}{with}{options}", column(input, keys.message_index()))
             }
             Self::Union { .. } => "Union".to_owned(),
         }

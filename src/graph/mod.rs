@@ -8,11 +8,11 @@ use std::sync::Arc;
 use driftline_operators::batch::Batch;
 use driftline_operators::changes::result_schema;
 use driftline_operators::dataflow::{
-    Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinStage, MAIN, NumberStage,
-    Outbox, OverStage, QueryContext, Reorder, Retention, SharedDetector, WindowAssignment,
-    WindowStage, aggregate_windows, append_additions, assign_windows, check_groups, collect_into,
-    detect, distinct_rows, join, maintain, number_rows, over_frames, transform, transform_changes,
-    update_groups, update_windows, with_schema,
+    Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinStage, LogKeyStage, MAIN,
+    NumberStage, Outbox, OverStage, QueryContext, Reorder, Retention, SharedDetector,
+    WindowAssignment, WindowStage, aggregate_windows, append_additions, assign_windows,
+    check_groups, collect_into, detect, distinct_rows, join, log_keys, maintain, number_rows,
+    over_frames, transform, transform_changes, update_groups, update_windows, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::distinct::Distinct;
@@ -174,6 +174,7 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
         Node::Over { input, time, over, .. } => {
             over_stage(input, *time, over, wiring, &Watermarks::default())?;
         }
+        Node::LogKeys { keys, .. } => drop(keys.stage()?),
     }
     plan.node.inputs().into_iter().try_for_each(|input| check_node(input, wiring))
 }
@@ -256,6 +257,19 @@ fn wire<'scope>(
         Node::Over { input, time, over, .. } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
                 Ok(over_frames(rows, over_stage(input, *time, over, wiring, watermarks)?))
+            })
+        }
+        Node::LogKeys { input, keys, output, time } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                let stage = LogKeyStage {
+                    plan: keys.clone(),
+                    output: *output,
+                    reorder_rows_max: wiring.settings.reorder_rows_max,
+                    lag_ns: time.lag_ns,
+                    watermarks: watermarks.clone(),
+                    context,
+                };
+                log_keys(rows, stage)
             })
         }
         Node::Union { inputs } => {

@@ -23,7 +23,7 @@ impl Default for Functions {
 }
 
 /// Names that mean a window or a stream in FROM or GROUP BY.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 10] = [
     "tumble",
     "hop",
     "session",
@@ -32,6 +32,7 @@ const RESERVED: [&str; 9] = [
     "late",
     "descriptor",
     "log_keys",
+    "log_templates",
     "grouping",
 ];
 

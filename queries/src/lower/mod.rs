@@ -15,10 +15,12 @@ mod updates;
 
 use datafusion_common::DataFusionError;
 use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
+use driftline_operators::logs::LogKeyOutput;
 
 use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
 use crate::planner::RelationSource;
+use crate::planner::log_keys::LogKeyNode;
 use crate::planner::updates::UpdatingNode;
 use crate::planner::window::WindowNode;
 
@@ -68,7 +70,11 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         }
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
-            match extension.node.as_any().downcast_ref::<WindowNode>() {
+            let node = extension.node.as_any();
+            if let Some(keys) = node.downcast_ref::<LogKeyNode>() {
+                return log_keys(keys, plan);
+            }
+            match node.downcast_ref::<WindowNode>() {
                 Some(window) => self::window(window),
                 None => match extension.node.as_any().downcast_ref::<UpdatingNode>() {
                     Some(updating) => updates::lower(updating),
@@ -124,6 +130,32 @@ fn distinct(input: &LogicalPlan) -> Result<State> {
         time: input.time,
         window_bounds: input.window_bounds.clone(),
         node: Node::Distinct { input: Box::new(input), time },
+    })))
+}
+
+fn log_keys(node: &LogKeyNode, plan: &LogicalPlan) -> Result<State> {
+    let traits = Traits::of(&node.input);
+    let time = traits
+        .times
+        .iter()
+        .copied()
+        .find(|time| time.index == node.columns.time)
+        .ok_or_else(|| internal("LOG_KEYS over a column that is not the event time"))?;
+    let input = self::node(&node.input)?.build(&traits, node.input.schema().as_arrow())?;
+    let traits = Traits::of(plan);
+    Ok(State::over(Base::Rows(Plan {
+        schema: match node.output {
+            LogKeyOutput::Rows => node.plan.output_schema(),
+            LogKeyOutput::Templates => node.plan.changes_schema(),
+        },
+        time: traits.times.first().copied(),
+        window_bounds: traits.bounds,
+        node: Node::LogKeys {
+            input: Box::new(input),
+            keys: node.plan.clone(),
+            output: node.output,
+            time,
+        },
     })))
 }
 

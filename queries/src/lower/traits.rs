@@ -1,11 +1,13 @@
 //! What is known of the columns of a plan: event time, its lag, and window bounds.
 
 use datafusion_expr::{Distinct, Expr, LogicalPlan};
+use driftline_operators::logs::LogKeyOutput;
 use driftline_operators::window::{TimeType, Window};
 
 use super::{join, number, over, unalias};
 use crate::plan::{Plan, TimeColumn};
 use crate::planner::RelationSource;
+use crate::planner::log_keys::LogKeyNode;
 use crate::planner::window::WindowNode;
 
 /// Knowledge of the columns of one plan, by their indexes.
@@ -74,7 +76,11 @@ impl Traits {
                 inputs.fold(Self { together: Vec::new(), open: None, ..first }, |a, b| a.and(&b))
             }
             LogicalPlan::Extension(extension) => {
-                match extension.node.as_any().downcast_ref::<WindowNode>() {
+                let node = extension.node.as_any();
+                if let Some(node) = node.downcast_ref::<LogKeyNode>() {
+                    return Self::of(&node.input).key_lines(node);
+                }
+                match node.downcast_ref::<WindowNode>() {
                     Some(node) => Self::of(&node.input).assign(node),
                     None => Self::default(),
                 }
@@ -175,6 +181,23 @@ impl Traits {
             bounds: (0..origins.len()).filter(is_bound).collect(),
             together: vec![key],
             open: None,
+        }
+    }
+
+    /// Rows wait for the watermark by one time column, and leave with all of their columns; changes of templates with
+    /// that one alone.
+    fn key_lines(&self, node: &LogKeyNode) -> Self {
+        let time = self.times.iter().copied().find(|time| time.index == node.columns.time);
+        match node.output {
+            LogKeyOutput::Rows => Self {
+                times: time.into_iter().collect(),
+                bounds: self.bounds.clone(),
+                ..Self::default()
+            },
+            LogKeyOutput::Templates => Self {
+                times: time.into_iter().map(|time| TimeColumn { index: 0, ..time }).collect(),
+                ..Self::default()
+            },
         }
     }
 

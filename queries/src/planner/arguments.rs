@@ -180,13 +180,13 @@ impl<'a> WindowArguments<'a> {
 }
 
 /// One argument: by name or by place, and what it is, unless it is `*`.
-struct Argument<'a> {
-    name: Option<String>,
-    value: Option<&'a Expr>,
+pub(super) struct Argument<'a> {
+    pub(super) name: Option<String>,
+    pub(super) value: Option<&'a Expr>,
 }
 
 impl<'a> Argument<'a> {
-    fn of(arg: &'a FunctionArg) -> Option<Self> {
+    pub(super) fn of(arg: &'a FunctionArg) -> Option<Self> {
         let folded = |name: &Ident| Some(fold(&name.value, name.quote_style));
         let (name, value) = match arg {
             FunctionArg::Unnamed(value) => (None, value),

@@ -9,6 +9,7 @@ mod context;
 mod errors;
 mod group_by;
 mod joins;
+pub(crate) mod log_keys;
 mod prepare;
 mod relation;
 mod rows;

@@ -1,4 +1,5 @@
-//! Functions in FROM: windows such as `TUMBLE(t, ts, size [, offset])`, in Flink's spelling too, and `LATE(source)`.
+//! Functions in FROM: windows such as `TUMBLE(t, ts, size [, offset])`, in Flink's spelling too, `LATE(source)`, and
+//! `LOG_KEYS(source, message)`.
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use datafusion_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
+use driftline_operators::logs::LogKeyOutput;
 use driftline_operators::window::{TimeType, Window};
 use sqlparser::ast::{
     Expr as SqlExpr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
@@ -17,16 +19,16 @@ use sqlparser::tokenizer::Span;
 
 use super::arguments::{PartitionArgument, Shape, WindowArguments};
 use super::context::{RelationSource, external, list};
+use super::log_keys::{LogKeyArguments, LogKeyColumns, LogKeyNode};
 use super::prepare::refuse;
 use super::window::{Partition, WindowNode, Windowing};
 use crate::error::{Result, SqlError};
 use crate::lower::Traits;
 use crate::parse::{fold, position};
 
-const FUNCTIONS_HINT: &str =
-    "functions in FROM are TUMBLE, HOP, CUMULATE, SESSION, COUNT_WINDOW and LATE";
+const FUNCTIONS_HINT: &str = "functions in FROM are TUMBLE, HOP, CUMULATE, SESSION, COUNT_WINDOW, LATE, LOG_KEYS and LOG_TEMPLATES";
 
-/// Plans windows and side streams in FROM.
+/// Plans windows, side streams and log keys in FROM.
 #[derive(Debug)]
 pub(super) struct WindowRelations;
 
@@ -87,11 +89,8 @@ impl Call {
     fn plan(&self, context: &mut dyn RelationPlannerContext) -> DfResult<LogicalPlan> {
         match self.name.as_str() {
             "late" => self.late(context),
-            "log_keys" => Err(external(
-                SqlError::unsupported("LOG_KEYS is not supported yet")
-                    .at(position(self.span))
-                    .hint(FUNCTIONS_HINT),
-            )),
+            "log_keys" => self.log_keys(LogKeyOutput::Rows, context),
+            "log_templates" => self.log_keys(LogKeyOutput::Templates, context),
             name => match Shape::of(name) {
                 Some(shape) => self.window(shape, context),
                 None => Err(external(
@@ -161,6 +160,32 @@ impl Call {
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 
+    /// The lines of a relation with their keys, or what becomes of their templates.
+    fn log_keys(
+        &self,
+        output: LogKeyOutput,
+        context: &mut dyn RelationPlannerContext,
+    ) -> DfResult<LogicalPlan> {
+        let args = LogKeyArguments::read(self.span, &self.args).map_err(external)?;
+        let input = context.plan(factor(args.relation).map_err(external)?)?;
+        let mut column = |expr: &SqlExpr, what: &str| -> DfResult<(usize, Span)> {
+            let span = expr.span();
+            match context.sql_to_expr(expr.clone(), input.schema())? {
+                Expr::Column(column) => Ok((input.schema().index_of_column(&column)?, span)),
+                _ => Err(external(args.problem(format!("{what} is not a column"), span))),
+            }
+        };
+        let (message, _) = column(args.message, "message of LOG_KEYS")?;
+        let session = args.session.iter().map(|expr| Ok(column(expr, "session of LOG_KEYS")?.0));
+        let session = session.collect::<DfResult<_>>()?;
+        let traits = Traits::of(&input);
+        let time = self.time(&traits, None, &input).map_err(external)?;
+        let columns = LogKeyColumns { message, time, session };
+        let node = LogKeyNode::try_new(input, columns, args.options.clone(), output)
+            .map_err(|error| external(args.place(error)))?;
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    }
+
     /// Index of the event-time column.
     fn time(
         &self,
@@ -170,7 +195,7 @@ impl Call {
     ) -> Result<usize> {
         let name = |index: usize| input.schema().field(index).name().clone();
         let Some(first) = traits.times.first() else {
-            return Err(SqlError::query("relation under the window has no event time")
+            return Err(SqlError::query(format!("relation under {} has no event time", self.what()))
                 .at(position(named.map_or(self.span, |(_, span)| span)))
                 .hint(
                     "add WATERMARK FOR ts AS ts - INTERVAL '10 seconds' to CREATE SOURCE, and keep the column in subqueries \
@@ -185,6 +210,15 @@ impl Call {
         Err(SqlError::query(format!("column \"{}\" is not the event time", name(index)))
             .at(position(span))
             .hint(format!("event time is {}", list(&known))))
+    }
+
+    /// What the call is, in words.
+    fn what(&self) -> &'static str {
+        match self.name.as_str() {
+            "log_keys" => "LOG_KEYS",
+            "log_templates" => "LOG_TEMPLATES",
+            _ => "the window",
+        }
     }
 
     /// Bounds must be whole numbers of the column's unit, or they would be rounded.

@@ -2,6 +2,7 @@
 
 mod emit;
 mod joins;
+mod log_keys;
 mod over;
 mod refused;
 mod windows;

@@ -1,0 +1,112 @@
+//! LOG_KEYS through the engine: the same keys however lines are fed, and what reads them.
+
+use driftline::Engine;
+use driftline::arrow::array::{Array, AsArray, RecordBatch};
+use driftline::arrow::datatypes::Int64Type;
+use driftline::logs::{LogKeyParser, LogKeys};
+
+use super::support::{
+    CREATE_SAMPLES, Feed, SECOND, assert_same, collect, feeds, push_all, run, samples, shuffled,
+};
+
+/// Lines made of samples: users and services that vary by name, numbers, and rows without a line.
+const VIEW: &str = "CREATE VIEW lines AS
+    SELECT ts, service,
+      CASE WHEN value < 0 THEN 'service ' || service || ' restarted by ' || coalesce(host, 'nobody')
+           WHEN value < 40 THEN 'sent ' || cast(bytes AS VARCHAR) || ' bytes to ' || coalesce(host, 'nobody')
+           ELSE 'user ' || coalesce(host, 'nobody') || ' logged in' END AS line
+    FROM samples";
+
+fn ddl() -> String {
+    format!("{CREATE_SAMPLES}; {VIEW}")
+}
+
+fn check(ddl: &str, query: &str) {
+    let rows = samples(21, 400, 400);
+    let disordered = shuffled(&rows, 10 * SECOND, 6);
+    let reference =
+        run(Feed { workers: 1, batch_rows: 8192 }, ddl, query, "samples", &rows).unwrap();
+    let found: usize = reference.iter().map(RecordBatch::num_rows).sum();
+    assert!(found > 5, "{query}: {found} rows");
+    for feed in feeds(rows.num_rows()) {
+        for rows in [&rows, &disordered] {
+            let found = run(feed, ddl, query, "samples", rows).unwrap();
+            assert_same(&found, &reference, &format!("{query}, {feed:?}"));
+        }
+    }
+}
+
+#[test]
+fn lines_have_the_same_keys_however_they_are_fed() {
+    for parser in ["signature", "spell", "drain"] {
+        check(
+            &ddl(),
+            &format!(
+                "SELECT ts, service, line, log_key, template, parameters, elapsed
+                 FROM LOG_KEYS(lines, line, session => service, parser => '{parser}')"
+            ),
+        );
+    }
+}
+
+#[test]
+fn changes_of_templates_are_a_relation() {
+    check(&ddl(), "SELECT * FROM LOG_TEMPLATES(lines, line, parser => spell)");
+}
+
+#[test]
+fn keys_are_counted_and_judged_like_any_column() {
+    check(
+        &ddl(),
+        "SELECT window_end, log_key, count(*) AS n, avg(elapsed) AS pause
+         FROM TUMBLE(LOG_KEYS(lines, line), ts, INTERVAL '20 seconds') WHERE line IS NOT NULL
+         GROUP BY log_key, window_start, window_end",
+    );
+    // Rows of equal time stay in order on their way to a detector, whose answers depend on it.
+    let ddl = format!(
+        "{}; CREATE DETECTOR d USING ewma PARTITION BY service WITH (features = 'log_key') AS
+           SELECT date_trunc('second', ts) AS second, ts, service, log_key FROM LOG_KEYS(lines, line)",
+        ddl()
+    );
+    check(&ddl, "SELECT ts, service, log_key, score FROM d");
+}
+
+#[test]
+fn the_typed_form_is_the_same_relation() {
+    let rows = samples(22, 300, 300);
+    let feed = Feed { workers: 2, batch_rows: 50 };
+    let by_sql = "SELECT ts, log_key, template FROM LOG_KEYS(lines, line, parser => 'drain', protected => 'logged in')";
+    let expected = run(feed, &ddl(), by_sql, "samples", &rows).unwrap();
+    let engine = Engine::builder().workers(2).build().unwrap();
+    engine.execute(&ddl()).unwrap();
+    let keys = LogKeys::of("lines", "line").parser(LogKeyParser::Drain).protected(["logged", "in"]);
+    let results = engine.subscribe(&format!("SELECT ts, log_key, template FROM {keys}")).unwrap();
+    push_all(&engine, "samples", &rows, 50).unwrap();
+    engine.shutdown().unwrap();
+    assert_same(&[collect(results)], &expected, "typed form");
+}
+
+#[test]
+fn lines_without_text_have_no_key_and_a_cut_header_no_part_in_it() {
+    let rows = samples(23, 60, 60);
+    let ddl = format!(
+        "{CREATE_SAMPLES}; CREATE VIEW raw AS SELECT ts,
+           CASE WHEN value IS NULL THEN NULL
+                ELSE '081109 203615 148 INFO dfs.DataNode: Deleting block blk_' || cast(bytes AS VARCHAR) END AS line
+         FROM samples"
+    );
+    let query = "SELECT line, log_key, template FROM LOG_KEYS(raw, line, format => 'HDFS', parser => 'spell')";
+    let found = run(Feed { workers: 2, batch_rows: 7 }, &ddl, query, "samples", &rows).unwrap();
+    let mut keyed = 0;
+    for batch in &found {
+        for row in 0..batch.num_rows() {
+            assert_eq!(batch.column(0).is_null(row), batch.column(1).is_null(row));
+            if !batch.column(0).is_null(row) {
+                keyed += 1;
+                assert_eq!(batch.column(1).as_primitive::<Int64Type>().value(row), 1);
+                assert_eq!(batch.column(2).as_string::<i32>().value(row), "Deleting block <*>");
+            }
+        }
+    }
+    assert!(keyed > 20);
+}
