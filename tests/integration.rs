@@ -18,6 +18,7 @@ mod suite {
     mod oracle;
     mod readme;
     mod several;
+    mod shipped;
     mod side;
     mod support;
     mod tidy;
