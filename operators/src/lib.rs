@@ -12,6 +12,7 @@ pub mod error;
 pub mod evaluate;
 pub mod expression;
 pub mod key;
+pub mod lookup;
 pub mod model;
 pub mod options;
 pub mod time;
