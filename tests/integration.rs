@@ -9,6 +9,7 @@ mod suite {
     mod drift;
     mod ending;
     mod evaluate;
+    mod explain;
     mod failing_files;
     mod files;
     mod hostile;
@@ -21,6 +22,7 @@ mod suite {
     mod shipped;
     mod side;
     mod support;
+    mod tables;
     mod tidy;
     mod windows;
 }

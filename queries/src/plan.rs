@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
+use driftline_operators::lookup::Lookup;
 use driftline_operators::options::OptionValue;
 use driftline_operators::window::{Numbering, Window, WindowSpec};
 
@@ -76,6 +77,15 @@ pub enum Node {
         /// How they are numbered. Rows of a partition leave the input together.
         numbering: Numbering,
     },
+    /// Each row once for each row of a table that matches it. Columns: those of the input that are kept, those of the table.
+    Lookup {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The table, by its keys, and what is a match.
+        lookup: Arc<Lookup>,
+        /// What EXPLAIN prints.
+        label: String,
+    },
     /// All rows of all inputs, which have the same columns.
     Union {
         /// Where rows come from.
@@ -139,7 +149,8 @@ impl Node {
             Self::Transform { input, .. }
             | Self::AssignWindows { input, .. }
             | Self::AggregateWindows { input, .. }
-            | Self::NumberRows { input, .. } => vec![input],
+            | Self::NumberRows { input, .. }
+            | Self::Lookup { input, .. } => vec![input],
             Self::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -188,13 +199,15 @@ impl Node {
                     by.collect::<Vec<_>>().join(", "),
                 )
             }
+            Self::Lookup { label, .. } => format!("Lookup {label}"),
             Self::Union { .. } => "Union".to_owned(),
         }
     }
 }
 
 /// A window as EXPLAIN shows it.
-fn spelled(window: &Window) -> String {
+#[must_use]
+pub fn spelled(window: &Window) -> String {
     match window {
         Window::Aligned(window) => aligned(window),
         Window::Session(session) => format!("session({})", length(session.gap_ns())),
@@ -222,4 +235,12 @@ fn aligned(window: &WindowSpec) -> String {
 
 fn length(ns: i64) -> String {
     OptionValue::Interval(ns).to_string()
+}
+
+/// A length of time in words: `1 minute 30 seconds`.
+#[must_use]
+pub fn duration_text(ns: i64) -> String {
+    let text = length(ns);
+    let inside = text.strip_prefix("INTERVAL '").and_then(|rest| rest.strip_suffix('\''));
+    inside.unwrap_or(&text).to_owned()
 }

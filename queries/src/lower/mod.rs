@@ -5,6 +5,7 @@
 
 mod aggregate;
 mod columns;
+mod lookup;
 mod number;
 mod state;
 mod traits;
@@ -48,6 +49,8 @@ fn node(plan: &LogicalPlan) -> Result<State> {
             node(&projection.input)?.project(&projection.expr, &projection.input)
         }
         LogicalPlan::Union(union) => self::union(union, plan),
+        LogicalPlan::Join(join) if lookup::reads_table(plan) => lookup::lower(join),
+        LogicalPlan::Join(join) => Err(lookup::of_streams(join)),
         LogicalPlan::Window(window) => number::lower(window, node(&window.input)?),
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
@@ -65,6 +68,9 @@ fn node(plan: &LogicalPlan) -> Result<State> {
 }
 
 fn scan(source: &RelationSource, plan: &LogicalPlan) -> State {
+    if let Some(rows) = &source.table {
+        return State::over(Base::Table { name: source.scan.relation.clone(), rows: rows.clone() });
+    }
     let schema = std::sync::Arc::clone(plan.schema().inner());
     let built = Plan {
         node: Node::Scan(source.scan.clone()),

@@ -58,6 +58,9 @@ impl Traits {
                 let first = inputs.next().unwrap_or_default();
                 inputs.fold(Self { together: Vec::new(), open: None, ..first }, |a, b| a.and(&b))
             }
+            LogicalPlan::Join(join) if super::lookup::reads_table(plan) => {
+                super::lookup::traits(join)
+            }
             LogicalPlan::Extension(extension) => {
                 match extension.node.as_any().downcast_ref::<WindowNode>() {
                     Some(node) => Self::of(&node.input).assign(node),
@@ -110,6 +113,22 @@ impl Traits {
                 starts: all(&open.starts),
                 ends: all(&open.ends),
                 ..*open
+            }),
+        }
+    }
+
+    /// Columns that stand `by` places further to the right.
+    pub(super) fn shifted(self, by: usize) -> Self {
+        let all = |indexes: Vec<usize>| indexes.into_iter().map(|index| index + by).collect();
+        let times = self.times.into_iter();
+        Self {
+            times: times.map(|time| TimeColumn { index: time.index + by, ..time }).collect(),
+            bounds: all(self.bounds),
+            together: all(self.together),
+            open: self.open.map(|open| OpenWindow {
+                starts: all(open.starts),
+                ends: all(open.ends),
+                ..open
             }),
         }
     }

@@ -5,12 +5,14 @@
 
 mod bounds;
 mod cursor;
+mod explain;
 mod interval;
 mod objects;
 mod options;
 mod partition;
 mod source;
 mod sqlparser_seam;
+mod table;
 mod text;
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use datafusion_expr::Volatility;
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, GroupByExpr, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned,
-    TableFactor, Value, Visit, Visitor, WindowType,
+    FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator, Query, Select, SetExpr,
+    SetOperator, SetQuantifier, Spanned, TableFactor, Value, Visit, Visitor, WindowType,
 };
 use sqlparser::tokenizer::Span;
 
@@ -117,11 +117,8 @@ fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
                 .hint("read one relation; put what belongs together into one source")
         });
     };
-    if let Some(join) = table.joins.first() {
-        return Err(refuse("a join", join.relation.span())
-            .hint("read one relation; put what belongs together into one source"));
-    }
     prepare_factor(&mut table.relation, functions)?;
+    prepare_joins(&mut table.joins, functions)?;
     let mut check = ExpressionCheck { functions, doubling: 0 };
     let mut visit = || {
         select.projection.visit(&mut check)?;
@@ -134,6 +131,43 @@ fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
     }
     group_by::rewrite(select)
 }
+
+/// Most joins in one FROM.
+const JOINS_MAX: usize = 16;
+
+/// Lets through what may be a join with a table; what the sides are is known once names are.
+fn prepare_joins(joins: &mut [Join], functions: &Functions) -> Result<()> {
+    for (place, join) in joins.iter_mut().enumerate() {
+        let span = join.relation.span();
+        let constraint = match &join.join_operator {
+            JoinOperator::Join(on)
+            | JoinOperator::Inner(on)
+            | JoinOperator::Left(on)
+            | JoinOperator::LeftOuter(on)
+            | JoinOperator::Right(on)
+            | JoinOperator::RightOuter(on)
+            | JoinOperator::FullOuter(on) => on,
+            _ => return Err(refuse("this kind of join", span).hint(JOIN_HINT)),
+        };
+        match constraint {
+            JoinConstraint::On(expr) => check_expression(expr, functions)?,
+            JoinConstraint::Using(_) => {}
+            JoinConstraint::Natural | JoinConstraint::None => {
+                return Err(refuse("a join without a condition", span).hint(JOIN_HINT));
+            }
+        }
+        if place >= JOINS_MAX {
+            return Err(SqlError::query(format!("FROM has more than {JOINS_MAX} joins"))
+                .at(position(span))
+                .hint("join in subqueries or views"));
+        }
+        prepare_factor(&mut join.relation, functions)?;
+    }
+    Ok(())
+}
+
+const JOIN_HINT: &str =
+    "a stream is joined with a table: FROM stream AS s [LEFT] JOIN table AS t ON s.key = t.key";
 
 fn check_clauses(select: &Select) -> Result<()> {
     let start = select.select_token.0.span;

@@ -20,7 +20,7 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
         (
             "SELECT * FROM metrics JOIN untimed ON true",
             Not,
-            "a join is not supported in a streaming query",
+            "a join with \"untimed\" is not supported in a streaming query",
             28,
         ),
         ("SELECT * FROM metrics, untimed", Not, "a join is not supported in a streaming query", 24),
