@@ -107,8 +107,8 @@
 //! # Ok::<(), driftline::Error>(())
 //! ```
 //!
-//! A window covers `[window_start, window_end)` and gives its rows once, when the watermark has passed its end. Windows
-//! may stand on windows, through views and subqueries, by `window_end` or `window_start`.
+//! A window covers `[window_start, window_end)` and gives its rows once, when the watermark has passed its end, or as
+//! its EMIT clause says. Windows may stand on windows, through views and subqueries, by `window_end` or `window_start`.
 //!
 //! * TUMBLE, HOP and CUMULATE are aligned to 1970-01-01T00:00:00 UTC plus the offset, also where the column has a time
 //!   zone: days in Berlin's summer are `TUMBLE(t, ts, INTERVAL '1 day', INTERVAL '-2 hours')`. A CUMULATE is grouped by
@@ -154,6 +154,175 @@
 //! assert_eq!(clicks, [3, 1]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # When a query answers
+//!
+//! The EMIT clause at the end of a query that is subscribed to or flows into a sink. Views and detectors have none.
+//!
+//! | Clause | A window answers |
+//! |---|---|
+//! | `EMIT ON WINDOW CLOSE` | once, when the watermark has passed its end; the default |
+//! | `EMIT ON WINDOW CLOSE WITH DELAY INTERVAL '..'` | once, so much later; the query takes in rows that come so much later |
+//! | `EMIT ON WINDOW CLOSE WITH CORRECTIONS [FOR INTERVAL '..']` | at the watermark, without waiting for allowed lateness, and again for each late row that changes the answer, within the source's allowed lateness or the interval |
+//! | `EMIT ON UPDATE` | whenever its result has changed, at most once an epoch |
+//! | `EMIT ON UPDATE EVERY INTERVAL '..'`, or `EMIT EVERY INTERVAL '..'` | when its result has changed, once for each interval of event time and at its end |
+//!
+//! With any but the first two the result is a changelog. Its last column is `_diff`, a BIGINT: 1 for a row that now
+//! holds, -1 for one that no longer does. Sums of `_diff` over equal rows give the result; at every point between two
+//! batches each is 0 or more, and what is taken back comes before what takes its place. The changes of one epoch are
+//! netted by key; which rows share an epoch depends on timing, so that only the sums are the same in every run.
+//!
+//! * The clause is about the outermost windows: windows below them close as usual. Filters and projections above them,
+//!   HAVING and UNION ALL apply to both kinds of rows. ROW_NUMBER and COUNT_WINDOW give final results only.
+//! * A session that grows or joins another takes its earlier answer back.
+//! * A query without an aggregate gives `_diff` 1 with `ON UPDATE`.
+//! * `LATE(source)` lists what the source takes for late, also where a query takes it in.
+//!
+//! `EMIT ON UPDATE [EVERY INTERVAL '..'] RETAIN INTERVAL '..'` aggregates without a window, `GROUP BY k` or
+//! `SELECT DISTINCT`, over the rows of the last so long: a row leaves when the watermark has come that far beyond its
+//! time. A group without rows is gone, also that of an aggregate without keys. At the end of the input nothing more
+//! leaves. Rows that one worker retains are bounded by [`Settings::reorder_rows_max`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use driftline::Engine;
+//! use driftline::arrow::array::{AsArray, RecordBatch, StringArray, TimestampNanosecondArray};
+//! use driftline::arrow::datatypes::Int64Type;
+//!
+//! let engine = Engine::builder().build()?;
+//! engine.execute("CREATE SOURCE clicks (visitor TEXT, ts TIMESTAMP, WATERMARK FOR ts AS ts)")?;
+//! let busy = engine.subscribe(
+//!     "SELECT visitor, count(*) AS clicks FROM clicks GROUP BY visitor
+//!      EMIT ON UPDATE RETAIN INTERVAL '1 minute'",
+//! )?;
+//! let source = engine.source("clicks")?;
+//! for second in [0, 10, 65] {
+//!     source.push(RecordBatch::try_new(
+//!         source.schema(),
+//!         vec![
+//!             Arc::new(StringArray::from(vec!["ann"])),
+//!             Arc::new(TimestampNanosecondArray::from(vec![second * 1_000_000_000])),
+//!         ],
+//!     )?)?;
+//!     engine.drain()?;
+//! }
+//! engine.shutdown()?;
+//! let mut changes = Vec::new();
+//! for batch in busy {
+//!     let batch = batch?;
+//!     let [clicks, diffs] = [1, 2].map(|column| batch.column(column).as_primitive::<Int64Type>());
+//!     changes.extend(clicks.values().iter().copied().zip(diffs.values().iter().copied()));
+//! }
+//! // At second 65 a click comes and the first one leaves: there are two still.
+//! assert_eq!(changes, [(1, 1), (1, -1), (2, 1)]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Joins
+//!
+//! `a [INNER | LEFT | RIGHT | FULL] JOIN b ON ..` or `USING (..)` takes relations, views, queries, windows and detectors,
+//! several in a row. ON, or WHERE above an inner join, must say how far event times lie apart: compare the bounds of
+//! windows, or event times with intervals of days or finer. A row is held no longer than a partner can come for it.
+//! Matches leave at once, rows without a partner when the other side is complete. Equal keys make a join fast; one without
+//! any runs on one worker. [`Settings::join_rows_max`] bounds what is held.
+//!
+//! * `a ASOF [LEFT] JOIN b MATCH_CONDITION (a.ts >= b.ts) ON a.k = b.k`, or `a ASOF [LEFT] JOIN b ON a.k = b.k AND
+//!   a.ts >= b.ts`, gives for each left row the latest right row at or before it (with `>`, before it). Without LEFT, rows
+//!   that have none are left out, also in the first spelling. `AND a.ts <= b.ts + INTERVAL '1 hour'` bounds how far it looks
+//!   back. The latest row of every key is kept.
+//! * `SELECT DISTINCT` and UNION are bounded by an event time or a window's bound among the columns. The first of equal rows
+//!   leaves at once.
+//! * `GROUP BY ts, k` is complete when the watermark has passed the event time `ts`, and so is `GROUP BY window_start,
+//!   window_end` over the results of a window or of a join of them.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use driftline::Engine;
+//! use driftline::arrow::array::{Array, Int64Array, RecordBatch, TimestampNanosecondArray};
+//!
+//! let engine = Engine::builder().build()?;
+//! engine.execute(
+//!     "CREATE SOURCE requests (id BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second');
+//!      CREATE SOURCE replies (id BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '1 second')",
+//! )?;
+//! let unanswered = engine.subscribe(
+//!     "SELECT q.id FROM requests q LEFT JOIN replies r
+//!      ON q.id = r.id AND r.ts BETWEEN q.ts AND q.ts + INTERVAL '30 seconds' WHERE r.id IS NULL",
+//! )?;
+//! for (name, seconds) in [("requests", [0, 1, 2]), ("replies", [5, 40, 3])] {
+//!     let source = engine.source(name)?;
+//!     let times = TimestampNanosecondArray::from_iter_values(seconds.map(|s| s * 1_000_000_000));
+//!     let columns: Vec<Arc<dyn Array>> = vec![Arc::new(Int64Array::from(vec![1, 2, 3])), Arc::new(times)];
+//!     source.push(RecordBatch::try_new(source.schema(), columns)?)?;
+//! }
+//! engine.shutdown()?;
+//! let mut rows = 0;
+//! for batch in unanswered {
+//!     rows += batch?.num_rows();
+//! }
+//! assert_eq!(rows, 1, "the reply to the second request came after 39 seconds");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Frames
+//!
+//! `f(x) OVER (PARTITION BY k ORDER BY ts [ROWS | RANGE BETWEEN .. AND ..])` looks, for each row, at the rows of its key
+//! around it. Rows come out in order of event time, with one more column for each call.
+//!
+//! | call | gives |
+//! |---|---|
+//! | any aggregate, with FILTER or DISTINCT | what it comes to over the frame |
+//! | `lag(x [, n [, default]])`, `lead(..)` | x in the row n rows before or after, by default 1 |
+//! | `first_value(x)`, `last_value(x)`, `nth_value(x, n)` | x in that row of the frame |
+//! | `row_number()`, `rank()`, `dense_rank()` | the row's number in its partition |
+//!
+//! * `ROWS` counts rows, `RANGE` event time, as in `RANGE INTERVAL '5 minutes' PRECEDING`. Rows of equal time are in a RANGE
+//!   together, as the standard has it; so they are in the default frame, `RANGE UNBOUNDED PRECEDING`.
+//! * Rows come in order of event time; those of equal time in order of arrival, where the query does not say more
+//!   (`ORDER BY ts, sequence`). Rows that a window or a detector made have no order of arrival: their values order them.
+//! * A frame up to `INTERVAL '5 seconds' FOLLOWING` holds its row back until the watermark is so much further. One with
+//!   `n FOLLOWING` rows, and LEAD, holds it back until its key has shown those rows, however long that takes; so what it
+//!   gives has no event time for windows over it. At the end of the input rows leave with what is there.
+//! * State: the rows of each key's frame ([`Settings::frame_rows_max`]), or a few partial sums where a frame has no start.
+//!   Aggregates that keep every row, such as `median` and those with DISTINCT, need a start. Keys are bounded by
+//!   [`Settings::keyed_state_max`]; what becomes of one more is said by [`Settings::keyed_state_policy`].
+//! * Several calls may have frames and keys of their own; `WINDOW w AS (..)` names what they share, and QUALIFY filters by
+//!   what they give.
+//! * `QUALIFY row_number() OVER (PARTITION BY k ORDER BY ts) = 1`, or the same as a subquery with WHERE, keeps the first row
+//!   of each key and nothing of a key but a number. The last row of a key is never known; take the last of each window.
+//!
+//! ```
+//! use driftline::arrow::array::AsArray;
+//! use driftline::arrow::datatypes::Float64Type;
+//! use driftline::{Engine, KeyedStatePolicy, Settings};
+//!
+//! let settings = Settings { keyed_state_max: 10_000, keyed_state_policy: KeyedStatePolicy::Refuse, ..Settings::default() };
+//! let engine = Engine::builder().settings(settings).build()?;
+//! engine.execute("CREATE SOURCE counters (host TEXT, ts TIMESTAMP, requests DOUBLE, WATERMARK FOR ts AS ts)")?;
+//! // The rate of a counter per second, and its mean over the last minute.
+//! let rates = engine.subscribe(
+//!     "SELECT host, ts, rate, avg(rate) OVER (PARTITION BY host ORDER BY ts RANGE INTERVAL '1 minute' PRECEDING) AS mean
+//!      FROM (SELECT host, ts, (requests - lag(requests) OVER w) / (date_part('epoch', ts) - lag(date_part('epoch', ts)) OVER w)
+//!                   AS rate
+//!            FROM counters WINDOW w AS (PARTITION BY host ORDER BY ts))",
+//! )?;
+//! engine.execute(
+//!     "INSERT INTO counters VALUES ('a', '1970-01-01 00:00:00', 100), ('a', '1970-01-01 00:00:10', 140),
+//!                                  ('a', '1970-01-01 00:00:20', 200)",
+//! )?;
+//! engine.shutdown()?;
+//! let (mut rate, mut mean) = (Vec::new(), Vec::new());
+//! for batch in rates {
+//!     let batch = batch?;
+//!     rate.extend(batch.column(2).as_primitive::<Float64Type>());
+//!     mean.extend(batch.column(3).as_primitive::<Float64Type>());
+//! }
+//! assert_eq!(rate, [None, Some(4.0), Some(6.0)]);
+//! assert_eq!(mean, [None, Some(4.0), Some(5.0)]);
+//! # Ok::<(), driftline::Error>(())
+//! ```
+//!
+//! # Functions
 //!
 //! Scalar functions and aggregates are DataFusion's, with
 //! FILTER, DISTINCT and HAVING, and those of the host ([`ScalarFunction`], [`AggregateFunction`]). The approximate ones
@@ -304,6 +473,7 @@ mod table;
 
 pub use analysis::{Analysis, OperatorAnalysis, WorkerAnalysis};
 pub use arrow;
+pub use driftline_operators::keyed::KeyedStatePolicy;
 pub use driftline_operators::{detectors, evaluate};
 pub use driftline_queries::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, ScalarFunction, ShippedQuery, Signal,

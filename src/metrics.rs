@@ -122,6 +122,11 @@ pub struct QueryMetrics {
     pub rebuild_millis: f64,
     /// Models dropped because there were more keys than the bound allows.
     pub models_evicted: u64,
+    /// Keys held by operators whose state no window ends, such as the partitions of an OVER; models of detectors are not
+    /// among them.
+    pub keys: u64,
+    /// Keys of these that made room for others; see [`Settings::keyed_state_policy`](crate::Settings::keyed_state_policy).
+    pub keys_evicted: u64,
     /// Rows found anomalous.
     pub anomalies: u64,
     /// Bytes of state, estimated as of the last closed window or epoch.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use driftline_operators::keyed::KeyedStatePolicy;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -34,15 +35,30 @@ pub struct Settings {
     /// Bytes of results that wait in one subscription, callback or sink before the engine waits for its reader.
     /// Default 16 MiB.
     pub subscription_bytes_max: usize,
-    /// Groups (key and pane, open session, or key and pane of a COUNT_WINDOW) that one worker holds for one query. Rows
-    /// beyond them are refused and counted in
+    /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, or row of a DISTINCT) that one worker holds for
+    /// one query. Rows beyond them are refused and counted in
+    /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, or key and window where results are updated)
+    /// that one worker holds for one query. Rows beyond them are refused and counted in
     /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). Default 4 million.
     pub window_groups_max: usize,
     /// Panes that one worker holds open for one query, with the same policy. Default 100,000.
     pub window_panes_max: usize,
-    /// Rows that wait on one worker for one detector or COUNT_WINDOW until the watermark releases them, with the same
-    /// policy. Default 4 million.
+    /// Rows that wait on one worker for one detector or COUNT_WINDOW until the watermark releases them, or that a RETAIN
+    /// keeps there, with the same policy. Default 4 million.
     pub reorder_rows_max: usize,
+    /// Rows that one worker holds for one join, of both its inputs, with the same policy. Default 4 million.
+    pub join_rows_max: usize,
+    /// Rows that one worker keeps for one OVER: those that frames still look at and those that wait for rows after them,
+    /// with the same policy. Default 4 million.
+    pub frame_rows_max: usize,
+    /// Keys that one worker keeps for one operator whose state no window ends, such as the partitions of an OVER. Keys that
+    /// only frames of an interval look at are forgotten when the interval has passed. Default 1 million.
+    pub keyed_state_max: usize,
+    /// What becomes of a row with one key more. Evicted keys are counted in
+    /// [`QueryMetrics::keys_evicted`](crate::QueryMetrics::keys_evicted), refused rows in
+    /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). Default
+    /// [`KeyedStatePolicy::EvictOldest`].
+    pub keyed_state_policy: KeyedStatePolicy,
     /// Models that one worker keeps for one detector. Beyond them the longest unused one is dropped and counted
     /// in [`QueryMetrics::models_evicted`](crate::QueryMetrics::models_evicted). Default 1 million.
     pub models_max: usize,
@@ -70,6 +86,10 @@ impl Default for Settings {
             window_groups_max: 4_000_000,
             window_panes_max: 100_000,
             reorder_rows_max: 4_000_000,
+            join_rows_max: 4_000_000,
+            frame_rows_max: 4_000_000,
+            keyed_state_max: 1_000_000,
+            keyed_state_policy: KeyedStatePolicy::default(),
             models_max: 1_000_000,
             table_bytes_max: 256 << 20,
             objects_max: 10_000,
@@ -95,6 +115,9 @@ impl Settings {
             ("window_groups_max", self.window_groups_max as u64, 1, u64::from(u32::MAX)),
             ("window_panes_max", self.window_panes_max as u64, 1, u64::from(u32::MAX)),
             ("reorder_rows_max", self.reorder_rows_max as u64, 1, u64::from(u32::MAX)),
+            ("join_rows_max", self.join_rows_max as u64, 1, u64::from(u32::MAX - 1)),
+            ("frame_rows_max", self.frame_rows_max as u64, 1, u64::from(u32::MAX)),
+            ("keyed_state_max", self.keyed_state_max as u64, 1, u64::from(u32::MAX)),
             ("models_max", self.models_max as u64, 1, u64::from(u32::MAX)),
             ("table_bytes_max", self.table_bytes_max as u64, 1, u64::MAX),
             ("objects_max", self.objects_max as u64, 1, u64::from(u32::MAX)),

@@ -315,14 +315,15 @@ fn slice<'a>(bytes: &'a [u8], ends: &[usize], id: KeyId) -> &'a [u8] {
 
 /// Turns key columns into bytes.
 #[derive(Debug)]
-enum KeyEncoder {
+pub(crate) enum KeyEncoder {
     None,
     Text,
     Rows(Box<RowConverter>),
 }
 
 impl KeyEncoder {
-    fn new(fields: &Fields) -> Result<Self> {
+    /// An encoder of keys with these columns.
+    pub(crate) fn new(fields: &Fields) -> Result<Self> {
         if fields.is_empty() {
             return Ok(Self::None);
         }
@@ -333,7 +334,8 @@ impl KeyEncoder {
         Ok(Self::Rows(Box::new(RowConverter::new(fields)?)))
     }
 
-    fn encode(&self, columns: &[ArrayRef]) -> Result<EncodedKeys> {
+    /// The keys of some rows.
+    pub(crate) fn encode(&self, columns: &[ArrayRef]) -> Result<EncodedKeys> {
         Ok(match self {
             Self::None => EncodedKeys::None,
             Self::Text => EncodedKeys::Text(columns[0].as_string::<i32>().clone()),
@@ -342,7 +344,8 @@ impl KeyEncoder {
     }
 }
 
-enum EncodedKeys {
+/// Keys of some rows as bytes.
+pub(crate) enum EncodedKeys {
     None,
     Text(StringArray),
     Rows(Rows),
@@ -350,7 +353,7 @@ enum EncodedKeys {
 
 impl EncodedKeys {
     /// The key of a row; `None` for a null text.
-    fn bytes(&self, row: usize) -> Option<&[u8]> {
+    pub(crate) fn bytes(&self, row: usize) -> Option<&[u8]> {
         match self {
             Self::None => Some(&[]),
             Self::Text(array) if array.is_null(row) => None,

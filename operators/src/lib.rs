@@ -5,15 +5,20 @@
 
 pub mod background;
 pub mod batch;
+pub mod changes;
 pub mod dataflow;
 pub mod detector;
 pub mod detectors;
+pub mod distinct;
 pub mod error;
 pub mod evaluate;
 pub mod expression;
+pub mod join;
 pub mod key;
+pub mod keyed;
 pub mod lookup;
 pub mod model;
 pub mod options;
+pub mod over;
 pub mod time;
 pub mod window;

@@ -56,7 +56,21 @@ pub const SPAN_NS_MAX: i64 = 400 * 86_400 * 1_000_000_000;
 pub struct Watermarks(Vec<Table>);
 
 /// The watermarks of one source; whoever follows the source shares it.
-type Table = Rc<RefCell<BTreeMap<Epoch, EventTime>>>;
+type Table = Rc<RefCell<Told>>;
+
+/// What a source has said.
+#[derive(Debug)]
+struct Told {
+    by_epoch: BTreeMap<Epoch, EventTime>,
+    /// Where its watermark stood last before it ended.
+    at_end: EventTime,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self { by_epoch: BTreeMap::new(), at_end: EventTime::MIN }
+    }
+}
 
 impl Default for Watermarks {
     /// Those of one source that has said nothing yet.
@@ -80,13 +94,27 @@ impl Watermarks {
     /// Records the watermark in force once `epoch` has closed. Each source records its own.
     pub fn record(&self, epoch: Epoch, watermark: EventTime) {
         debug_assert_eq!(self.0.len(), 1, "sources record their watermarks one by one");
-        self.0[0].borrow_mut().insert(epoch, watermark);
+        self.0[0].borrow_mut().by_epoch.insert(epoch, watermark);
+    }
+
+    /// Records where the watermark stands while the source is open; the last word is that at its end.
+    pub fn record_end(&self, watermark: EventTime) {
+        debug_assert_eq!(self.0.len(), 1, "sources record their watermarks one by one");
+        self.0[0].borrow_mut().at_end = watermark;
+    }
+
+    /// Where the watermark stood when the sources had ended: that of the one that came furthest, so that it does not
+    /// matter which of them ended last.
+    #[must_use]
+    pub fn at_end(&self) -> EventTime {
+        self.0.iter().map(|table| table.borrow().at_end).max().unwrap_or(EventTime::MIN)
     }
 
     /// The watermark in force once `epoch` has closed.
     #[must_use]
     pub fn at(&self, epoch: Epoch) -> EventTime {
-        let of = |table: &Table| table.borrow().range(..=epoch).next_back().map(|(_, w)| *w);
+        let of =
+            |table: &Table| table.borrow().by_epoch.range(..=epoch).next_back().map(|(_, w)| *w);
         self.0
             .iter()
             .map(|table| of(table).unwrap_or(EventTime::MIN))
@@ -97,21 +125,23 @@ impl Watermarks {
     /// The first of these epochs in which a source has said something.
     #[must_use]
     pub fn next_change(&self, epochs: std::ops::RangeInclusive<Epoch>) -> Option<Epoch> {
-        let first = |table: &Table| table.borrow().range(epochs.clone()).next().map(|(e, _)| *e);
+        let first =
+            |table: &Table| table.borrow().by_epoch.range(epochs.clone()).next().map(|(e, _)| *e);
         self.0.iter().filter_map(first).min()
     }
 
     /// The last epoch in which a source has said something.
     #[must_use]
     pub fn last_change(&self) -> Option<Epoch> {
-        let last = |table: &Table| table.borrow().last_key_value().map(|(epoch, _)| *epoch);
+        let last =
+            |table: &Table| table.borrow().by_epoch.last_key_value().map(|(epoch, _)| *epoch);
         self.0.iter().filter_map(last).max()
     }
 
     /// Forgets all but the newest entry of each source at or below `epoch`: nobody asks about earlier ones again.
     pub fn forget_before(&self, epoch: Epoch) {
         for table in &self.0 {
-            let mut table = table.borrow_mut();
+            let table = &mut table.borrow_mut().by_epoch;
             if let Some((&keep, _)) = table.range(..=epoch).next_back() {
                 *table = table.split_off(&keep);
             }

@@ -17,6 +17,11 @@ pub trait Catalog {
         None
     }
 
+    /// How far below the watermark of its rows a source holds its own back: its allowed lateness.
+    fn allowed_lateness_ns(&self, _source: &str) -> i64 {
+        0
+    }
+
     /// Names of all relations, for hints.
     fn relation_names(&self) -> Vec<String>;
 }

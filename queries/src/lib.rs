@@ -36,11 +36,11 @@ pub use functions::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, Functions, ScalarFunction,
 };
 pub use parse::{Parsed, parse_script, parse_statements};
-pub use plan::{Node, Plan, Scan, ScanStream, TimeColumn};
+pub use plan::{JoinProgram, Node, Plan, Retained, Scan, ScanStream, TimeColumn};
 pub use planner::Planner;
 pub use shipped::{ShippedQuery, Signal, shipped};
 pub use statement::{
-    Analyze, CreateDetector, CreateSink, CreateSource, CreateTable, CreateView, DropObject,
+    Analyze, CreateDetector, CreateSink, CreateSource, CreateTable, CreateView, DropObject, Emit,
     Explain, ExplainFormat, InsertSelect, InsertValues, ModelFile, Name, ObjectKind, OptionEntry,
     Query, Show, Statement, Watermark,
 };

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
+use driftline_operators::join::{AsOfSpec, JoinSpec};
 use driftline_operators::lookup::Lookup;
 use driftline_operators::options::OptionValue;
-use driftline_operators::window::{Numbering, Window, WindowSpec};
+use driftline_operators::over::Over;
+use driftline_operators::window::{Answering, Numbering, Window, WindowSpec};
 
 /// A planned query.
 #[derive(Clone, Debug)]
@@ -77,6 +79,76 @@ pub enum Node {
         /// How they are numbered. Rows of a partition leave the input together.
         numbering: Numbering,
     },
+    /// The first of equal rows.
+    Distinct {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The event-time column that says how long a row is remembered.
+        time: TimeColumn,
+    },
+    /// Pairs of rows of two inputs that agree in keys and are close in event time.
+    Join {
+        /// Where rows come from: the left and the right input.
+        inputs: Box<[Plan; 2]>,
+        /// What is joined.
+        join: JoinProgram,
+        /// The event-time columns of both inputs.
+        times: [TimeColumn; 2],
+        /// What EXPLAIN prints.
+        label: String,
+    },
+    /// Appends a column for each call over the frame of a row. Rows come out in order of event time.
+    Over {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The event-time column of the input, which orders rows.
+        time: TimeColumn,
+        /// What is computed.
+        over: Over,
+        /// What EXPLAIN prints.
+        label: String,
+    },
+    /// As `AggregateWindows`, and gives changes of the result: a last column `_diff` says whether a row now holds (1) or
+    /// no longer does (-1).
+    UpdateWindows {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The windows.
+        window: Window,
+        /// The event-time column of the input.
+        time: TimeColumn,
+        /// Keys and aggregates.
+        program: Arc<dyn AggregateProgram>,
+        /// When they answer.
+        answering: Answering,
+        /// What EXPLAIN prints.
+        label: String,
+    },
+    /// Groups by key the rows that are in. Columns: keys, aggregates, `_diff`.
+    UpdateGroups {
+        /// Where rows come from; changes of them, if they have no retention.
+        input: Box<Plan>,
+        /// For how long rows are in.
+        retained: Option<Retained>,
+        /// Keys and aggregates.
+        program: Arc<dyn AggregateProgram>,
+        /// What EXPLAIN prints.
+        label: String,
+    },
+    /// Filter and projection of changes.
+    TransformChanges {
+        /// Where changes come from.
+        input: Box<Plan>,
+        /// What is applied to the rows.
+        program: Arc<dyn Transform>,
+        /// What EXPLAIN prints.
+        label: String,
+    },
+    /// Appends `_diff`: each row holds from now on.
+    Additions {
+        /// Where rows come from.
+        input: Box<Plan>,
+    },
     /// Each row once for each row of a table that matches it. Columns: those of the input that are kept, those of the table.
     Lookup {
         /// Where rows come from.
@@ -93,6 +165,26 @@ pub enum Node {
     },
 }
 
+/// How two inputs are joined.
+#[derive(Clone, Debug)]
+pub enum JoinProgram {
+    /// Every pair that is close in time.
+    Pairs(JoinSpec),
+    /// The latest right row for each left one.
+    AsOf(AsOfSpec),
+}
+
+/// For how long rows are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retained {
+    /// Their event-time column.
+    pub time: TimeColumn,
+    /// They leave when the watermark has come so far beyond their time.
+    pub retain_ns: i64,
+    /// They enter and leave when the watermark passes a multiple of this; at once, where it is `None`.
+    pub every_ns: Option<i64>,
+}
+
 /// A leaf: rows of a source, of its side relation, or of a detector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
@@ -100,6 +192,8 @@ pub struct Scan {
     pub relation: String,
     /// Which of its streams.
     pub stream: ScanStream,
+    /// How far below the watermark rows of a source are taken in for this query.
+    pub late_ns: i64,
 }
 
 /// Which stream of a relation is read.
@@ -150,7 +244,14 @@ impl Node {
             | Self::AssignWindows { input, .. }
             | Self::AggregateWindows { input, .. }
             | Self::NumberRows { input, .. }
-            | Self::Lookup { input, .. } => vec![input],
+            | Self::Distinct { input, .. }
+            | Self::Over { input, .. }
+            | Self::UpdateWindows { input, .. }
+            | Self::UpdateGroups { input, .. }
+            | Self::TransformChanges { input, .. }
+            | Self::Additions { input } => vec![input],
+            Self::Join { inputs, .. } => inputs.iter().collect(),
+            Self::Lookup { input, .. } => vec![input],
             Self::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -163,8 +264,9 @@ impl Node {
             Self::Scan(Scan {
                 relation,
                 stream: stream @ (ScanStream::Rows | ScanStream::Side(_)),
+                late_ns,
             }) => format!(
-                "Scan {relation}{}{}",
+                "Scan {relation}{}{}{}",
                 match stream {
                     ScanStream::Side(name) => format!(".{name}"),
                     _ => String::new(),
@@ -172,9 +274,13 @@ impl Node {
                 plan.time.map_or(String::new(), |time| format!(
                     ", event time {}",
                     column(plan, time.index)
-                ))
+                )),
+                match late_ns {
+                    0 => String::new(),
+                    late => format!(", rows up to {} late", length(*late)),
+                }
             ),
-            Self::Scan(Scan { relation, stream: ScanStream::Late }) => {
+            Self::Scan(Scan { relation, stream: ScanStream::Late, .. }) => {
                 format!("Scan LATE({relation})")
             }
             Self::Transform { label, .. } => format!("Transform {label}"),
@@ -187,6 +293,29 @@ impl Node {
                 column(input, time.index),
                 if label.is_empty() { "" } else { ": " },
             ),
+            Self::UpdateWindows { input, window, time, answering, label, .. } => format!(
+                "UpdateWindows {} on {} {}{}{label}",
+                spelled(window),
+                column(input, time.index),
+                match answering {
+                    Answering::OnUpdate => "on update".to_owned(),
+                    Answering::Every(ns) => format!("every {}", length(*ns)),
+                    Answering::Ahead(0) => "on close".to_owned(),
+                    Answering::Ahead(ns) => format!("{} before close, and on update", length(*ns)),
+                },
+                if label.is_empty() { "" } else { ": " },
+            ),
+            Self::UpdateGroups { input, retained, label, .. } => format!(
+                "UpdateGroups{}: {label}",
+                retained.map_or(String::new(), |retained| format!(
+                    " retain {} on {}{}",
+                    length(retained.retain_ns),
+                    column(input, retained.time.index),
+                    retained.every_ns.map_or(String::new(), |ns| format!(" every {}", length(ns))),
+                )),
+            ),
+            Self::TransformChanges { label, .. } => format!("TransformChanges {label}"),
+            Self::Additions { .. } => "Additions".to_owned(),
             Self::NumberRows { input, numbering } => {
                 let by = numbering.partition.iter().map(|index| column(input, *index));
                 let order = numbering.order.iter().map(|(index, options)| {
@@ -198,6 +327,20 @@ impl Node {
                     order.collect::<Vec<_>>().join(", "),
                     by.collect::<Vec<_>>().join(", "),
                 )
+            }
+            Self::Distinct { input, time } => {
+                format!("Distinct until {} is past", column(input, time.index))
+            }
+            Self::Join { label, .. } => format!("Join {label}"),
+            Self::Over { input, time, over, label } => {
+                let mut text = format!("Over {label} ORDER BY {}", column(input, time.index));
+                for (index, options) in &over.ties {
+                    let down = if options.descending { " DESC" } else { "" };
+                    text = format!("{text}, {}{down}", column(input, *index));
+                }
+                let by = over.partition.iter().map(|index| column(input, *index));
+                let by = by.collect::<Vec<_>>().join(", ");
+                if by.is_empty() { text } else { format!("{text} PARTITION BY {by}") }
             }
             Self::Lookup { label, .. } => format!("Lookup {label}"),
             Self::Union { .. } => "Union".to_owned(),

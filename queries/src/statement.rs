@@ -263,6 +263,51 @@ pub struct OptionEntry {
 pub struct Query {
     pub(crate) ast: Box<ast::Query>,
     pub(crate) text: String,
+    pub(crate) emit: Emit,
+    /// Where the EMIT clause stands, if there is one.
+    pub(crate) emit_at: Option<Position>,
+}
+
+/// When a query answers: its EMIT clause. With any form but the first the result is a changelog, with a last column
+/// `_diff`: 1 for a row that now holds, -1 for one that no longer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// `ON WINDOW CLOSE [WITH DELAY INTERVAL ..]`: once, when a window closes, so much later than it would.
+    WindowClose {
+        /// By how much later, which is also how much later rows are still taken in.
+        delay_ns: i64,
+    },
+    /// `ON WINDOW CLOSE WITH CORRECTIONS [FOR INTERVAL ..]`: at the watermark, and again when a late row changes the
+    /// answer.
+    Corrections {
+        /// How late rows may be, where that is more than the source allows.
+        for_ns: i64,
+    },
+    /// `ON UPDATE [EVERY INTERVAL ..] [RETAIN INTERVAL ..]`, or `EVERY INTERVAL ..` for short: whenever the answer has
+    /// changed.
+    Update {
+        /// At most once in so much event time.
+        every_ns: Option<i64>,
+        /// For how long rows count, where no window says it.
+        retain_ns: Option<i64>,
+    },
+}
+
+impl Default for Emit {
+    fn default() -> Self {
+        Self::WindowClose { delay_ns: 0 }
+    }
+}
+
+impl Emit {
+    /// How late a row of a source may be for the query, beyond what the source allows.
+    pub(crate) fn late_ns(self, allowed_lateness_ns: i64) -> i64 {
+        match self {
+            Self::WindowClose { delay_ns } => delay_ns,
+            Self::Corrections { for_ns } => (for_ns - allowed_lateness_ns).max(0),
+            Self::Update { .. } => 0,
+        }
+    }
 }
 
 impl Query {
@@ -274,9 +319,15 @@ impl Query {
         crate::parse::parse_query(sql)
     }
 
-    /// The text, without a trailing EMIT clause; [`Query::parse`] takes it back.
+    /// The text; [`Query::parse`] takes it back. An EMIT clause that says what holds anyway is left out.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// When it answers.
+    #[must_use]
+    pub fn emit(&self) -> Emit {
+        self.emit
     }
 }

@@ -249,7 +249,7 @@ impl Core {
                 return Err(Error::internal(format!("plan reads \"{}\"", scan.relation)));
             }
         };
-        Ok(Leaf { upstream, sources })
+        Ok(Leaf { upstream, sources, late_ns: scan.late_ns })
     }
 
     /// Starts a query whose results go to a port; `writes` names the sink that will read it.

@@ -212,6 +212,13 @@ impl Catalog for Lookups<'_> {
         })
     }
 
+    fn allowed_lateness_ns(&self, source: &str) -> i64 {
+        match self.registry.objects.get(source) {
+            Some(Object::Source(source)) => source.spec.time.as_ref().map_or(0, |t| t.lateness_ns),
+            _ => 0,
+        }
+    }
+
     fn relation_names(&self) -> Vec<String> {
         let of_object = |(name, object): (&String, &Object)| {
             let side = match object {

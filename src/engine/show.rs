@@ -144,6 +144,8 @@ impl Core {
                 rebuilds: read(&counters.rebuilds),
                 rebuild_millis: read(&counters.rebuild_ns) as f64 / 1e6,
                 models_evicted: read(&counters.models_evicted),
+                keys: read(&counters.keys),
+                keys_evicted: read(&counters.keys_evicted),
                 anomalies: read(&counters.anomalies),
                 state_bytes: read(&counters.state_bytes),
                 waiting_bytes: query.port.as_ref().map_or(0, |port| port.bytes() as u64),

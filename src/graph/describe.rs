@@ -11,7 +11,7 @@ use driftline_operators::detector::DetectorPlan;
 use driftline_operators::model::Upkeep;
 use driftline_operators::window::{Window, WindowSpec};
 use driftline_queries::plan::{duration_text, spelled};
-use driftline_queries::{Node, Plan, Scan, ScanStream};
+use driftline_queries::{JoinProgram, Node, Plan, Scan, ScanStream, TimeColumn};
 
 use super::DetectorStage;
 use crate::settings::Settings;
@@ -212,6 +212,68 @@ fn steps(plan: &Plan, origins: &Origins, settings: &Settings) -> Vec<Step> {
             };
             vec![Step { moved: Some(moved(columns)), keeps: vec![keeps], ..step("NumberRows", "") }]
         }
+        Node::Distinct { input, time } => {
+            let columns = input.schema.fields().iter().map(|field| field.name().clone()).collect();
+            let keeps = Keeps {
+                what: "each distinct row".to_owned(),
+                until: format!(
+                    "the watermark passes its {}, {}",
+                    column(input, time.index),
+                    origins.behind(time.lag_ns)
+                ),
+                at_most: cap("groups", "window_groups_max", settings.window_groups_max),
+            };
+            vec![Step { moved: Some(moved(columns)), keeps: vec![keeps], ..step("Distinct", "") }]
+        }
+        Node::Join { inputs, join, times, label } => {
+            vec![joined(&inputs[0], join, times, label, origins, settings)]
+        }
+        Node::Over { input, time, over, label } => {
+            let columns = over.partition.iter().map(|index| column(input, *index)).collect();
+            let waiting = Keeps {
+                what: "rows that wait to be put in order".to_owned(),
+                until: format!("the watermark passes them, {}", origins.behind(time.lag_ns)),
+                at_most: cap("rows", "reorder_rows_max", settings.reorder_rows_max),
+            };
+            let framed = Keeps {
+                what: "rows that frames look at, and one state per partition".to_owned(),
+                until: "no frame of a row to come can reach them".to_owned(),
+                at_most: format!(
+                    "{} and {}",
+                    cap("rows", "frame_rows_max", settings.frame_rows_max),
+                    cap("partitions", "keyed_state_max", settings.keyed_state_max)
+                ),
+            };
+            let step = step("Over", label.clone());
+            vec![Step { moved: Some(moved(columns)), keeps: vec![waiting, framed], ..step }]
+        }
+        Node::UpdateWindows { window, time, program, .. } => {
+            let stage =
+                Aggregation { keys: program.key_fields(), lag_ns: time.lag_ns, origins, settings };
+            vec![stage.updated(*window)]
+        }
+        Node::UpdateGroups { retained, program, label, .. } => {
+            let keys = program.key_fields().iter().map(|field| field.name().clone()).collect();
+            let retained = retained.map(|retained| Keeps {
+                what: "the rows that are in".to_owned(),
+                until: format!(
+                    "the watermark is {} past them, {}",
+                    words(retained.retain_ns),
+                    origins.behind(retained.retain_ns.saturating_add(retained.time.lag_ns))
+                ),
+                at_most: cap("rows", "reorder_rows_max", settings.reorder_rows_max),
+            });
+            let groups = Keeps {
+                what: "partial states of each key, and its result".to_owned(),
+                until: "none of its rows is in".to_owned(),
+                at_most: "what the rows that are in make".to_owned(),
+            };
+            let keeps = retained.into_iter().chain([groups]).collect();
+            let step = step("UpdateGroups", label.clone());
+            vec![Step { moved: Some(moved(keys)), keeps, ..step }]
+        }
+        Node::TransformChanges { label, .. } => vec![step("TransformChanges", label.clone())],
+        Node::Additions { .. } => vec![step("Additions", "")],
         Node::Lookup { lookup, label, .. } => {
             let keeps = Keeps {
                 what: format!("the table ({} rows), once for all workers", lookup.table().len()),
@@ -227,6 +289,39 @@ fn steps(plan: &Plan, origins: &Origins, settings: &Settings) -> Vec<Step> {
             vec![step("Concatenate", format!("{} inputs", inputs.len()))]
         }
     }
+}
+
+fn joined(
+    left: &Plan,
+    join: &JoinProgram,
+    times: &[TimeColumn; 2],
+    label: &str,
+    origins: &Origins,
+    settings: &Settings,
+) -> Step {
+    let lag_ns = times[0].lag_ns.max(times[1].lag_ns);
+    let (keys, until) = match join {
+        JoinProgram::Pairs(spec) => {
+            let reach = spec.upper_ns.saturating_abs().max(spec.lower_ns.saturating_abs());
+            let behind = origins.behind(reach.saturating_add(lag_ns));
+            (&spec.keys, format!("their last partner must have come, {behind}"))
+        }
+        JoinProgram::AsOf(spec) => {
+            let behind = origins.behind(lag_ns.saturating_add(spec.lower_ns));
+            let right = match spec.upper_ns {
+                Some(upper) => format!("those of the right side {} longer", words(upper)),
+                None => "the latest of the right side of each key for good".to_owned(),
+            };
+            (&spec.keys, format!("the right side is complete up to them, {behind}; {right}"))
+        }
+    };
+    let keeps = Keeps {
+        what: "rows of both sides".to_owned(),
+        until,
+        at_most: cap("rows", "join_rows_max", settings.join_rows_max),
+    };
+    let columns = keys[0].iter().map(|index| column(left, *index)).collect();
+    Step { moved: Some(moved(columns)), keeps: vec![keeps], ..step("Join", label) }
 }
 
 fn detector_steps(
@@ -308,6 +403,27 @@ impl Aggregation<'_> {
             ..step("FoldEpochs", "rows to partial states")
         };
         vec![fold, closing]
+    }
+
+    fn updated(self, window: Window) -> Step {
+        let until = match window {
+            Window::Aligned(window) => {
+                let behind = self.origins.behind(window.size_ns().saturating_add(self.lag_ns));
+                format!("the watermark passes the window's end, {behind}")
+            }
+            Window::Session(session) => {
+                let behind = self.origins.behind(session.gap_ns().saturating_add(self.lag_ns));
+                format!("the watermark passes the session's end, {behind}")
+            }
+            Window::Count(_) => "the window has all its rows".to_owned(),
+        };
+        let keeps = Keeps {
+            what: "one state per key and window, and what has been said of it".to_owned(),
+            until,
+            at_most: self.groups(),
+        };
+        let step = step("UpdateWindows", spelled(&window));
+        Step { moved: self.moved(), keeps: vec![keeps], ..step }
     }
 
     fn sessions(self, gap_ns: i64, detail: String) -> Vec<Step> {

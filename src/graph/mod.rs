@@ -10,18 +10,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use driftline_operators::batch::Batch;
+use driftline_operators::changes::result_schema;
 use driftline_operators::dataflow::{
-    BatchStream, DetectStage, MAIN, NumberStage, Outbox, QueryContext, Reorder, SharedDetector,
-    WindowAssignment, WindowStage, aggregate_windows, assign_windows, collect_into, detect,
-    look_up, maintain, number_rows, transform, with_schema,
+    Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinStage, MAIN, NumberStage,
+    Outbox, OverStage, QueryContext, Reorder, Retention, SharedDetector, WindowAssignment,
+    WindowStage, aggregate_windows, append_additions, assign_windows, check_groups, collect_into,
+    detect, distinct_rows, join, look_up, maintain, number_rows, over_frames, transform,
+    transform_changes, update_groups, update_windows, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
+use driftline_operators::distinct::Distinct;
 use driftline_operators::error::Result;
+use driftline_operators::join::{AsOf, Join, Joining, Side};
 use driftline_operators::key::{KeyInterner, KeySplitter};
+use driftline_operators::keyed::KeyLimit;
 use driftline_operators::model::Upkeep;
+use driftline_operators::over::{Frames, Limits, Over};
 use driftline_operators::time::Watermarks;
+use driftline_operators::window::{
+    Numbering, TimeType, UpdatingWindows, Window, WindowedAggregate,
+};
 use driftline_operators::window::{Numbering, TimeType, Window, WindowedAggregate};
-use driftline_queries::{Node, Plan, TimeColumn};
+use driftline_queries::{JoinProgram, Node, Plan, TimeColumn};
+use driftline_queries::{Node, Plan, Retained, TimeColumn};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
@@ -57,6 +68,8 @@ pub(crate) struct Leaf {
     pub(crate) upstream: Upstream,
     /// The sources at the bottom, whose watermarks its rows follow. A source's own rows follow one.
     pub(crate) sources: BTreeSet<SourceId>,
+    /// How far below the watermark rows of a source are taken in.
+    pub(crate) late_ns: i64,
 }
 
 /// Where rows of a leaf come from.
@@ -156,7 +169,20 @@ pub(crate) fn check(
 
 fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
     match &plan.node {
-        Node::Scan(_) | Node::Transform { .. } | Node::Lookup { .. } | Node::Union { .. } => {}
+        Node::Scan(_)
+        | Node::Transform { .. }
+        | Node::TransformChanges { .. }
+        | Node::Additions { .. }
+        | Node::Lookup { .. }
+        | Node::Union { .. } => {}
+        Node::UpdateWindows { window, answering, .. } => {
+            let aggregate = windowed_aggregate(plan, wiring.settings)?;
+            UpdatingWindows::new(*window, aggregate, *answering)?;
+        }
+        Node::UpdateGroups { input, retained, program, .. } => {
+            check_groups(program, &input.schema)?;
+            retained.map(|retained| time_type(input, retained.time.index)).transpose()?;
+        }
         Node::AssignWindows { input, window, time } => {
             time_type(input, *time)?.check(&Window::Aligned(*window))?;
         }
@@ -166,6 +192,15 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
         }
         Node::NumberRows { input, numbering } => {
             number_stage(input, numbering, wiring, &Watermarks::default())?;
+        }
+        Node::Distinct { input, time } => {
+            distinct_stage(input, *time, wiring, &Watermarks::default())?;
+        }
+        Node::Join { .. } => {
+            join_stage(plan, wiring, Default::default())?;
+        }
+        Node::Over { input, time, over, .. } => {
+            over_stage(input, *time, over, wiring, &Watermarks::default())?;
         }
     }
     plan.node.inputs().into_iter().try_for_each(|input| check_node(input, wiring))
@@ -205,18 +240,42 @@ fn wire_node<'scope>(
             wire(input, leaves, wiring)?
                 .try_map(|rows, _| Ok(assign_windows(rows, assignment, context)))
         }
-        Node::AggregateWindows { input, window, time, .. } => {
+        Node::AggregateWindows { input, .. } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
-                let stage = WindowStage {
-                    window: *window,
-                    aggregate: windowed_aggregate(plan, wiring.settings)?,
-                    reorder_rows_max: wiring.settings.reorder_rows_max,
-                    lag_ns: time.lag_ns,
+                aggregate_windows(rows, window_stage(plan, wiring, watermarks)?)
+            })
+        }
+        Node::UpdateWindows { input, answering, .. } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                update_windows(rows, window_stage(plan, wiring, watermarks)?, *answering)
+            })
+        }
+        Node::UpdateGroups { input, retained, program, .. } => wire(input, leaves, wiring)?
+            .try_map(|rows, watermarks| {
+                let arriving = match retained {
+                    None => Arriving::Changes,
+                    Some(held) => Arriving::Rows(retention(input, held, wiring, watermarks)?),
+                };
+                let stage = GroupStage {
+                    program: Arc::clone(program),
+                    input: input.schema.clone(),
+                    arriving,
+                    schema: plan.schema.clone(),
                     watermarks: watermarks.clone(),
                     context,
                 };
-                aggregate_windows(rows, stage)
+                update_groups(rows, stage)
+            }),
+        Node::TransformChanges { input, program, .. } => {
+            let schema = plan.schema.clone();
+            wire(input, leaves, wiring)?.try_map(|rows, _| {
+                Ok(transform_changes(rows, Arc::clone(program), schema, context))
             })
+        }
+        Node::Additions { input } => {
+            let schema = plan.schema.clone();
+            wire(input, leaves, wiring)?
+                .try_map(|rows, _| Ok(append_additions(rows, schema, context)))
         }
         Node::NumberRows { input, numbering } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
@@ -225,6 +284,23 @@ fn wire_node<'scope>(
         }
         Node::Lookup { input, lookup, .. } => wire(input, leaves, wiring)?
             .try_map(|rows, _| Ok(look_up(rows, Arc::clone(lookup), context))),
+        Node::Distinct { input, time } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                Ok(distinct_rows(rows, distinct_stage(input, *time, wiring, watermarks)?))
+            })
+        }
+        Node::Join { inputs, .. } => {
+            let [left, right] = &**inputs;
+            let (left, right) = (wire(left, leaves, wiring)?, wire(right, leaves, wiring)?);
+            let watermarks = left.watermarks.clone().and(&right.watermarks);
+            let stage = join_stage(plan, wiring, [left.watermarks, right.watermarks])?;
+            Ok(Flow { stream: join(left.stream, right.stream, stage), watermarks })
+        }
+        Node::Over { input, time, over, .. } => {
+            wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
+                Ok(over_frames(rows, over_stage(input, *time, over, wiring, watermarks)?))
+            })
+        }
         Node::Union { inputs } => {
             let inputs = inputs.iter().map(|input| wire(input, leaves, wiring));
             let inputs = inputs.collect::<Result<Vec<_>>>()?;
@@ -261,9 +337,49 @@ fn keep_up<'scope>(
     Ok(streams.into_iter().fold(others, Concat::concat))
 }
 
-fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggregate> {
-    let Node::AggregateWindows { input, window, time, program, .. } = &plan.node else {
+fn window_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: &Watermarks) -> Result<WindowStage> {
+    let (Node::AggregateWindows { window, time, .. } | Node::UpdateWindows { window, time, .. }) =
+        &plan.node
+    else {
         unreachable!("callers match on the node");
+    };
+    Ok(WindowStage {
+        window: *window,
+        aggregate: windowed_aggregate(plan, wiring.settings)?,
+        reorder_rows_max: wiring.settings.reorder_rows_max,
+        lag_ns: time.lag_ns,
+        watermarks: watermarks.clone(),
+        context: wiring.context.clone(),
+    })
+}
+
+fn retention(
+    input: &Plan,
+    retained: &Retained,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<Retention> {
+    Ok(Retention {
+        time_index: retained.time.index,
+        time: time_type(input, retained.time.index)?,
+        retain_ns: retained.retain_ns,
+        every_ns: retained.every_ns,
+        lag_ns: retained.time.lag_ns,
+        rows_max: wiring.settings.reorder_rows_max,
+        watermarks: watermarks.clone(),
+    })
+}
+
+/// What the windows of a node compute. Its result has no column for changes.
+fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggregate> {
+    let (input, window, time, program, schema) = match &plan.node {
+        Node::AggregateWindows { input, window, time, program, .. } => {
+            (input, window, time, program, plan.schema.clone())
+        }
+        Node::UpdateWindows { input, window, time, program, .. } => {
+            (input, window, time, program, result_schema(&plan.schema)?)
+        }
+        _ => unreachable!("callers match on the node"),
     };
     let time_type = time_type(input, time.index)?;
     time_type.check(window)?;
@@ -271,7 +387,7 @@ fn windowed_aggregate(plan: &Plan, settings: &Settings) -> Result<WindowedAggreg
         time_index: time.index,
         time: time_type,
         program: Arc::clone(program),
-        schema: plan.schema.clone(),
+        schema,
         groups_max: settings.window_groups_max,
         panes_max: settings.window_panes_max,
     })
@@ -292,6 +408,78 @@ fn number_stage(
         watermarks: watermarks.clone(),
         context: wiring.context.clone(),
     })
+}
+
+fn distinct_stage(
+    input: &Plan,
+    time: TimeColumn,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<DistinctStage> {
+    let columns = (0..input.schema.fields().len()).collect();
+    Ok(DistinctStage {
+        distinct: Distinct::new(&input.schema, time.index, wiring.settings.window_groups_max)?,
+        splitter: KeySplitter::new(&input.schema, columns, wiring.workers)?,
+        lag_ns: time.lag_ns,
+        watermarks: watermarks.clone(),
+        context: wiring.context.clone(),
+    })
+}
+
+fn over_stage(
+    input: &Plan,
+    time: TimeColumn,
+    over: &Over,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<OverStage> {
+    let settings = wiring.settings;
+    let kind = time_type(input, time.index)?;
+    let limits = Limits { keys: key_limit(settings), rows_max: settings.frame_rows_max };
+    Ok(OverStage {
+        splitter: KeySplitter::new(&input.schema, over.partition.clone(), wiring.workers)?,
+        reorder: Reorder::new(time.index, kind.clone(), settings.reorder_rows_max),
+        frames: Frames::new(over.clone(), &input.schema, kind.clone(), limits)?,
+        time_index: time.index,
+        time: kind,
+        lag_ns: time.lag_ns,
+        watermarks: watermarks.clone(),
+        context: wiring.context.clone(),
+    })
+}
+
+fn join_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: [Watermarks; 2]) -> Result<JoinStage> {
+    let Node::Join { inputs, join, times, .. } = &plan.node else {
+        unreachable!("callers match on the node");
+    };
+    let schemas = [&inputs[0].schema, &inputs[1].schema];
+    let rows_max = wiring.settings.join_rows_max;
+    let (keys, join, residual): (_, Box<dyn Joining>, _) = match join {
+        JoinProgram::Pairs(spec) => {
+            let join = Join::new(spec.clone(), schemas, rows_max)?;
+            (&spec.keys, Box::new(join), spec.residual.clone())
+        }
+        JoinProgram::AsOf(spec) => {
+            (&spec.keys, Box::new(AsOf::new(spec.clone(), schemas, rows_max)?), None)
+        }
+    };
+    let splitter = |side: Side| {
+        let keys = keys[side as usize].clone();
+        KeySplitter::new(schemas[side as usize], keys, wiring.workers)
+    };
+    Ok(JoinStage {
+        splitters: [splitter(Side::Left)?, splitter(Side::Right)?],
+        join,
+        residual,
+        lags_ns: times.map(|time| time.lag_ns),
+        watermarks,
+        context: wiring.context.clone(),
+    })
+}
+
+/// The bound on keys of an operator that keeps state for each of them.
+fn key_limit(settings: &Settings) -> KeyLimit {
+    KeyLimit { keys_max: settings.keyed_state_max, policy: settings.keyed_state_policy }
 }
 
 fn detect_stage(

@@ -371,7 +371,12 @@ impl Ingress {
         let mut watermarks = Vec::new();
         for (id, source) in &mut state.sources {
             if let Some(watermark) = source.announce(now) {
-                watermarks.push(SourceWatermark { source: *id, watermark, ended: source.closed });
+                watermarks.push(SourceWatermark {
+                    source: *id,
+                    watermark,
+                    ended: source.closed,
+                    while_open: source.while_open(),
+                });
             }
         }
         let epoch = state.open;

@@ -100,4 +100,6 @@ pub(crate) struct SourceWatermark {
     pub(crate) watermark: EventTime,
     /// Whether the source has ended, so that its queries end too.
     pub(crate) ended: bool,
+    /// Where the watermark stood last while the source was open.
+    pub(crate) while_open: EventTime,
 }

@@ -155,6 +155,23 @@ impl SourceSpec {
         TimeRange { bounds, has_unusable: unusable }
     }
 
+    /// The rows that are at or above a watermark and have a usable event time, with the source's schema.
+    pub(crate) fn in_time(&self, rows: &RecordBatch, watermark: EventTime) -> Result<RecordBatch> {
+        let time = self.time.as_ref().expect("only sources with event time sort rows out");
+        let column = rows.column(time.index);
+        let times = time.time.read(column);
+        let keep: BooleanArray = times
+            .iter()
+            .enumerate()
+            .map(|(row, &ns)| {
+                let is_usable = EventTime(ns).is_in_range() && column.is_valid(row);
+                Some(is_usable && ns >= watermark.0)
+            })
+            .collect();
+        let kept = filter_record_batch(rows, &keep).map_err(internal)?;
+        RecordBatch::try_new(self.schema.clone(), kept.columns().to_vec()).map_err(internal)
+    }
+
     /// Splits rows into those that are in time, with the source's schema, and the others, with the schema of the
     /// side relation. Counts the others.
     pub(crate) fn sort_out(
@@ -209,6 +226,8 @@ pub(crate) struct SourceState {
     latest: EventTime,
     by_host: EventTime,
     announced: EventTime,
+    /// The latest watermark before the source was closed.
+    while_open: EventTime,
     last_push: Duration,
     idle_by_host: bool,
     pub(crate) closed: bool,
@@ -224,6 +243,7 @@ impl SourceState {
             latest: EventTime::MIN,
             by_host: EventTime::MIN,
             announced: EventTime::MIN,
+            while_open: EventTime::MIN,
             last_push: now,
             idle_by_host: false,
             closed: false,
@@ -283,9 +303,14 @@ impl SourceState {
     /// While the source is idle the watermark goes on with the clock from the last push, so that windows close
     /// although nothing arrives; what arrives later with later times is not late.
     pub(crate) fn watermark(&self, now: Duration) -> EventTime {
-        if self.closed {
-            return EventTime::MAX;
+        match self.closed {
+            true => EventTime::MAX,
+            false => self.open_watermark(now),
         }
+    }
+
+    /// The watermark as it is while the source is open.
+    fn open_watermark(&self, now: Duration) -> EventTime {
         let Some(time) = &self.spec.time else { return EventTime::MIN };
         let mut watermark = self.by_host;
         if let Some(delay) = time.delay_ns.filter(|_| self.latest > EventTime::MIN) {
@@ -297,7 +322,7 @@ impl SourceState {
             // Only the end of a source says MAX.
             watermark = watermark.max(EventTime(by_rows.min(i64::MAX - 1)));
         }
-        self.announced.max(watermark.minus_ns(time.lateness_ns))
+        self.while_open.max(watermark.minus_ns(time.lateness_ns))
     }
 
     /// The watermark as last told to the workers.
@@ -305,9 +330,15 @@ impl SourceState {
         self.announced
     }
 
+    /// Where the watermark stood last while the source was open, as of what was told last.
+    pub(crate) fn while_open(&self) -> EventTime {
+        self.while_open
+    }
+
     /// Remembers what the workers are being told; `None` if that is nothing new.
     pub(crate) fn announce(&mut self, now: Duration) -> Option<EventTime> {
         let watermark = self.watermark(now);
+        self.while_open = self.open_watermark(now);
         let ends = self.closed && !self.end_announced;
         if watermark == self.announced && !ends {
             return None;

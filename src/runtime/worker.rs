@@ -1,6 +1,7 @@
 //! One worker: a thread that steps a timely dataflow per query and carries rows to and results from them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,13 +175,30 @@ impl Worker {
         } else {
             (rows.rows.clone(), None)
         };
-        let parts = [(Upstream::Source, Some(kept)), (Upstream::Late, dropped)];
+        let (spec, watermark) = (Arc::clone(&source.spec), source.watermark);
+        // Queries that take late rows in get them besides, each as late as it says.
+        let mut by_lateness = BTreeMap::from([(0, kept)]);
         for Running { leaves, context, .. } in self.queries.values_mut() {
-            for (upstream, part) in &parts {
-                let Some(part) = part else { continue };
-                for leaf in leaves.iter_mut().filter(|leaf| leaf.takes(rows.source, *upstream)) {
-                    leaf.send(part, rows.sequence, context);
+            for leaf in leaves.iter_mut() {
+                if leaf.takes(rows.source, Upstream::Late)
+                    && let Some(dropped) = &dropped
+                {
+                    leaf.send(dropped, rows.sequence, context);
                 }
+                if !leaf.takes(rows.source, Upstream::Source) {
+                    continue;
+                }
+                let late_ns = if dropped.is_some() { leaf.leaf.late_ns } else { 0 };
+                let part = match by_lateness.entry(late_ns) {
+                    Entry::Occupied(part) => part.into_mut(),
+                    Entry::Vacant(place) => {
+                        match spec.in_time(&rows.rows, watermark.minus_ns(late_ns)) {
+                            Ok(part) => place.insert(part),
+                            Err(error) => return self.ingress.fail(error),
+                        }
+                    }
+                };
+                leaf.send(part, rows.sequence, context);
             }
         }
     }
@@ -190,6 +208,7 @@ impl Worker {
             if let Some(source) = self.sources.get_mut(&told.source) {
                 source.watermark = told.watermark;
                 source.watermarks.record(epoch, told.watermark);
+                source.watermarks.record_end(told.while_open);
                 source.ended |= told.ended;
             }
         }

@@ -9,7 +9,7 @@ use super::support::{
 };
 
 /// `samples` and another source of the same columns, some of which may be null in one only.
-fn create_both() -> String {
+pub(super) fn create_both() -> String {
     let others = CREATE_SAMPLES
         .replace("samples", "others")
         .replace("service TEXT NOT NULL", "service TEXT")
@@ -20,11 +20,16 @@ fn create_both() -> String {
 const TUMBLE: Window = Window { slide: 5 * SECOND, size: 5 * SECOND, step: 5 * SECOND, offset: 0 };
 
 /// Checks a query over both sources, where `{W:relation}` stands for windows over a relation.
-fn check(query: &str) {
+pub(super) fn check(query: &str) {
+    check_against(query, query);
+}
+
+/// Checks a query against another one that says the same in a batch.
+pub(super) fn check_against(query: &str, in_a_batch: &str) {
     let (samples, others) = (samples(1, 300, 60), samples(2, 200, 90));
     let shuffled = (shuffled(&samples, 10 * SECOND, 3), shuffled(&others, 3 * SECOND, 4));
     let spell = |stream: bool| {
-        let mut text = query.to_owned();
+        let mut text = if stream { query } else { in_a_batch }.to_owned();
         while let Some(start) = text.find("{W:") {
             let end = start + text[start..].find('}').unwrap();
             let relation = text[start + 3..end].to_owned();

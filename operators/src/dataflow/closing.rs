@@ -57,6 +57,18 @@ impl Closing {
     }
 }
 
+/// The frontier of two inputs that is behind; an epoch has closed when both have left it.
+pub(super) fn earlier<'a>(
+    one: &'a MutableAntichain<Epoch>,
+    other: &'a MutableAntichain<Epoch>,
+) -> &'a MutableAntichain<Epoch> {
+    match (one.frontier().first(), other.frontier().first()) {
+        (Some(a), Some(b)) if a > b => other,
+        (None, _) => other,
+        _ => one,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;

@@ -48,6 +48,10 @@ pub struct Counters {
     pub rebuild_ns: AtomicU64,
     /// Models dropped by the bound on models.
     pub models_evicted: AtomicU64,
+    /// Keys held by operators that keep state for a key as long as they run, models of detectors not among them.
+    pub keys: AtomicU64,
+    /// Keys of these that made room for others.
+    pub keys_evicted: AtomicU64,
     /// Rows that a detector found anomalous.
     pub anomalies: AtomicU64,
     /// Bytes of state held by windows, detectors and rows that wait for their turn.

@@ -4,31 +4,48 @@
 //! [`Epoch`]; what rows mean by time is in their columns.
 
 mod assign;
+mod bytes;
+mod changes;
 mod closing;
 mod context;
 mod counted;
 mod detect;
+mod distinct;
 mod egress;
 mod exchange;
+mod join;
 mod lookup;
 mod measure;
 mod number;
+mod over;
 mod range;
 mod reorder;
+mod retain;
 mod sessions;
 mod transform;
+mod update_groups;
+mod updates;
+mod updating_join;
 mod upkeep;
 mod windows;
 
 pub use assign::{WindowAssignment, assign_windows};
+pub use changes::{append_additions, transform_changes};
 pub use context::{Counters, QueryContext};
 pub use detect::{DetectStage, MAIN, SharedDetector, detect};
+pub use distinct::{DistinctStage, distinct_rows};
 pub use egress::{Outbox, Outgoing, collect_into};
+pub use join::{JoinStage, join};
 pub use lookup::look_up;
 pub use measure::{Meter, measure};
 pub use number::{NumberStage, number_rows};
+pub use over::{OverStage, over_frames};
 pub use reorder::Reorder;
+pub use retain::Retention;
 pub use transform::{transform, with_schema};
+pub use update_groups::{Arriving, GroupStage, check_groups, update_groups};
+pub use updates::update_windows;
+pub use updating_join::{JoinSide, UpdatingJoinStage, check_side, updating_join};
 pub use upkeep::maintain;
 pub use windows::{WindowStage, aggregate_windows};
 

@@ -35,7 +35,7 @@ pub(super) fn aggregate_sessions<'scope>(
 }
 
 /// Folds the rows of each epoch into pieces, when the epoch closes.
-fn fold_epochs<'scope>(
+pub(super) fn fold_epochs<'scope>(
     stream: BatchStream<'scope>,
     mut fold: SessionFold,
     stage: &WindowStage,

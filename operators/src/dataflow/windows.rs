@@ -129,7 +129,7 @@ fn close_windows<'scope>(
 }
 
 /// Folds the rows of each epoch into partial states, one batch per pane, when the epoch closes.
-fn fold_epochs<'scope>(
+pub(super) fn fold_epochs<'scope>(
     stream: BatchStream<'scope>,
     window: WindowSpec,
     stage: &WindowStage,

@@ -10,9 +10,9 @@ use arrow::record_batch::RecordBatch;
 use arrow_row::{RowConverter, Rows, SortField};
 
 use super::VALUE_MAX;
-use super::table::Key;
 use crate::detector::DetectorRequest;
 use crate::error::{OperatorError, Result};
+use crate::keyed::Key;
 use crate::options::nearest_name;
 use crate::time::EventTime;
 

@@ -14,7 +14,6 @@ use super::output::{Finding, OutputWriter, output_schema};
 use super::side::{self, SideWriter};
 use super::slots::Slots;
 use super::snapshot;
-use super::table::{Key, KeyTable};
 use super::{Judgement, Model, ModelFactory, Phase, Rebuilds, Reports, Row};
 use crate::detector::{
     Answers, Detector, DetectorPlan, DetectorRequest, DetectorStatistics, SideRelation,
@@ -22,6 +21,7 @@ use crate::detector::{
 use crate::detectors::decide::{Decider, DecisionSettings, Rule, Verdict};
 use crate::error::Result;
 use crate::key::KeyShare;
+use crate::keyed::{Key, KeyTable};
 use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::{EventTime, SPAN_NS_MAX};
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   batch -> features, keys, times          (columns.rs, once per batch)
-//!     row -> model of its key               (table.rs, bounded)
+//!     row -> model of its key               (../keyed, bounded)
 //!         -> Model::score -> Judgement      (the kind)
 //!         -> Decider::decide -> Verdict     (detectors/decide.rs)
 //!         -> output columns                 (output.rs)
@@ -21,7 +21,6 @@ mod output;
 mod side;
 mod slots;
 pub(crate) mod snapshot;
-mod table;
 
 use std::fmt::Debug;
 

@@ -13,7 +13,7 @@ use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram, Gr
 
 /// Sums the second column by the first.
 #[derive(Debug)]
-pub(super) struct SumByName;
+pub(crate) struct SumByName;
 
 impl AggregateProgram for SumByName {
     fn key_fields(&self) -> Fields {
@@ -101,9 +101,9 @@ pub(super) fn aggregate() -> WindowedAggregate {
 }
 
 /// Time, name and value.
-pub(super) type Row = (i64, u8, i64);
+pub(crate) type Row = (i64, u8, i64);
 
-pub(super) fn batch(rows: &[Row]) -> RecordBatch {
+pub(crate) fn batch(rows: &[Row]) -> RecordBatch {
     let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|r| r.0));
     let names = StringArray::from_iter_values(rows.iter().map(|r| r.1.to_string()));
     let values = Int64Array::from_iter_values(rows.iter().map(|r| r.2));

@@ -6,7 +6,7 @@ mod column;
 mod count;
 mod counted;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod fold;
 mod groups;
 mod number;
@@ -14,6 +14,7 @@ mod panes;
 mod session;
 mod sessions;
 mod spec;
+mod updates;
 
 pub use aggregate::WindowedAggregate;
 pub use column::TimeType;
@@ -26,3 +27,4 @@ pub use panes::Panes;
 pub use session::SessionSpec;
 pub use sessions::Sessions;
 pub use spec::{WINDOWS_PER_ROW_MAX, Window, WindowSpec};
+pub use updates::{Answering, Update, UpdatingWindows};

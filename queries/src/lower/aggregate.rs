@@ -5,11 +5,13 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_expr::Expr;
 use datafusion_expr::logical_plan::Aggregate;
+use driftline_operators::error::OperatorError;
 use driftline_operators::expression::AggregateProgram;
-use driftline_operators::window::Window;
+use driftline_operators::window::{TimeType, Window, WindowSpec};
 
 use super::columns::{describe, number, numbered, numbers, renumber, substitute};
 use super::state::{Base, State, filtered};
+use super::traits::{Traits, origins};
 use super::{internal, unalias};
 use crate::error::{Result, SqlError};
 use crate::physical;
@@ -17,17 +19,24 @@ use crate::plan::{Node, Plan, TimeColumn};
 use crate::planner::window::{Partition, WINDOW_END, WINDOW_START, Windowing};
 
 const NO_WINDOW_HINT: &str = "add a window: FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY ..., window_start, window_end, or \
-                              GROUP BY ..., tumble(INTERVAL '1 minute')";
+                              GROUP BY ..., tumble(INTERVAL '1 minute'); or group by the event time itself";
 
-/// Groups the rows of a window.
-pub(super) fn lower(aggregate: &Aggregate, mut state: State) -> Result<State> {
+/// Groups the rows of a window, or those of equal event time.
+pub(super) fn lower(aggregate: &Aggregate, state: State) -> Result<State> {
+    let (mut state, same_time) = match &state.base {
+        Base::Windowed { .. } => (state, None),
+        Base::Rows(_) => {
+            let (state, column) = by_time(aggregate, state)?;
+            (state, Some(column))
+        }
+        Base::Table { name, .. } => return Err(super::lookup::alone(name)),
+    };
     let below = state.take_filters_below();
     let Base::Windowed { input, by, time } = state.base else {
-        return Err(SqlError::unsupported("aggregate without a window is not supported")
-            .hint(NO_WINDOW_HINT));
+        return Err(internal("aggregate without a window"));
     };
     let width = input.schema.fields().len();
-    let keys = Keys::sort_out(aggregate, &state.exprs, width, by.window)?;
+    let keys = Keys::sort_out(aggregate, &state.exprs, width, by.window, same_time)?;
     check_partition(&keys.exprs, &by, &input.schema)?;
     check_filters(&state.filters, &by, width)?;
     let above = state
@@ -69,6 +78,22 @@ pub(super) fn lower(aggregate: &Aggregate, mut state: State) -> Result<State> {
     Ok(State { base: Base::Rows(plan), exprs, filters: above })
 }
 
+/// Rows that are grouped by their event time: windows of one unit of it, whose start is that time. Gives the column too.
+fn by_time(aggregate: &Aggregate, state: State) -> Result<(State, usize)> {
+    let traits = Traits::of(&aggregate.input);
+    let Some((_, time)) = traits.time_among(&origins(&aggregate.group_expr, &aggregate.input))
+    else {
+        return Err(SqlError::unsupported("aggregate without a window is not supported")
+            .hint(NO_WINDOW_HINT));
+    };
+    let input = state.build(&traits, aggregate.input.schema().as_arrow())?;
+    let refused = |error: OperatorError| internal(&error.to_string());
+    let kind = TimeType::new(input.schema.field(time.index).data_type()).map_err(refused)?;
+    let window = WindowSpec::tumble(kind.unit_ns(), 0).map_err(refused)?;
+    let by = Windowing { window: Window::Aligned(window), partition: Partition::GroupKeys };
+    Ok((State::over(Base::Windowed { input, by, time }), time.index))
+}
+
 /// Group keys, sorted out.
 struct Keys {
     /// Keys over the input's columns.
@@ -85,6 +110,7 @@ impl Keys {
         exprs: &[Expr],
         width: usize,
         window: Window,
+        same_time: Option<usize>,
     ) -> Result<Self> {
         let mut sorted = Self { exprs: Vec::new(), indexes: Vec::new(), output: Vec::new() };
         let (mut has_start, mut has_end) = (false, false);
@@ -95,7 +121,10 @@ impl Keys {
                 )
                 .hint("write one query per grouping"));
             }
-            let expr = substitute(unalias(group), aggregate.input.schema(), exprs)?;
+            let mut expr = substitute(unalias(group), aggregate.input.schema(), exprs)?;
+            if same_time.is_some() && number(&expr) == same_time {
+                expr = numbered(width);
+            }
             let read = numbers(&expr);
             if read.iter().all(|n| *n < width) {
                 sorted.output.push(numbered(2 + sorted.exprs.len()));
@@ -206,7 +235,7 @@ fn output_schema(
     Ok(Arc::new(Schema::new(fields)))
 }
 
-fn label(input: &Plan, keys: &[Expr], aggregates: &[Expr]) -> String {
+pub(super) fn label(input: &Plan, keys: &[Expr], aggregates: &[Expr]) -> String {
     let list = |exprs: &[Expr]| {
         let texts: Vec<String> = exprs.iter().map(|e| describe(e, &input.schema)).collect();
         texts.join(", ")

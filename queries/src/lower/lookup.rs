@@ -50,19 +50,6 @@ pub(super) fn alone(name: &str) -> SqlError {
         .hint("a table is there to be looked up: FROM stream AS s JOIN table AS t ON s.key = t.key")
 }
 
-/// A join without a table.
-pub(super) fn of_streams(join: &Join) -> SqlError {
-    fn name(plan: &LogicalPlan) -> Option<String> {
-        match plan {
-            LogicalPlan::TableScan(scan) => Some(scan.table_name.table().to_owned()),
-            plan => plan.inputs().into_iter().find_map(name),
-        }
-    }
-    let name = name(&join.right).unwrap_or_default();
-    SqlError::unsupported(format!("a join with \"{name}\" is not supported in a streaming query"))
-        .hint("a stream is joined with a table; put what else belongs together into one source")
-}
-
 /// What is known of the result of a join with a table: what is known of the stream.
 pub(super) fn traits(join: &Join) -> Traits {
     if is_table(&join.right) {

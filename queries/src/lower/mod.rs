@@ -5,21 +5,27 @@
 
 mod aggregate;
 mod columns;
+mod emit;
+mod join;
 mod lookup;
 mod number;
+mod over;
 mod state;
 mod traits;
+mod updates;
 
 use datafusion_common::DataFusionError;
-use datafusion_expr::{Expr, LogicalPlan, Union};
+use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
 
 use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
 use crate::planner::RelationSource;
+use crate::planner::updates::UpdatingNode;
 use crate::planner::window::WindowNode;
 
 use columns::numbered;
 pub(crate) use columns::{numbered_schema, numbers};
+pub(crate) use emit::emit;
 use state::{Base, State};
 pub(crate) use traits::Traits;
 
@@ -40,7 +46,14 @@ fn node(plan: &LogicalPlan) -> Result<State> {
             }
         }
         LogicalPlan::SubqueryAlias(alias) => node(&alias.input),
+        LogicalPlan::Join(join) if lookup::reads_table(plan) => lookup::lower(join),
+        LogicalPlan::Join(join) => join::lower(join, &[]),
         LogicalPlan::Filter(filter) => {
+            if !lookup::reads_table(&filter.input)
+                && let Some((join, above)) = join::above(&filter.predicate, &filter.input)
+            {
+                return join::lower(&join, &above);
+            }
             let mut state = node(&filter.input)?;
             state.filter(&filter.predicate, &filter.input)?;
             Ok(state)
@@ -48,22 +61,30 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         LogicalPlan::Projection(projection) => {
             node(&projection.input)?.project(&projection.expr, &projection.input)
         }
+        LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
         LogicalPlan::Union(union) => self::union(union, plan),
-        LogicalPlan::Join(join) if lookup::reads_table(plan) => lookup::lower(join),
-        LogicalPlan::Join(join) => Err(lookup::of_streams(join)),
-        LogicalPlan::Window(window) => number::lower(window, node(&window.input)?),
+        LogicalPlan::Window(window) => {
+            let state = node(&window.input)?;
+            match number::is_numbering(window, &Traits::of(&window.input)) {
+                true => number::lower(window, state),
+                false => over::lower(window, state),
+            }
+        }
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
             match extension.node.as_any().downcast_ref::<WindowNode>() {
                 Some(window) => self::window(window),
-                None => Err(internal("unknown node")),
+                None => match extension.node.as_any().downcast_ref::<UpdatingNode>() {
+                    Some(updating) => updates::lower(updating),
+                    None => Err(internal("unknown node")),
+                },
             }
         }
         other => Err(SqlError::unsupported(format!(
             "{} is not supported in a streaming query",
             kind(other)
         ))
-        .hint("queries filter, compute, window and aggregate one relation")),
+        .hint("queries filter, compute, join, window and aggregate relations")),
     }
 }
 
@@ -93,6 +114,23 @@ fn union(union: &Union, plan: &LogicalPlan) -> Result<State> {
         time: traits.times.first().copied(),
         window_bounds: traits.bounds,
         schema: std::sync::Arc::clone(union.schema.inner()),
+    })))
+}
+
+/// Equal rows are equal in their event time as well, which says how long one must be remembered.
+fn distinct(input: &LogicalPlan) -> Result<State> {
+    let traits = Traits::of(input);
+    let Some(time) = traits.times.iter().copied().min_by_key(|time| time.lag_ns) else {
+        return Err(SqlError::unsupported("DISTINCT without an event time is not supported").hint(
+            "select the event-time column or the bounds of a window as well, so that a row need not be remembered for ever",
+        ));
+    };
+    let input = node(input)?.build(&traits, input.schema().as_arrow())?;
+    Ok(State::over(Base::Rows(Plan {
+        schema: std::sync::Arc::clone(&input.schema),
+        time: input.time,
+        window_bounds: input.window_bounds.clone(),
+        node: Node::Distinct { input: Box::new(input), time },
     })))
 }
 

@@ -15,6 +15,22 @@ use super::{internal, unalias};
 use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
 
+/// Whether these are numbers within partitions that are complete in one epoch, whatever orders their rows.
+pub(super) fn is_numbering(window: &Window, traits: &Traits) -> bool {
+    window.window_expr.iter().all(|expr| match unalias(expr) {
+        Expr::WindowFunction(call) => {
+            let is_together = |expr: &Expr| {
+                let index = column(expr, &window.input, "PARTITION BY");
+                index.is_ok_and(|index| traits.together.contains(&index))
+            };
+            matches!(&call.fun, WindowFunctionDefinition::WindowUDF(udf) if udf.name() == "row_number")
+                && !call.params.order_by.is_empty()
+                && call.params.partition_by.iter().any(is_together)
+        }
+        _ => false,
+    })
+}
+
 /// Numbers rows within partitions that are complete in one epoch.
 pub(super) fn lower(window: &Window, state: State) -> Result<State> {
     let traits = Traits::of(&window.input);
@@ -23,23 +39,10 @@ pub(super) fn lower(window: &Window, state: State) -> Result<State> {
         let Expr::WindowFunction(call) = unalias(expr) else {
             return Err(internal("window function is not a call"));
         };
-        let is_known = matches!(&call.fun, WindowFunctionDefinition::WindowUDF(udf)
-            if udf.name() == "row_number");
-        if !is_known {
-            return Err(internal("window function is not ROW_NUMBER"));
-        }
         let partition = call.params.partition_by.iter();
         let partition = partition
             .map(|expr| column(expr, &window.input, "PARTITION BY"))
             .collect::<Result<Vec<_>>>()?;
-        if !partition.iter().any(|index| traits.together.contains(index)) {
-            return Err(SqlError::unsupported(
-                "ROW_NUMBER that is not partitioned by window_end is not supported",
-            )
-            .hint(
-                "group by a window, and number its results: PARTITION BY window_start, window_end",
-            ));
-        }
         let order = call.params.order_by.iter().map(|sort| {
             let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
             Ok((column(&sort.expr, &window.input, "ORDER BY")?, options))

@@ -165,7 +165,13 @@ impl State {
     }
 
     /// Builds the plan, with columns named as in `schema`.
-    pub(super) fn build(mut self, traits: &Traits, schema: &Schema) -> Result<Plan> {
+    pub(super) fn build(self, traits: &Traits, schema: &Schema) -> Result<Plan> {
+        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        self.build_named(traits, &names)
+    }
+
+    /// Builds the plan, with columns of these names.
+    pub(super) fn build_named(mut self, traits: &Traits, names: &[String]) -> Result<Plan> {
         let below = self.take_filters_below();
         let rows = match self.base {
             Base::Rows(plan) => plan,
@@ -175,8 +181,7 @@ impl State {
             },
             Base::Table { name, .. } => return Err(super::lookup::alone(&name)),
         };
-        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
-        transform(rows, &self.filters, &self.exprs, &names, traits)
+        transform(rows, &self.filters, &self.exprs, names, traits)
     }
 }
 

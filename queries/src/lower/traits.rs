@@ -1,9 +1,9 @@
 //! What is known of the columns of a plan: event time, its lag, and window bounds.
 
-use datafusion_expr::{Expr, LogicalPlan};
-use driftline_operators::window::Window;
+use datafusion_expr::{Distinct, Expr, LogicalPlan};
+use driftline_operators::window::{TimeType, Window};
 
-use super::unalias;
+use super::{join, number, over, unalias};
 use crate::plan::{Plan, TimeColumn};
 use crate::planner::RelationSource;
 use crate::planner::window::WindowNode;
@@ -42,24 +42,39 @@ impl Traits {
                     ..Self::default()
                 }),
             LogicalPlan::SubqueryAlias(alias) => Self::of(&alias.input),
-            LogicalPlan::Filter(filter) => Self::of(&filter.input),
+            LogicalPlan::Filter(filter) => match join::above(&filter.predicate, &filter.input) {
+                Some((join, above)) => join::traits(&join, &above),
+                None => Self::of(&filter.input),
+            },
+            LogicalPlan::Join(join) if super::lookup::reads_table(plan) => {
+                super::lookup::traits(join)
+            }
+            LogicalPlan::Join(join) => join::traits(join, &[]),
             // It appends columns.
-            LogicalPlan::Window(window) => Self { open: None, ..Self::of(&window.input) },
+            LogicalPlan::Window(window) => {
+                let input = Self { open: None, ..Self::of(&window.input) };
+                match number::is_numbering(window, &input) {
+                    true => input,
+                    false => over::traits(window, input),
+                }
+            }
             LogicalPlan::Projection(projection) => {
                 let input = Self::of(&projection.input);
                 input.pick(&origins(&projection.expr, &projection.input))
             }
             LogicalPlan::Aggregate(aggregate) => {
                 let input = Self::of(&aggregate.input);
-                input.group(&origins(&aggregate.group_expr, &aggregate.input))
+                let origins = origins(&aggregate.group_expr, &aggregate.input);
+                match input.open {
+                    Some(_) => input.group(&origins),
+                    None => input.group_by_time(&origins, &aggregate.input),
+                }
             }
+            LogicalPlan::Distinct(Distinct::All(input)) => Self { open: None, ..Self::of(input) },
             LogicalPlan::Union(union) => {
                 let mut inputs = union.inputs.iter().map(|input| Self::of(input));
                 let first = inputs.next().unwrap_or_default();
                 inputs.fold(Self { together: Vec::new(), open: None, ..first }, |a, b| a.and(&b))
-            }
-            LogicalPlan::Join(join) if super::lookup::reads_table(plan) => {
-                super::lookup::traits(join)
             }
             LogicalPlan::Extension(extension) => {
                 match extension.node.as_any().downcast_ref::<WindowNode>() {
@@ -69,6 +84,11 @@ impl Traits {
             }
             _ => Self::default(),
         }
+    }
+
+    /// Whether rows have been assigned to windows and not been grouped by them yet.
+    pub(crate) fn is_windowed(&self) -> bool {
+        self.open.is_some()
     }
 
     /// Traits of a plan that has been built.
@@ -152,6 +172,31 @@ impl Traits {
         Self { times, bounds: among(&self.bounds), together, open: None }
     }
 
+    /// The event time among group keys: which key it is, and the column of the input. Of several, the one that is known
+    /// to be complete first.
+    pub(super) fn time_among(&self, origins: &[Option<usize>]) -> Option<(usize, TimeColumn)> {
+        let time = |index: usize| self.times.iter().find(|time| time.index == index).copied();
+        let keys = origins.iter().enumerate();
+        let times = keys.filter_map(|(key, origin)| Some((key, time((*origin)?)?)));
+        times.min_by_key(|(_, time)| time.lag_ns)
+    }
+
+    /// Rows that are grouped by an event time are in windows of one unit of it.
+    fn group_by_time(&self, origins: &[Option<usize>], input: &LogicalPlan) -> Self {
+        let Some((key, time)) = self.time_among(origins) else { return Self::default() };
+        let unit_ns = TimeType::new(input.schema().field(time.index).data_type())
+            .map_or(0, |time| time.unit_ns());
+        let is_bound = |key: &usize| {
+            origins.get(*key).copied().flatten().is_some_and(|index| self.bounds.contains(&index))
+        };
+        Self {
+            times: vec![TimeColumn { index: key, lag_ns: time.lag_ns.saturating_add(unit_ns) }],
+            bounds: (0..origins.len()).filter(is_bound).collect(),
+            together: vec![key],
+            open: None,
+        }
+    }
+
     fn assign(&self, node: &WindowNode) -> Self {
         let origins: Vec<Option<usize>> = node.visible.iter().copied().map(Some).collect();
         let mut traits = Self { together: Vec::new(), ..self.pick(&origins) };
@@ -178,7 +223,7 @@ fn start_lag_ns(window: Window, lag_ns: i64) -> Option<i64> {
 }
 
 /// For each expression, the input column that it copies.
-fn origins(exprs: &[Expr], input: &LogicalPlan) -> Vec<Option<usize>> {
+pub(super) fn origins(exprs: &[Expr], input: &LogicalPlan) -> Vec<Option<usize>> {
     exprs
         .iter()
         .map(|expr| match unalias(expr) {

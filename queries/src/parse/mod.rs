@@ -3,8 +3,10 @@
 //! A text is cut into tokens once. Heads that only this engine knows are read from the tokens by hand; SELECTs, types
 //! and expressions are handed to sqlparser, with the tokens' places kept.
 
+mod asof;
 mod bounds;
 mod cursor;
+mod emit;
 mod explain;
 mod interval;
 mod objects;

@@ -127,6 +127,7 @@ fn view(cursor: &mut Cursor<'_, '_>, or_replace: bool) -> Result<Statement> {
     }
     cursor.expect(&["AS"])?;
     let query = query(cursor)?;
+    super::emit::refuse(&query, "a view", "name the clause in the query that reads the view")?;
     Ok(Statement::CreateView(CreateView { name, or_replace, if_not_exists, query }))
 }
 
@@ -159,6 +160,8 @@ fn detector(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
     }
     cursor.expect(&["AS"]).map_err(|e| e.hint(hint))?;
     let query = query(cursor)?;
+    let hint = "a detector scores each row once: let the source allow lateness";
+    super::emit::refuse(&query, "a detector", hint)?;
     Ok(Statement::CreateDetector(CreateDetector {
         name,
         if_not_exists,

@@ -5,13 +5,13 @@ use std::ops::Range;
 use sqlparser::ast;
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::{Cursor, is_word};
-use super::partition;
 use super::text::{Text, lower_first};
+use super::{asof, emit, partition};
 use crate::error::{Position, Result, SqlError};
-use crate::statement::Query;
+use crate::statement::{Emit, Query};
 
 /// Deepest recursion of sqlparser itself.
 const RECURSION_MAX: usize = 64;
@@ -19,11 +19,13 @@ const RECURSION_MAX: usize = 64;
 /// Reads the rest of the statement as one query.
 pub(super) fn query(cursor: &mut Cursor<'_, '_>) -> Result<Query> {
     let text = cursor.text;
-    let end = cut_emit(cursor)?;
-    let range = cursor.at..end;
-    let ast = parse(text, range.clone(), Parser::parse_query)?;
+    let (clause, emit) = emit::clause(cursor)?;
+    let ast = parse(text, cursor.at..clause, Parser::parse_query)?;
+    let emit_at = (clause < cursor.end).then(|| text.position(clause));
+    let end = if emit == Emit::default() { clause } else { cursor.end };
+    let text = text.slice(cursor.at..end).to_owned();
     cursor.at = cursor.end;
-    Ok(Query { ast, text: text.slice(range).to_owned() })
+    Ok(Query { ast, text, emit, emit_at })
 }
 
 /// Reads a range of tokens with one of sqlparser's own methods, to its end.
@@ -34,7 +36,7 @@ pub(super) fn parse<T>(
 ) -> Result<T> {
     let end = text.position(range.end);
     let tokens = drop_table_keyword(text.tokens.get(range).unwrap_or_default());
-    let tokens = partition::rewrite(&tokens);
+    let tokens = asof::rewrite(partition::rewrite(&tokens));
     let mut parser = Parser::new(&GenericDialect {})
         .with_recursion_limit(RECURSION_MAX)
         .with_tokens_with_locations(tokens);
@@ -71,39 +73,6 @@ fn drop_table_keyword(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
     }
     kept
-}
-
-/// Where a trailing `EMIT ON WINDOW CLOSE` begins, or the end; sqlparser would take EMIT for an alias.
-fn cut_emit(cursor: &Cursor<'_, '_>) -> Result<usize> {
-    let is = |word: &Word, names: &[&str]| names.iter().any(|name| is_word(word, name));
-    let mut ahead = Cursor { ..cursor.clone() };
-    loop {
-        ahead.at = ahead.find(|token| matches!(token, Token::Word(word) if is(word, &["EMIT"])));
-        if ahead.is_end() {
-            return Ok(ahead.end);
-        }
-        let follows = matches!(ahead.peek(1), Some(Token::Word(word))
-            if is(word, &["ON", "AFTER", "CHANGES", "FINAL", "EVERY", "WITH", "UPDATE"]));
-        let is_name = match ahead.at.checked_sub(1).and_then(|b| ahead.text.tokens.get(b)) {
-            Some(before) => match &before.token {
-                Token::Word(word) => is(word, &["SELECT", "FROM", "JOIN", "AS", "BY", "AND", "OR"]),
-                token => matches!(token, Token::Comma | Token::Period | Token::Eq),
-            },
-            None => false,
-        };
-        if follows && !is_name {
-            break;
-        }
-        ahead.advance();
-    }
-    let (start, position) = (ahead.at, ahead.position());
-    ahead.advance();
-    if ahead.accept(&["ON", "WINDOW", "CLOSE"]) && ahead.is_end() {
-        return Ok(start);
-    }
-    Err(SqlError::unsupported("only EMIT ON WINDOW CLOSE is supported")
-        .at(position)
-        .hint("leave the EMIT clause away: windows answer once, when they close"))
 }
 
 /// sqlparser keeps the place only in the text of its messages.

@@ -4,7 +4,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use driftline_operators::options::OptionValue;
 
 use crate::error::{Position, SqlError, SqlErrorKind};
-use crate::statement::{ModelFile, Name, ObjectKind, Query, Show, Statement};
+use crate::statement::{Emit, ModelFile, Name, ObjectKind, Query, Show, Statement};
 use crate::{parse_script, parse_statements};
 
 const SECOND: i64 = 1_000_000_000;
@@ -217,6 +217,14 @@ fn the_other_statements_parse() {
     assert!(parse_statements(" -- nothing\n ").unwrap().is_empty());
 }
 
+/// Asserts place and a part of the message; returns the hint.
+fn refused_like(sql: &str, part: &str, (line, column): (u64, u64)) -> String {
+    let error = error(sql);
+    assert!(error.message().contains(part), "{sql}: {error}");
+    assert_eq!(error.position(), Some(Position { line, column }), "{sql}: {error}");
+    error.hint_text().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn emit_is_cut_only_where_it_is_a_clause() {
     let text = |sql: &str| match one(sql) {
@@ -226,13 +234,82 @@ fn emit_is_cut_only_where_it_is_a_clause() {
     assert_eq!(text("SELECT * FROM t EMIT ON WINDOW CLOSE"), "SELECT * FROM t");
     assert_eq!(text("SELECT emit FROM t"), "SELECT emit FROM t");
     assert_eq!(text("SELECT * FROM t AS emit"), "SELECT * FROM t AS emit");
-    let hint = refused(
-        "SELECT * FROM t EMIT ON UPDATE",
-        "only EMIT ON WINDOW CLOSE is supported",
-        (1, 17),
+    assert_eq!(text("SELECT * FROM t EMIT ON UPDATE"), "SELECT * FROM t EMIT ON UPDATE");
+    for (sql, place) in [
+        ("SELECT * FROM t\nEMIT CHANGES", (2, 6)),
+        ("SELECT * FROM t EMIT ON WINDOW", (1, 25)),
+        ("SELECT * FROM t EMIT ON WINDOW CLOSE WITH LOVE", (1, 43)),
+    ] {
+        assert!(refused_like(sql, "expected ", place).contains("EMIT ON UPDATE"), "{sql}");
+    }
+}
+
+#[test]
+fn every_form_of_emit_is_read_and_written() {
+    const MINUTE: i64 = 60_000_000_000;
+    let update = |every_ns, retain_ns| Emit::Update { every_ns, retain_ns };
+    for (clause, expected) in [
+        ("ON WINDOW CLOSE", Emit::default()),
+        ("ON WINDOW CLOSE WITH DELAY INTERVAL '1' MINUTE", Emit::WindowClose { delay_ns: MINUTE }),
+        ("on window close with corrections", Emit::Corrections { for_ns: 0 }),
+        (
+            "ON WINDOW CLOSE WITH CORRECTIONS FOR INTERVAL '60 seconds'",
+            Emit::Corrections { for_ns: MINUTE },
+        ),
+        ("ON UPDATE", update(None, None)),
+        ("EVERY INTERVAL 1 MINUTE", update(Some(MINUTE), None)),
+        ("ON UPDATE EVERY INTERVAL '1 minute'", update(Some(MINUTE), None)),
+        ("ON UPDATE RETAIN INTERVAL '1 hour'", update(None, Some(60 * MINUTE))),
+        (
+            "ON UPDATE EVERY INTERVAL '1' MINUTE RETAIN INTERVAL '1 hour'",
+            update(Some(MINUTE), Some(60 * MINUTE)),
+        ),
+        (
+            "ON UPDATE RETAIN INTERVAL '1 hour' EVERY INTERVAL '1 minute'",
+            update(Some(MINUTE), Some(60 * MINUTE)),
+        ),
+    ] {
+        let query = Query::parse(&format!("SELECT a FROM t EMIT {clause}")).unwrap();
+        assert_eq!(query.emit(), expected, "{clause}");
+        assert_eq!(Query::parse(query.text()).unwrap().emit(), expected, "{clause}");
+        for statement in ["INSERT INTO s SELECT a FROM t", "CREATE SINK s AS SELECT a FROM t"] {
+            one(&format!("{statement} EMIT {clause}"));
+        }
+    }
+    for (clause, problem, column) in [
+        ("ON UPDATE EVERY INTERVAL '0 seconds'", "interval is 0 ns", 38),
+        ("ON UPDATE RETAIN INTERVAL '401 days'", "outside 1 ns to 400 days", 39),
+        ("ON UPDATE EVERY 5", "expected INTERVAL", 38),
+        ("ON UPDATE EVERY INTERVAL '1 month'", "has months", 47),
+        ("ON WINDOW CLOSE WITH DELAY INTERVAL '1 minute' FOR", "expected", 69),
+        (
+            "EVERY INTERVAL '1 minute' EVERY INTERVAL '1 minute'",
+            "expected the end of the EMIT clause",
+            48,
+        ),
+    ] {
+        refused_like(&format!("SELECT a FROM t EMIT {clause}"), problem, (1, column));
+    }
+}
+
+#[test]
+fn emit_stands_at_the_end_of_a_query_that_runs() {
+    let hint = refused_like(
+        "CREATE VIEW v AS SELECT a FROM t EMIT ON UPDATE",
+        "a view has no EMIT",
+        (1, 34),
     );
-    assert!(hint.contains("leave the EMIT clause away"));
-    refused("SELECT * FROM t\nEMIT CHANGES", "only EMIT ON WINDOW CLOSE is supported", (2, 1));
+    assert!(hint.contains("the query that reads the view"));
+    let detector = "CREATE DETECTOR d USING mad AS SELECT a FROM t EMIT EVERY INTERVAL '1 minute'";
+    refused_like(detector, "a detector has no EMIT", (1, 48));
+    for (sql, column) in [
+        ("SELECT a FROM (SELECT a FROM t EMIT ON UPDATE)", 32),
+        ("WITH w AS (SELECT a FROM t EMIT ON WINDOW CLOSE) SELECT a FROM w", 28),
+    ] {
+        assert!(
+            refused_like(sql, "EMIT in a subquery", (1, column)).contains("the end of the query")
+        );
+    }
 }
 
 #[test]

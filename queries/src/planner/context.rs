@@ -18,11 +18,14 @@ use sqlparser::ast;
 use super::{Planner, prepare};
 use crate::catalog::{Catalog, Relation, RelationKind, TableRows, late_schema};
 use crate::error::SqlError;
+use crate::functions::{ASOF, asof};
 use crate::plan::{Scan, ScanStream, TimeColumn};
-use crate::statement::Query;
+use crate::statement::{Emit, Query};
 
 /// Most views that read each other.
 const VIEW_NESTING_MAX: usize = 16;
+/// Most relations that one query reads, those of its views included: a view that reads another one twice doubles it.
+const RELATIONS_MAX: usize = 1024;
 /// Most nodes above each other in a plan; whoever walks or drops a plan recurses.
 const PLAN_DEPTH_MAX: usize = 400;
 
@@ -31,11 +34,19 @@ pub(super) struct Context<'a> {
     planner: &'a Planner,
     catalog: &'a dyn Catalog,
     views: Cell<usize>,
+    relations: Cell<usize>,
+    emit: Emit,
 }
 
 impl<'a> Context<'a> {
     pub(super) fn new(planner: &'a Planner, catalog: &'a dyn Catalog) -> Self {
-        Self { planner, catalog, views: Cell::new(0) }
+        let emit = Emit::default();
+        Self { planner, catalog, views: Cell::new(0), relations: Cell::new(0), emit }
+    }
+
+    /// For a query that answers in its own way: its sources may give it later rows than others.
+    pub(super) fn emitting(self, emit: Emit) -> Self {
+        Self { emit, ..self }
     }
 
     /// Resolves names; the query has been prepared.
@@ -137,7 +148,7 @@ impl RelationSource {
     /// The rows of a relation.
     fn rows(name: &str, relation: Relation) -> Self {
         Self {
-            scan: Scan { relation: name.to_owned(), stream: ScanStream::Rows },
+            scan: Scan { relation: name.to_owned(), stream: ScanStream::Rows, late_ns: 0 },
             is_source: relation.kind == RelationKind::Source,
             schema: relation.schema,
             time: relation.time,
@@ -150,10 +161,23 @@ impl RelationSource {
         }
     }
 
+    /// Those of a source that are late by no more than so much as well.
+    fn with_late(mut self, late_ns: i64) -> Self {
+        if let Some(time) = self.time.as_mut().filter(|_| self.is_source) {
+            time.lag_ns = time.lag_ns.saturating_add(late_ns);
+            self.scan.late_ns = late_ns;
+        }
+        self
+    }
+
     /// The rows that a source could not take; they have no order in time.
     pub(super) fn late(&self) -> Option<Self> {
         self.is_source.then(|| Self {
-            scan: Scan { relation: self.scan.relation.clone(), stream: ScanStream::Late },
+            scan: Scan {
+                relation: self.scan.relation.clone(),
+                stream: ScanStream::Late,
+                late_ns: 0,
+            },
             is_source: false,
             schema: late_schema(&self.schema),
             time: None,
@@ -176,6 +200,13 @@ impl TableSource for RelationSource {
 
 impl ContextProvider for Context<'_> {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        self.relations.set(self.relations.get() + 1);
+        if self.relations.get() > RELATIONS_MAX {
+            return Err(external(
+                SqlError::query(format!("query reads more than {RELATIONS_MAX} relations"))
+                    .hint("use fewer joins and unions of views"),
+            ));
+        }
         let table = match &name {
             TableReference::Bare { table } => table,
             TableReference::Partial { schema, table } => return self.side(schema, table),
@@ -189,13 +220,19 @@ impl ContextProvider for Context<'_> {
         let relation =
             self.catalog.relation(table).ok_or_else(|| external(self.not_found(table)))?;
         let source = match &relation.kind {
-            RelationKind::Source | RelationKind::Detector | RelationKind::Table(_) => {
-                RelationSource::rows(table, relation)
+            RelationKind::Table(_) => RelationSource::rows(table, relation),
+            RelationKind::Source | RelationKind::Detector => {
+                let late_ns = self.emit.late_ns(self.catalog.allowed_lateness_ns(table));
+                RelationSource::rows(table, relation).with_late(late_ns)
             }
             RelationKind::View(text) => {
                 let plan = self.view(table, text)?;
                 RelationSource {
-                    scan: Scan { relation: table.to_string(), stream: ScanStream::Rows },
+                    scan: Scan {
+                        relation: table.to_string(),
+                        stream: ScanStream::Rows,
+                        late_ns: 0,
+                    },
                     is_source: false,
                     schema: Arc::clone(plan.schema().inner()),
                     time: None,
@@ -223,6 +260,9 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == ASOF {
+            return Some(asof());
+        }
         self.planner.functions.scalar.get(name).cloned()
     }
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion_common::{Column, DataFusionError, Diagnostic, SchemaError};
 use driftline_operators::options::nearest_name;
-use sqlparser::ast::{Expr, Query, Spanned, Visit, Visitor};
+use sqlparser::ast::{Expr, Query, Spanned, TableFactor, Visit, Visitor};
 
 use super::context::list;
 use crate::error::{Position, SqlError};
@@ -192,6 +192,21 @@ fn find(name: &str, query: &Query) -> Option<Position> {
             match ident {
                 Some(ident) if fold(&ident.value, ident.quote_style) == self.0 => {
                     ControlFlow::Break(position(ident.span))
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
+            let alias = match factor {
+                TableFactor::Table { alias, .. }
+                | TableFactor::Derived { alias, .. }
+                | TableFactor::TableFunction { alias, .. } => alias.as_ref(),
+                _ => None,
+            };
+            match alias {
+                Some(alias) if fold(&alias.name.value, alias.name.quote_style) == self.0 => {
+                    ControlFlow::Break(position(factor.span()))
                 }
                 _ => ControlFlow::Continue(()),
             }

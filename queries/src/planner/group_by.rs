@@ -33,6 +33,12 @@ pub(super) fn rewrite(select: &mut Select) -> Result<()> {
     let Some(table) = select.from.first_mut() else {
         return Err(refuse("SELECT without FROM", span));
     };
+    if let Some(join) = table.joins.first() {
+        return Err(refuse("a window in GROUP BY over a join", join.relation.span()).hint(
+            "window the join in FROM: FROM TUMBLE((SELECT ... FROM a JOIN b ON ...), ts, size) \
+             GROUP BY ..., window_start, window_end",
+        ));
+    }
     window_the_relation(&mut table.relation, &call)?;
     replace_in_group_by(select, &call, span);
     replace_in_select(select, &call, span);

@@ -8,10 +8,12 @@ mod arguments;
 mod context;
 mod errors;
 mod group_by;
+mod joins;
 mod prepare;
 mod relation;
 mod rows;
 mod types;
+pub(crate) mod updates;
 pub(crate) mod window;
 
 #[cfg(test)]
@@ -62,6 +64,7 @@ impl Planner {
                 Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
                 Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
                 Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+                Arc::new(datafusion_functions_window::planner::WindowFunctionPlanner),
             ],
             relation_planners: vec![Arc::new(relation::WindowRelations)],
             options: Arc::new(types::options()),
@@ -78,13 +81,18 @@ impl Planner {
 
     fn plan_with_room(&self, query: &Query, catalog: &dyn Catalog) -> Result<Plan> {
         let mut ast = query.ast.clone();
+        let is_distinct = updates::take_distinct(&mut ast, query.emit);
         prepare::prepare(&mut ast, &self.functions)?;
-        let context = Context::new(self, catalog);
+        let context = Context::new(self, catalog).emitting(query.emit);
         let logical = context
             .plan(&ast)
             .and_then(|plan| self.analyze(plan))
+            .and_then(|plan| updates::mark(plan, query.emit, is_distinct))
             .map_err(|error| convert(error, &query.ast))?;
-        crate::lower::lower(&logical).map_err(|error| errors::locate(error, &query.ast))
+        let plan = crate::lower::lower(&logical)
+            .map_err(|error| errors::locate(updates::hint(error, query.emit), &query.ast))?;
+        let lateness = |source: &str| catalog.allowed_lateness_ns(source);
+        crate::lower::emit(plan, query.emit, &lateness).map_err(|error| error.at(query.emit_at))
     }
 
     /// Evaluates the constant rows of an INSERT as rows of a schema; columns that are not named are null.

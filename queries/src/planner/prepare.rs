@@ -7,15 +7,16 @@ use std::ops::ControlFlow;
 
 use datafusion_expr::Volatility;
 use sqlparser::ast::{
-    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator, Query, Select, SetExpr,
-    SetOperator, SetQuantifier, Spanned, TableFactor, Value, Visit, Visitor, WindowType,
+    Distinct as SelectDistinct, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, GroupByExpr, Query, Select, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, Value, Visit, Visitor, WindowType,
 };
 use sqlparser::tokenizer::Span;
 
 use super::group_by;
+use super::joins::{self, JOIN_HINT};
 use crate::error::{Result, SqlError};
-use crate::functions::Functions;
+use crate::functions::{ASOF, Functions};
 use crate::parse::{fold, position};
 
 /// Most tables in one WITH clause.
@@ -44,7 +45,7 @@ pub(super) fn prepare(query: &mut Query, functions: &Functions) -> Result<()> {
     prepare_body(&mut query.body, functions, &mut branches)
 }
 
-/// Most branches of one UNION ALL.
+/// Most branches of one UNION.
 const BRANCHES_MAX: usize = 64;
 
 fn prepare_body(body: &mut SetExpr, functions: &Functions, branches: &mut usize) -> Result<()> {
@@ -54,14 +55,14 @@ fn prepare_body(body: &mut SetExpr, functions: &Functions, branches: &mut usize)
         SetExpr::Query(inner) => prepare(inner, functions),
         SetExpr::SetOperation {
             op: SetOperator::Union,
-            set_quantifier: SetQuantifier::All,
+            set_quantifier: SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None,
             left,
             right,
         } => {
             *branches += 1;
             if *branches > BRANCHES_MAX {
                 return Err(SqlError::query(format!(
-                    "UNION ALL has more than {BRANCHES_MAX} branches"
+                    "UNION has more than {BRANCHES_MAX} branches"
                 ))
                 .at(position(span))
                 .hint("put what belongs together into one source"));
@@ -69,8 +70,8 @@ fn prepare_body(body: &mut SetExpr, functions: &Functions, branches: &mut usize)
             prepare_body(left, functions, branches)?;
             prepare_body(right, functions, branches)
         }
-        SetExpr::SetOperation { op: SetOperator::Union, .. } => Err(refuse("UNION", span)
-            .hint("UNION ALL keeps all rows; UNION would have to remember every row for ever")),
+        SetExpr::SetOperation { op: SetOperator::Union, .. } => Err(refuse("UNION BY NAME", span)
+            .hint("select the columns in one order, and write UNION ALL")),
         SetExpr::SetOperation { op, .. } => Err(refuse(&op.to_string(), span)
             .hint("run one query per branch, or insert both branches into one sink")),
         SetExpr::Values(_) => Err(refuse("VALUES as a relation", span)
@@ -110,21 +111,22 @@ fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
     check_clauses(select)?;
     let start = select.select_token.0.span;
     let [table] = select.from.as_mut_slice() else {
-        return Err(if select.from.is_empty() {
-            refuse("SELECT without FROM", start).hint("read a source, a view or a detector")
-        } else {
-            refuse("a join", select.from.get(1).map_or(start, Spanned::span))
-                .hint("read one relation; put what belongs together into one source")
+        return Err(match select.from.get(1) {
+            None => {
+                refuse("SELECT without FROM", start).hint("read a source, a view or a detector")
+            }
+            Some(second) => refuse("a join by comma", second.span()).hint(JOIN_HINT),
         });
     };
-    prepare_factor(&mut table.relation, functions)?;
-    prepare_joins(&mut table.joins, functions)?;
+    joins::prepare(table, functions)?;
     let mut check = ExpressionCheck { functions, doubling: 0 };
     let mut visit = || {
         select.projection.visit(&mut check)?;
         select.selection.visit(&mut check)?;
         select.group_by.visit(&mut check)?;
-        select.having.visit(&mut check)
+        select.having.visit(&mut check)?;
+        select.qualify.visit(&mut check)?;
+        select.named_window.visit(&mut check)
     };
     if let ControlFlow::Break(error) = visit() {
         return Err(error);
@@ -132,48 +134,12 @@ fn prepare_select(select: &mut Select, functions: &Functions) -> Result<()> {
     group_by::rewrite(select)
 }
 
-/// Most joins in one FROM.
-const JOINS_MAX: usize = 16;
-
-/// Lets through what may be a join with a table; what the sides are is known once names are.
-fn prepare_joins(joins: &mut [Join], functions: &Functions) -> Result<()> {
-    for (place, join) in joins.iter_mut().enumerate() {
-        let span = join.relation.span();
-        let constraint = match &join.join_operator {
-            JoinOperator::Join(on)
-            | JoinOperator::Inner(on)
-            | JoinOperator::Left(on)
-            | JoinOperator::LeftOuter(on)
-            | JoinOperator::Right(on)
-            | JoinOperator::RightOuter(on)
-            | JoinOperator::FullOuter(on) => on,
-            _ => return Err(refuse("this kind of join", span).hint(JOIN_HINT)),
-        };
-        match constraint {
-            JoinConstraint::On(expr) => check_expression(expr, functions)?,
-            JoinConstraint::Using(_) => {}
-            JoinConstraint::Natural | JoinConstraint::None => {
-                return Err(refuse("a join without a condition", span).hint(JOIN_HINT));
-            }
-        }
-        if place >= JOINS_MAX {
-            return Err(SqlError::query(format!("FROM has more than {JOINS_MAX} joins"))
-                .at(position(span))
-                .hint("join in subqueries or views"));
-        }
-        prepare_factor(&mut join.relation, functions)?;
-    }
-    Ok(())
-}
-
-const JOIN_HINT: &str =
-    "a stream is joined with a table: FROM stream AS s [LEFT] JOIN table AS t ON s.key = t.key";
-
 fn check_clauses(select: &Select) -> Result<()> {
     let start = select.select_token.0.span;
-    if select.distinct.is_some() {
-        return Err(refuse("DISTINCT", start)
-            .hint("GROUP BY the columns and a window gives each combination once per window"));
+    if let Some(SelectDistinct::On(_)) = &select.distinct {
+        return Err(refuse("DISTINCT ON", start).hint(
+            "number the rows with ROW_NUMBER() OVER (...), and keep the first in an outer query",
+        ));
     }
     if select.projection.len() > COLUMNS_MAX {
         return Err(SqlError::query(format!("SELECT has more than {COLUMNS_MAX} columns"))
@@ -185,9 +151,6 @@ fn check_clauses(select: &Select) -> Result<()> {
     {
         return Err(refuse("GROUP BY ... WITH", start).hint("write one query per grouping"));
     }
-    if let Some(qualify) = &select.qualify {
-        return Err(refuse("QUALIFY", qualify.span()).hint("use WHERE or HAVING"));
-    }
     let clauses = [
         ("TOP", select.top.is_some()),
         ("INTO", select.into.is_some()),
@@ -197,7 +160,6 @@ fn check_clauses(select: &Select) -> Result<()> {
         ("CLUSTER BY", !select.cluster_by.is_empty()),
         ("DISTRIBUTE BY", !select.distribute_by.is_empty()),
         ("SORT BY", !select.sort_by.is_empty()),
-        ("WINDOW", !select.named_window.is_empty()),
         ("SELECT AS VALUE", select.value_table_mode.is_some()),
         ("EXCLUDE", select.exclude.is_some()),
         ("a SELECT modifier", select.select_modifiers.is_some()),
@@ -208,7 +170,7 @@ fn check_clauses(select: &Select) -> Result<()> {
     }
 }
 
-fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()> {
+pub(super) fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()> {
     let span = factor.span();
     match factor {
         TableFactor::Derived { lateral: false, subquery, sample: None, .. } => {
@@ -229,12 +191,11 @@ fn prepare_factor(factor: &mut TableFactor, functions: &Functions) -> Result<()>
             .flat_map(|args| &mut args.args)
             .try_for_each(|arg| prepare_arg(arg, functions)),
         TableFactor::TableFunction { expr, .. } => prepare_relation(expr, functions),
-        TableFactor::NestedJoin { table_with_joins, .. } if table_with_joins.joins.is_empty() => {
-            prepare_factor(&mut table_with_joins.relation, functions)
+        TableFactor::NestedJoin { table_with_joins, .. } => {
+            joins::prepare(table_with_joins, functions)
         }
-        TableFactor::NestedJoin { .. } => {
-            Err(refuse("a join", span).hint("read one relation in a query"))
-        }
+        TableFactor::Derived { lateral: true, .. } => Err(refuse("LATERAL", span)
+            .hint("join a query that stands alone: JOIN (SELECT ...) AS b ON a.k = b.k AND ...")),
         _ => Err(refuse("this form of FROM", span)
             .hint("read a relation, a subquery, a window such as TUMBLE(...), or LATE(...)")),
     }
@@ -345,12 +306,10 @@ impl ExpressionCheck<'_> {
         let ident = function.name.0.last()?.as_ident()?;
         let (name, span) = (fold(&ident.value, ident.quote_style), ident.span);
         if function.over.is_some() {
-            return (!is_row_number(&name, function)).then(|| {
-                refuse(&format!("window function \"{name}\" OVER"), span).hint(
-                    "aggregate over a window such as TUMBLE(...), use a detector, or number a window's results: \
-                     ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY ...)",
-                )
-            });
+            return check_over(&name, span, function);
+        }
+        if name == ASOF {
+            return Some(joins::stray_mark(span));
         }
         if let FunctionArguments::Subquery(_) = function.args {
             return Some(
@@ -400,15 +359,30 @@ impl ExpressionCheck<'_> {
     }
 }
 
-/// `ROW_NUMBER() OVER (PARTITION BY ... ORDER BY ...)`.
-fn is_row_number(name: &str, function: &Function) -> bool {
-    let has_arguments = match &function.args {
-        FunctionArguments::List(list) => !list.args.is_empty(),
-        _ => true,
-    };
-    let is_plain = matches!(&function.over, Some(WindowType::WindowSpec(spec))
-        if spec.window_name.is_none() && spec.window_frame.is_none() && !spec.order_by.is_empty());
-    name == "row_number" && is_plain && !has_arguments && function.filter.is_none()
+/// Refuses what the planner would leave away from a call over a frame. Frames and orders are looked at later, when names
+/// are resolved.
+fn check_over(name: &str, span: Span, function: &Function) -> Option<SqlError> {
+    let over = |what: &str| refuse(&format!("window function \"{name}\" {what}"), span);
+    if !matches!(function.args, FunctionArguments::List(_) | FunctionArguments::None) {
+        return Some(over("of a subquery").hint("a query may stand in FROM"));
+    }
+    if is_ordered(function) {
+        return Some(over("with an order of its own").hint(
+            "its rows come in the order of OVER (... ORDER BY ts): leave the other ORDER BY or WITHIN GROUP away",
+        ));
+    }
+    if matches!(name, "any_value" | "grouping") {
+        return Some(over("OVER").hint("use first_value, which takes the first row of the frame"));
+    }
+    if let Some(WindowType::WindowSpec(spec)) = &function.over
+        && let Some(named) = &spec.window_name
+    {
+        return Some(
+            refuse(&format!("OVER that extends window \"{named}\""), named.span)
+                .hint("write OVER w alone, or all of the window within the parentheses"),
+        );
+    }
+    None
 }
 
 fn is_ordered(function: &Function) -> bool {

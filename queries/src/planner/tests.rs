@@ -1,5 +1,8 @@
 //! Proves what the planner makes of queries, and what it refuses.
 
+mod emit;
+mod joins;
+mod over;
 mod refused;
 mod windows;
 

@@ -11,22 +11,22 @@ use crate::time::EventTime;
 const NONE: u32 = u32::MAX;
 
 /// The bytes of a key; `None` is the NULL of a single text key.
-pub(super) type Key<'a> = Option<&'a [u8]>;
+pub(crate) type Key<'a> = Option<&'a [u8]>;
 
 /// One key with its value.
 #[derive(Debug)]
-pub(super) struct Entry<T> {
-    pub(super) key: Option<Box<[u8]>>,
+pub(crate) struct Entry<T> {
+    pub(crate) key: Option<Box<[u8]>>,
     /// Time of the key's latest row.
-    pub(super) time: EventTime,
-    pub(super) value: T,
+    pub(crate) time: EventTime,
+    pub(crate) value: T,
     newer: u32,
     older: u32,
 }
 
 /// Keys with a value each, in order of use.
 #[derive(Debug)]
-pub(super) struct KeyTable<T> {
+pub(crate) struct KeyTable<T> {
     /// Fixed seeds: nothing that is visible depends on the hash, but neither should speed.
     hash: RandomState,
     index: HashTable<u32>,
@@ -37,7 +37,7 @@ pub(super) struct KeyTable<T> {
 }
 
 impl<T> KeyTable<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             hash: RandomState::with_seeds(1, 2, 3, 4),
             index: HashTable::new(),
@@ -48,12 +48,12 @@ impl<T> KeyTable<T> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// The entry of a key, which becomes the most recently used.
-    pub(super) fn touch(&mut self, key: Key<'_>) -> Option<&mut Entry<T>> {
+    pub(crate) fn touch(&mut self, key: Key<'_>) -> Option<&mut Entry<T>> {
         // Runs of one key are common, and need no hashing.
         let newest = self.newest;
         if newest == NONE {
@@ -71,8 +71,8 @@ impl<T> KeyTable<T> {
     }
 
     /// Adds a key that is not in the table, as the most recently used.
-    pub(super) fn insert(&mut self, key: Key<'_>, time: EventTime, value: T) -> &mut Entry<T> {
-        let slot = u32::try_from(self.entries.len()).expect("the bound on models fits u32");
+    pub(crate) fn insert(&mut self, key: Key<'_>, time: EventTime, value: T) -> &mut Entry<T> {
+        let slot = u32::try_from(self.entries.len()).expect("the bound on keys fits u32");
         self.key_bytes += key.map_or(0, <[u8]>::len);
         self.entries.push(Entry { key: key.map(Box::from), time, value, newer: NONE, older: NONE });
         let hash = self.hash.hash_one(key);
@@ -85,12 +85,12 @@ impl<T> KeyTable<T> {
     }
 
     /// The least recently used entry.
-    pub(super) fn oldest(&self) -> Option<&Entry<T>> {
+    pub(crate) fn oldest(&self) -> Option<&Entry<T>> {
         self.entries.get(self.oldest as usize)
     }
 
     /// Drops the least recently used entry, and hands its value over.
-    pub(super) fn drop_oldest(&mut self) -> Option<T> {
+    pub(crate) fn drop_oldest(&mut self) -> Option<T> {
         let slot = self.oldest;
         if slot == NONE {
             return None;
@@ -99,7 +99,7 @@ impl<T> KeyTable<T> {
         self.unindex(slot, slot);
         let dropped = self.entries.swap_remove(slot as usize);
         self.key_bytes -= dropped.key.as_ref().map_or(0, |key| key.len());
-        let moved = u32::try_from(self.entries.len()).expect("the bound on models fits u32");
+        let moved = u32::try_from(self.entries.len()).expect("the bound on keys fits u32");
         if moved != slot {
             self.reindex(moved, slot);
         }
@@ -107,14 +107,14 @@ impl<T> KeyTable<T> {
     }
 
     /// All entries, ordered by key, NULL first.
-    pub(super) fn sorted(&self) -> Vec<&Entry<T>> {
+    pub(crate) fn sorted(&self) -> Vec<&Entry<T>> {
         let mut entries: Vec<_> = self.entries.iter().collect();
         entries.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         entries
     }
 
     /// All entries, the least recently used first.
-    pub(super) fn by_use(&self) -> impl Iterator<Item = &Entry<T>> {
+    pub(crate) fn by_use(&self) -> impl Iterator<Item = &Entry<T>> {
         let mut slot = self.oldest;
         std::iter::from_fn(move || {
             let entry = self.entries.get(slot as usize)?;
@@ -124,7 +124,7 @@ impl<T> KeyTable<T> {
     }
 
     /// Bytes of keys and table, the values' own heap not among them.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.key_bytes + self.entries.capacity() * size_of::<Entry<T>>() + self.index.capacity() * 5
     }
 

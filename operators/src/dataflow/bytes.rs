@@ -1,0 +1,134 @@
+//! Rows as bytes in arrow's row format, as differential-dataflow holds them: one type for all columns, and bytes compare
+//! as the values do.
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow_row::{RowConverter, SortField};
+use differential_dataflow::VecCollection;
+use differential_dataflow::consolidation;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::Operator;
+
+use super::closing::Closing;
+use super::context::Gauge;
+use super::retain::Held;
+use super::{BatchStream, QueryContext};
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::time::{Epoch, Watermarks};
+
+/// Between some columns and bytes.
+pub(super) struct Codec {
+    /// `None` where there is no column.
+    converter: Option<RowConverter>,
+    types: Vec<DataType>,
+}
+
+impl Codec {
+    /// # Errors
+    /// If a type cannot be compared.
+    pub(super) fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<Self> {
+        let types: Vec<DataType> = types.into_iter().cloned().collect();
+        let fields: Vec<SortField> = types.iter().cloned().map(SortField::new).collect();
+        let converter = (!fields.is_empty()).then(|| RowConverter::new(fields)).transpose()?;
+        Ok(Self { converter, types })
+    }
+
+    /// The bytes of each row.
+    pub(super) fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u8>>> {
+        Ok(match &self.converter {
+            None => vec![Vec::new(); rows],
+            Some(converter) => {
+                let encoded = converter.convert_columns(columns)?;
+                encoded.iter().map(|row| row.data().to_vec()).collect()
+            }
+        })
+    }
+
+    /// The columns of rows.
+    pub(super) fn decode<'a>(
+        &self,
+        rows: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>> {
+        let Some(converter) = &self.converter else { return Ok(Vec::new()) };
+        let parser = converter.parser();
+        let columns = converter.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
+        // Rows forget that a column was a dictionary.
+        let typed = columns.into_iter().zip(&self.types);
+        typed
+            .map(|(column, kind)| match column.data_type() == kind {
+                true => Ok(column),
+                false => Ok(cast(&column, kind)?),
+            })
+            .collect()
+    }
+}
+
+/// The end of a collection: its changes as batches, one for each epoch. What no longer holds comes before what takes its
+/// place, and a row that is in several times is there as often. `decode` makes columns of rows, those of `schema` but
+/// for the last.
+pub(super) fn give_changes<'scope, D: Held + Ord>(
+    collection: VecCollection<'scope, Epoch, D, isize>,
+    schema: SchemaRef,
+    watermarks: Watermarks,
+    context: QueryContext,
+    mut decode: impl FnMut(&[&D]) -> Result<Vec<ArrayRef>> + 'static,
+) -> BatchStream<'scope> {
+    collection.inner.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+        Pipeline,
+        "GiveChanges",
+        |capability, _| {
+            let mut closing = Closing::new(capability, watermarks, 0);
+            let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
+            let mut held = 0_i64;
+            let mut waiting: Vec<(D, Epoch, isize)> = Vec::new();
+            move |(input, frontier), output| {
+                input.for_each(|_, updates| waiting.append(updates));
+                while let Some((_, capability)) = closing.next_closed(frontier) {
+                    let closed = *capability.time();
+                    let is_over = |update: &mut (D, Epoch, isize)| update.1 <= closed;
+                    let over = waiting.extract_if(.., is_over);
+                    let mut changes: Vec<(D, isize)> =
+                        over.map(|(row, _, change)| (row, change)).collect();
+                    consolidation::consolidate(&mut changes);
+                    if changes.is_empty() {
+                        continue;
+                    }
+                    for (row, change) in &changes {
+                        // The arrangement keeps a row and what it was made of.
+                        held += 2 * (row.bytes() + size_of::<D>()) as i64 * *change as i64;
+                    }
+                    bytes.set(held.max(0) as u64);
+                    let of = |sign: isize| {
+                        changes.iter().filter(move |(_, change)| change.signum() == sign).flat_map(
+                            |(row, change)| std::iter::repeat_n(row, change.unsigned_abs()),
+                        )
+                    };
+                    let rows: Vec<&D> = of(-1).chain(of(1)).collect();
+                    let gone = of(-1).count();
+                    let batch = context.attempt(|| {
+                        let columns = decode(&rows)?;
+                        changes_of(&schema, columns, rows.len(), gone)
+                    });
+                    if let Some(rows) = batch {
+                        output.session(&capability).give(Batch { rows, sequence: 0, target: 0 });
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// A batch of which the first `gone` rows no longer hold and the others now do.
+fn changes_of(
+    schema: &SchemaRef,
+    mut columns: Vec<ArrayRef>,
+    rows: usize,
+    gone: usize,
+) -> Result<RecordBatch> {
+    let diffs = std::iter::repeat_n(-1, gone).chain(std::iter::repeat_n(1, rows - gone));
+    columns.push(std::sync::Arc::new(arrow::array::Int64Array::from_iter_values(diffs)));
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}

@@ -1,0 +1,76 @@
+//! The columns in which the rows of a match are equal, as bytes.
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::SchemaRef;
+use arrow_row::{RowConverter, Rows, SortField};
+
+use super::Side;
+use crate::error::{OperatorError, Result};
+
+/// Key columns of both sides.
+#[derive(Debug)]
+pub(super) struct Keys {
+    columns: [Vec<usize>; 2],
+    converter: RowConverter,
+}
+
+impl Keys {
+    /// # Errors
+    /// If a column's type cannot be compared, or the types of both sides differ.
+    pub(super) fn new(columns: &[Vec<usize>; 2], inputs: [&SchemaRef; 2]) -> Result<Self> {
+        let mut fields = Vec::new();
+        for (&left, &right) in columns[0].iter().zip(&columns[1]) {
+            let (left, right) = (inputs[0].field(left), inputs[1].field(right));
+            let field = SortField::new(left.data_type().clone());
+            if left.data_type() != right.data_type()
+                || !RowConverter::supports_fields(std::slice::from_ref(&field))
+            {
+                return Err(OperatorError::Columns {
+                    owner: "join".into(),
+                    problem: format!(
+                        "compares \"{}\" of type {} with \"{}\" of type {}",
+                        left.name(),
+                        left.data_type(),
+                        right.name(),
+                        right.data_type()
+                    ),
+                    hint: "cast both sides to one simple type".into(),
+                });
+            }
+            fields.push(field);
+        }
+        Ok(Self { columns: columns.clone(), converter: RowConverter::new(fields)? })
+    }
+
+    /// The keys of a side's rows.
+    pub(super) fn read(&self, side: Side, rows: &RecordBatch, time: usize) -> Result<KeyRows> {
+        let columns: Vec<ArrayRef> =
+            self.columns[side as usize].iter().map(|&i| rows.column(i).clone()).collect();
+        // A row without a key or a time equals nothing.
+        let nulls = columns.iter().chain([rows.column(time)]).fold(None, |nulls, column| {
+            NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
+        });
+        let rows = match columns.as_slice() {
+            [] => None,
+            columns => Some(self.converter.convert_columns(columns)?),
+        };
+        Ok(KeyRows { nulls, rows })
+    }
+}
+
+/// The keys of some rows.
+#[derive(Debug)]
+pub(super) struct KeyRows {
+    nulls: Option<NullBuffer>,
+    /// `None` if all rows are equal, for want of key columns.
+    rows: Option<Rows>,
+}
+
+impl KeyRows {
+    /// The key of a row, unless it has none.
+    pub(super) fn get(&self, row: usize) -> Option<&[u8]> {
+        let has_key = self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        has_key.then(|| self.rows.as_ref().map_or(&[][..], |rows| rows.row(row).data()))
+    }
+}

@@ -1,0 +1,309 @@
+//! Joins against a loop over all pairs, with rows and watermarks made from a seed.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{AsArray, Int64Array, StringArray, TimestampNanosecondArray};
+use arrow::datatypes::{Field, Int64Type, Schema, TimestampNanosecondType};
+use proptest::prelude::*;
+
+use super::*;
+use crate::time::EventTime;
+
+/// Key, time and number of a row.
+type Row = (Option<u8>, i64, i64);
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let keys: StringArray = rows.iter().map(|row| row.0.map(|key| format!("k{key}"))).collect();
+    let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.1));
+    let numbers = Int64Array::from_iter_values(rows.iter().map(|row| row.2));
+    RecordBatch::try_from_iter_with_nullable([
+        ("k", Arc::new(keys) as ArrayRef, true),
+        ("t", Arc::new(times), false),
+        ("n", Arc::new(numbers), false),
+    ])
+    .unwrap()
+}
+
+fn join(kind: JoinKind, (lower_ns, upper_ns): (i64, i64), rows_max: usize) -> Join {
+    let schema = batch(&[]).schema();
+    let fields = |missing: bool| {
+        schema.fields().iter().map(move |field| {
+            let nullable = missing || field.is_nullable();
+            Field::new(field.name(), field.data_type().clone(), nullable)
+        })
+    };
+    let both = fields(kind.keeps(Side::Right)).chain(fields(kind.keeps(Side::Left)));
+    let spec = JoinSpec {
+        kind,
+        keys: [vec![0], vec![0]],
+        times: [1, 1],
+        lower_ns,
+        upper_ns,
+        residual: None,
+        schema: Arc::new(Schema::new(both.collect::<Vec<_>>())),
+    };
+    Join::new(spec, [&schema, &schema], rows_max).unwrap()
+}
+
+/// Pairs of row numbers, sorted; `-1` where there is no partner.
+fn numbers(batches: &[RecordBatch]) -> Vec<(i64, i64)> {
+    let mut found = Vec::new();
+    for batch in batches {
+        let [left, right] = [2, 5].map(|i| batch.column(i).as_primitive::<Int64Type>());
+        let number = |column: &Int64Array, row| {
+            if column.is_null(row) { -1 } else { column.value(row) }
+        };
+        found.extend((0..batch.num_rows()).map(|row| (number(left, row), number(right, row))));
+    }
+    found.sort_unstable();
+    found
+}
+
+fn expected(sides: &[Vec<Row>; 2], kind: JoinKind, (lower, upper): (i64, i64)) -> Vec<(i64, i64)> {
+    let matches =
+        |l: &Row, r: &Row| l.0.is_some() && l.0 == r.0 && (lower..=upper).contains(&(l.1 - r.1));
+    let [left, right] = sides;
+    let mut pairs: Vec<(i64, i64)> = left
+        .iter()
+        .flat_map(|l| right.iter().filter(move |r| matches(l, r)).map(move |r| (l.2, r.2)))
+        .collect();
+    if kind.keeps(Side::Left) {
+        let alone = left.iter().filter(|l| !right.iter().any(|r| matches(l, r)));
+        pairs.extend(alone.map(|l| (l.2, -1)));
+    }
+    if kind.keeps(Side::Right) {
+        let alone = right.iter().filter(|r| !left.iter().any(|l| matches(l, r)));
+        pairs.extend(alone.map(|r| (-1, r.2)));
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
+const KINDS: [JoinKind; 4] = [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full];
+
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let row = (proptest::option::weighted(0.9, 0..4_u8), 0..40_i64);
+    // Times in order, but for a disorder of five.
+    proptest::collection::vec(row, 0..60).prop_map(|rows| {
+        let mut rows: Vec<Row> =
+            rows.into_iter().enumerate().map(|(n, (key, time))| (key, time, n as i64)).collect();
+        rows.sort_by_key(|row| row.1 + row.2 % 5);
+        rows
+    })
+}
+
+proptest! {
+    #[test]
+    fn joins_equal_a_loop_over_all_pairs(
+        sides in [rows(), rows()],
+        bounds in (-12..12_i64, 0..12_i64),
+        steps in proptest::collection::vec((1..20_usize, 1..20_usize), 1..10),
+        scale in prop_oneof![Just(1_i64), Just(900_000), Just(40_000_000_000)],
+    ) {
+        let bounds = (bounds.0 * scale, (bounds.0 + bounds.1) * scale);
+        let sides = sides.map(|rows| {
+            rows.into_iter().map(|(k, t, n)| (k, t * scale, n)).collect::<Vec<_>>()
+        });
+        for kind in KINDS {
+            let mut join = join(kind, bounds, 1000);
+            let found = feed(&mut join, &sides, &steps);
+            prop_assert_eq!(numbers(&found), expected(&sides, kind, bounds));
+            prop_assert_eq!(join.rows(), 0);
+            prop_assert_eq!(join.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn asof_joins_equal_a_search_of_all_rows(
+        sides in [rows(), rows()],
+        lower_ns in -3..4_i64,
+        width_ns in proptest::option::of(0..12_i64),
+        steps in proptest::collection::vec((1..20_usize, 1..20_usize), 1..10),
+        keeps_left in any::<bool>(),
+    ) {
+        let mut join = asof(keeps_left, lower_ns, width_ns.map(|width| lower_ns + width));
+        let found = feed(&mut join, &sides, &steps);
+        let [left, right] = &sides;
+        let mut expected = Vec::new();
+        for l in left {
+            let is_near = |r: &&Row| {
+                let above = l.1 - r.1;
+                l.0.is_some() && l.0 == r.0 && above >= lower_ns
+                    && width_ns.is_none_or(|width| above <= lower_ns + width)
+            };
+            // Rows that tie are ordered by their last column, the number.
+            match right.iter().filter(is_near).max_by_key(|r| (r.1, r.2)) {
+                Some(r) => expected.push((l.2, r.2)),
+                None if keeps_left => expected.push((l.2, -1)),
+                None => {}
+            }
+        }
+        expected.sort_unstable();
+        prop_assert_eq!(numbers(&found), expected);
+        prop_assert_eq!(join.bytes(), 0);
+    }
+}
+
+fn asof(keeps_left: bool, lower_ns: i64, upper_ns: Option<i64>) -> AsOf {
+    let schema = batch(&[]).schema();
+    let kind = if keeps_left { JoinKind::Left } else { JoinKind::Inner };
+    let both = join(kind, (0, 0), 1).spec.schema;
+    let spec = AsOfSpec {
+        keeps_left,
+        keys: [vec![0], vec![0]],
+        times: [1, 1],
+        lower_ns,
+        upper_ns,
+        schema: both,
+    };
+    AsOf::new(spec, [&schema, &schema], 200).unwrap()
+}
+
+#[test]
+fn an_asof_join_keeps_the_latest_row_of_a_key_and_no_earlier_one() {
+    let mut join = asof(true, 0, None);
+    let mut accept = |_: &RecordBatch| Vec::new();
+    let rows: Vec<Row> = (0..150).map(|n| (Some((n % 3) as u8), n, n)).collect();
+    join.add(1, Side::Right, &batch(&rows));
+    let complete = [EventTime(1000), EventTime(1000)];
+    join.close(1, complete, &mut accept).unwrap();
+    let bytes = join.bytes();
+    join.add(2, Side::Left, &batch(&[(Some(1), 2000, 7), (Some(9), 2000, 8)]));
+    // With three rows held, there is room for 195 more; those beyond are refused and counted.
+    join.add(2, Side::Right, &batch(&(0..200).map(|n| (Some(1), 1500, n)).collect::<Vec<_>>()));
+    assert_eq!(join.take_refused(), 5);
+    assert!(join.close(2, complete, &mut accept).unwrap().is_empty());
+    let found = join.close(3, [EventTime(1000), EventTime(2001)], &mut accept).unwrap();
+    assert_eq!(numbers(&found), [(7, 194), (8, -1)]);
+    join.close(4, [EventTime(5_000_000_000); 2], &mut accept).unwrap();
+    assert!(join.bytes() <= bytes, "{} bytes, and {bytes} before", join.bytes());
+}
+
+/// Feeds both sides in steps, with watermarks that know the future.
+fn feed(
+    join: &mut dyn Joining,
+    sides: &[Vec<Row>; 2],
+    steps: &[(usize, usize)],
+) -> Vec<RecordBatch> {
+    let mut found = Vec::new();
+    let (mut next, mut steps) = ([0, 0], steps.iter().cycle());
+    let mut accept = |_: &RecordBatch| unreachable!("there is no condition left");
+    for epoch in 0.. {
+        let (left, right) = *steps.next().unwrap();
+        for (side, count) in Side::BOTH.into_iter().zip([left, right]) {
+            let rows = &sides[side as usize][next[side as usize]..];
+            let count = count.min(rows.len());
+            next[side as usize] += count;
+            join.add(epoch, side, &batch(&rows[..count]));
+        }
+        let complete = Side::BOTH.map(|side| {
+            let rest = &sides[side as usize][next[side as usize]..];
+            rest.iter().map(|row| EventTime(row.1)).min().unwrap_or(EventTime::MAX)
+        });
+        found.extend(join.close(epoch, complete, &mut accept).unwrap());
+        if complete == [EventTime::MAX; 2] {
+            break;
+        }
+    }
+    found
+}
+
+#[test]
+fn rows_leave_once_no_partner_can_come() {
+    let mut join = join(JoinKind::Left, (-2_000_000_000, 3_000_000_000), 100);
+    let second = |s: i64| s * 1_000_000_000;
+    let mut accept = |_: &RecordBatch| Vec::new();
+    let mut close = |join: &mut Join, epoch, left, right| {
+        let complete = [EventTime(second(left)), EventTime(second(right))];
+        numbers(&join.close(epoch, complete, &mut accept).unwrap())
+    };
+    join.add(1, Side::Left, &batch(&[(Some(1), second(10), 0), (None, second(10), 1)]));
+    join.add(1, Side::Right, &batch(&[(Some(2), second(10), 0)]));
+    // A row without a key has no partner, whatever comes.
+    assert_eq!(close(&mut join, 1, 0, 0), [(1, -1)]);
+    // Partners of the left row lie from 7 to 12, those of the right row from 8 to 13.
+    assert_eq!(close(&mut join, 2, 13, 12), []);
+    assert_eq!(join.rows(), 2);
+    assert_eq!(close(&mut join, 3, 15, 13), [(0, -1)]);
+    assert_eq!(close(&mut join, 4, 15, 15), []);
+    assert_eq!((join.rows(), join.bytes()), (0, 0));
+    // What comes after all its partners is given at once, and not held.
+    join.add(5, Side::Left, &batch(&[(Some(1), second(12), 7)]));
+    assert_eq!(close(&mut join, 5, 15, 15), [(7, -1)]);
+}
+
+#[test]
+fn rows_beyond_the_bound_are_refused_and_counted() {
+    let mut join = join(JoinKind::Inner, (0, 0), 2);
+    let mut accept = |_: &RecordBatch| Vec::new();
+    join.add(1, Side::Left, &batch(&[(Some(1), 5, 0), (Some(1), 5, 1), (Some(1), 5, 2)]));
+    assert_eq!(join.take_refused(), 1);
+    let found = join.close(1, [EventTime::MIN; 2], &mut accept).unwrap();
+    assert!(found.is_empty());
+    join.add(2, Side::Right, &batch(&[(Some(1), 5, 0)]));
+    assert_eq!(join.take_refused(), 1);
+    join.close(2, [EventTime(9); 2], &mut accept).unwrap();
+    assert_eq!(join.rows(), 2, "a chunk leaves as a whole");
+    join.close(3, [EventTime::MAX; 2], &mut accept).unwrap();
+    assert_eq!(join.rows(), 0);
+}
+
+#[test]
+fn the_remaining_condition_is_asked_about_each_pair() {
+    #[derive(Debug)]
+    struct Never(SchemaRef);
+    impl Transform for Never {
+        fn schema(&self) -> SchemaRef {
+            self.0.clone()
+        }
+        fn apply(&self, rows: &RecordBatch) -> crate::error::Result<RecordBatch> {
+            Ok(rows.clone())
+        }
+    }
+    let mut join = join(JoinKind::Full, (0, 0), 100);
+    join.spec.residual = Some(Arc::new(Never(batch(&[]).schema())));
+    let rows = [(Some(1), 5, 1), (Some(1), 5, 2)];
+    join.add(1, Side::Left, &batch(&rows));
+    join.add(1, Side::Right, &batch(&rows));
+    let mut asked = 0;
+    // Only pairs of equal numbers pass.
+    let mut accept = |pairs: &RecordBatch| {
+        asked += pairs.num_rows();
+        let [left, right] = [2, 5].map(|i| pairs.column(i).as_primitive::<Int64Type>().clone());
+        let ids = pairs.column(6).as_primitive::<arrow::datatypes::UInt32Type>();
+        (0..pairs.num_rows())
+            .filter(|i| left.value(*i) == right.value(*i))
+            .map(|i| ids.value(i))
+            .collect()
+    };
+    let found = join.close(1, [EventTime::MAX; 2], &mut accept).unwrap();
+    assert_eq!(numbers(&found), [(1, 1), (2, 2)]);
+    assert_eq!(asked, 4);
+}
+
+#[test]
+fn a_look_up_meets_rows_of_its_own_key_only() {
+    let mut held = held::Held::new(1_000_000_000, false);
+    let rows: Vec<Row> = (0..1000).map(|n| (None, n, n)).collect();
+    let keys: BTreeMap<i64, String> = (0..1000).map(|n| (n, format!("key {}", n % 100))).collect();
+    let waiting = rows.iter().map(|row| held::Waiting {
+        row: row.2 as u32,
+        time: row.1,
+        hash: 7, // All keys collide.
+        key: keys[&row.1].as_bytes(),
+        has_partner: false,
+    });
+    held.add(&batch(&rows), waiting.collect()).unwrap();
+    let mut met = 0;
+    held.find(7, b"key 3", (0, 1000), |_| met += 1);
+    assert_eq!(met, 10);
+    let mut places = Vec::new();
+    held.find(7, b"key 3", (103, 203), |place| places.push(place));
+    let mut times: Vec<i64> = held.columns(&places).unwrap()[1]
+        .as_primitive::<TimestampNanosecondType>()
+        .values()
+        .to_vec();
+    times.sort_unstable();
+    assert_eq!(times, [103, 203]);
+}

@@ -1,0 +1,140 @@
+//! Proves what becomes of a plan by its EMIT clause, and which clauses are refused.
+
+use super::*;
+use crate::error::SqlErrorKind;
+
+const WINDOW: &str = "SELECT component, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute')
+                      GROUP BY component, window_start, window_end";
+const GROUPS: &str = "SELECT component, count(*) AS n FROM metrics GROUP BY component";
+
+#[test]
+fn a_delay_is_a_lag_of_the_scan() {
+    let plan = plan(&format!("{WINDOW} EMIT ON WINDOW CLOSE WITH DELAY INTERVAL '5 seconds'"));
+    let lines = plan.explain();
+    assert_eq!(
+        lines.last().unwrap().trim(),
+        "Scan metrics, event time ts, rows up to INTERVAL '5 seconds' late"
+    );
+    assert_eq!(plan.scans()[0].late_ns, 5_000_000_000);
+    assert_eq!(names(&plan), ["component", "n"]);
+    let windows = "SELECT window_end, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute')
+                   GROUP BY window_start, window_end EMIT ON WINDOW CLOSE WITH DELAY INTERVAL '5 seconds'";
+    let time = super::plan(windows).time.unwrap();
+    assert_eq!(time.lag_ns, 5_000_000_000);
+}
+
+#[test]
+fn the_outermost_window_gives_changes_and_what_is_above_changes_them() {
+    let update = plan(&format!("{WINDOW} HAVING count(*) > 1 EMIT ON UPDATE"));
+    assert_eq!(names(&update), ["component", "n", "_diff"]);
+    assert_eq!((update.time, update.window_bounds.len()), (None, 0));
+    let lines = update.explain();
+    assert!(lines[0].starts_with("TransformChanges component, "), "{update}");
+    assert!(
+        lines[1].starts_with("  UpdateWindows tumble(INTERVAL '1 minute') on ts on update: "),
+        "{update}"
+    );
+    let nested = format!(
+        "SELECT window_end, max(n) AS most FROM
+           TUMBLE((SELECT window_end, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute')
+                   GROUP BY window_start, window_end), window_end, INTERVAL '1 hour')
+         GROUP BY window_start, window_end EMIT EVERY INTERVAL '10 minutes'"
+    );
+    let text = plan(&nested).to_string();
+    assert!(
+        text.contains(
+            "UpdateWindows tumble(INTERVAL '1 hour') on window_end every INTERVAL '10 minutes'"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("AggregateWindows tumble(INTERVAL '1 minute')"), "{text}");
+    let both = format!("{WINDOW} UNION ALL SELECT component, requests FROM metrics EMIT ON UPDATE");
+    let text = plan(&both).to_string();
+    assert!(text.contains("UpdateWindows") && text.contains("Additions"), "{text}");
+}
+
+#[test]
+fn retained_rows_are_grouped_in_any_depth() {
+    let retain = "EMIT ON UPDATE EVERY INTERVAL '1 minute' RETAIN INTERVAL '1 hour'";
+    let groups = plan(&format!("{GROUPS} {retain}"));
+    assert_eq!(names(&groups), ["component", "n", "_diff"]);
+    let text = groups.to_string();
+    let spelled = "UpdateGroups retain INTERVAL '1 hour' on ts every INTERVAL '1 minute': count(1) BY component";
+    assert!(text.contains(spelled), "{text}");
+    let distinct = plan(&format!("SELECT DISTINCT component FROM metrics WHERE cpu > 1 {retain}"));
+    assert!(
+        distinct.to_string().contains(
+            "UpdateGroups retain INTERVAL '1 hour' on ts every INTERVAL '1 minute': BY component"
+        ),
+        "{distinct}"
+    );
+    assert_eq!(names(&distinct), ["component", "_diff"]);
+    let nested = plan(&format!("SELECT max(n) AS most FROM ({GROUPS}) {retain}"));
+    assert_eq!(nested.to_string().matches("UpdateGroups").count(), 2, "{nested}");
+    assert_eq!(nested.to_string().matches("retain").count(), 1, "{nested}");
+}
+
+#[test]
+fn clauses_that_make_no_sense_are_refused_where_they_stand() {
+    use SqlErrorKind::{Query as Wrong, Unsupported as Not};
+    let plain = "SELECT component FROM metrics";
+    let counted =
+        "SELECT count(*) AS n FROM COUNT_WINDOW(metrics, 5) GROUP BY window_start, window_end";
+    let numbered = "SELECT * FROM (SELECT n, row_number() OVER (PARTITION BY window_end ORDER BY n) AS place FROM
+        (SELECT window_end, count(*) AS n FROM TUMBLE(metrics, INTERVAL '1 minute') GROUP BY window_end))";
+    for (query, clause, kind, message) in [
+        (
+            plain,
+            "ON WINDOW CLOSE WITH DELAY INTERVAL '1 minute'",
+            Wrong,
+            "WITH DELAY needs a window",
+        ),
+        (
+            plain,
+            "ON WINDOW CLOSE WITH CORRECTIONS",
+            Wrong,
+            "WITH CORRECTIONS needs an aggregate over a window",
+        ),
+        (plain, "EVERY INTERVAL '1 minute'", Wrong, "EVERY needs an aggregate"),
+        (
+            plain,
+            "ON UPDATE RETAIN INTERVAL '1 minute'",
+            Wrong,
+            "RETAIN needs an aggregate or a join without a window",
+        ),
+        (
+            WINDOW,
+            "ON UPDATE RETAIN INTERVAL '1 minute'",
+            Wrong,
+            "RETAIN needs an aggregate or a join without a window",
+        ),
+        (counted, "ON UPDATE", Not, "COUNT_WINDOW whose results change is not supported"),
+        (
+            counted,
+            "ON WINDOW CLOSE WITH CORRECTIONS",
+            Not,
+            "COUNT_WINDOW whose results change is not supported",
+        ),
+        (
+            numbered,
+            "ON UPDATE",
+            Not,
+            "a step over results that change is not supported, but for filters and projections",
+        ),
+        ("SELECT cpu AS _diff FROM metrics", "ON UPDATE", Wrong, "column \"_diff\" is there twice"),
+    ] {
+        let sql = format!("{query}\nEMIT {clause}");
+        let error = try_plan(&sql).map(|plan| panic!("{sql}: {plan}")).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (kind, message), "{sql}");
+        let lines = query.lines().count() as u64;
+        assert_eq!(error.position().map(|p| (p.line, p.column)), Some((lines + 1, 1)), "{sql}");
+        assert!(error.hint_text().is_some(), "{sql}");
+    }
+    let endless = try_plan(&format!("{GROUPS} EMIT ON UPDATE")).unwrap_err();
+    assert_eq!(endless.message(), "aggregate without a window keeps its rows for ever");
+    assert!(endless.hint_text().unwrap().contains("RETAIN INTERVAL"));
+    let untimed = "SELECT component, count(*) FROM untimed GROUP BY component";
+    let untimed =
+        try_plan(&format!("{untimed} EMIT ON UPDATE RETAIN INTERVAL '1 hour'")).unwrap_err();
+    assert_eq!(untimed.message(), "RETAIN needs rows with event time");
+}

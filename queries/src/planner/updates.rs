@@ -1,0 +1,152 @@
+//! Aggregates without a window, over the rows of the last so long: `EMIT ON UPDATE RETAIN`.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchemaRef, DataFusionError, Result as DfResult};
+use datafusion_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use sqlparser::ast::{Distinct, Query, SetExpr};
+
+use crate::error::{SqlError, SqlErrorKind};
+use crate::lower::Traits;
+use crate::statement::Emit;
+
+/// Rows grouped by key, for as long as they are retained.
+#[derive(Clone, Debug)]
+pub(crate) struct UpdatingNode {
+    pub(crate) input: LogicalPlan,
+    pub(crate) group_expr: Vec<Expr>,
+    pub(crate) aggr_expr: Vec<Expr>,
+    pub(crate) retain_ns: i64,
+    pub(crate) every_ns: Option<i64>,
+    schema: DFSchemaRef,
+}
+
+/// Takes a DISTINCT off the outermost SELECT, where rows are retained so that it has an end.
+pub(super) fn take_distinct(query: &mut Query, emit: Emit) -> bool {
+    let SetExpr::Select(select) = query.body.as_mut() else { return false };
+    let is_retained = matches!(emit, Emit::Update { retain_ns: Some(_), .. });
+    let is_plain = matches!(select.distinct, Some(Distinct::Distinct));
+    if is_retained && is_plain {
+        select.distinct = None;
+    }
+    is_retained && is_plain
+}
+
+/// Puts an [`UpdatingNode`] in place of each aggregate without a window, and of a DISTINCT on top.
+pub(super) fn mark(plan: LogicalPlan, emit: Emit, is_distinct: bool) -> DfResult<LogicalPlan> {
+    let Emit::Update { every_ns, retain_ns: Some(retain_ns) } = emit else { return Ok(plan) };
+    let make = |input: &Arc<LogicalPlan>, group_expr, aggr_expr, schema: &DFSchemaRef| {
+        let input = input.as_ref().clone();
+        let schema = Arc::clone(schema);
+        let node = UpdatingNode { input, group_expr, aggr_expr, retain_ns, every_ns, schema };
+        LogicalPlan::Extension(Extension { node: Arc::new(node) })
+    };
+    let marked = plan.transform_up(|plan| {
+        Ok(match &plan {
+            LogicalPlan::Aggregate(aggregate) if !Traits::of(&aggregate.input).is_windowed() => {
+                let (groups, aggregates) =
+                    (aggregate.group_expr.clone(), aggregate.aggr_expr.clone());
+                let node = make(&aggregate.input, groups, aggregates, &aggregate.schema);
+                Transformed::yes(node)
+            }
+            _ => Transformed::no(plan),
+        })
+    })?;
+    if !is_distinct {
+        return Ok(marked.data);
+    }
+    Ok(match &marked.data {
+        // Below the projection rows still have their event time.
+        LogicalPlan::Projection(projection) => {
+            make(&projection.input, projection.expr.clone(), Vec::new(), &projection.schema)
+        }
+        other => {
+            let columns = other.schema().columns().into_iter().map(Expr::Column).collect();
+            let schema = Arc::clone(other.schema());
+            make(&Arc::new(other.clone()), columns, Vec::new(), &schema)
+        }
+    })
+}
+
+/// Says what an aggregate without a window needs to answer on update.
+pub(super) fn hint(error: SqlError, emit: Emit) -> SqlError {
+    let is_update = matches!(emit, Emit::Update { retain_ns: None, .. });
+    let is_unbounded = error.kind() == SqlErrorKind::Unsupported
+        && error.message().starts_with("aggregate without a window");
+    match is_update && is_unbounded {
+        true => SqlError::unsupported("aggregate without a window keeps its rows for ever").hint(
+            "say for how long a row counts: EMIT ON UPDATE RETAIN INTERVAL '1 hour', or group by a window",
+        ),
+        false => error,
+    }
+}
+
+impl UpdatingNode {
+    /// The name of each column.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.schema.fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    fn exprs(&self) -> (&[Expr], &[Expr], i64, Option<i64>) {
+        (&self.group_expr, &self.aggr_expr, self.retain_ns, self.every_ns)
+    }
+}
+
+impl PartialEq for UpdatingNode {
+    fn eq(&self, other: &Self) -> bool {
+        self.exprs() == other.exprs() && self.input == other.input
+    }
+}
+
+impl Eq for UpdatingNode {}
+
+impl PartialOrd for UpdatingNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
+
+impl Hash for UpdatingNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.exprs().hash(state);
+        self.input.hash(state);
+    }
+}
+
+impl UserDefinedLogicalNodeCore for UpdatingNode {
+    fn name(&self) -> &'static str {
+        "Updating"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        self.group_expr.iter().chain(&self.aggr_expr).cloned().collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Updating: retain {} ns", self.retain_ns)
+    }
+
+    fn with_exprs_and_inputs(
+        &self,
+        mut exprs: Vec<Expr>,
+        mut inputs: Vec<LogicalPlan>,
+    ) -> DfResult<Self> {
+        let input = inputs
+            .pop()
+            .ok_or_else(|| DataFusionError::Internal("aggregate has no input".to_owned()))?;
+        let aggr_expr = exprs.split_off(self.group_expr.len().min(exprs.len()));
+        Ok(Self { input, group_expr: exprs, aggr_expr, ..self.clone() })
+    }
+}
