@@ -13,14 +13,18 @@ mod suite {
     mod explain;
     mod failing_files;
     mod files;
+    mod fuzz;
     mod hostile;
     mod joins;
     mod law;
     mod memory;
     mod models;
+    mod nexmark;
     mod oracle;
     mod over;
+    mod property;
     mod readme;
+    mod refusals;
     mod several;
     mod shipped;
     mod side;

@@ -30,9 +30,7 @@ use driftline_operators::time::Watermarks;
 use driftline_operators::window::{
     Numbering, TimeType, UpdatingWindows, Window, WindowedAggregate,
 };
-use driftline_operators::window::{Numbering, TimeType, Window, WindowedAggregate};
-use driftline_queries::{JoinProgram, Node, Plan, TimeColumn};
-use driftline_queries::{Node, Plan, Retained, TimeColumn};
+use driftline_queries::{JoinProgram, Node, Plan, Retained, TimeColumn};
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 

@@ -147,15 +147,31 @@ pub(super) fn cells(batches: &[RecordBatch]) -> Vec<Vec<Cell>> {
     rows
 }
 
+/// What keeps two results, as [`cells`] gives them, from holding the same rows, numbers within 1e-9.
+pub(super) fn difference(found: &[Vec<Cell>], expected: &[Vec<Cell>]) -> Option<String> {
+    let agrees = |(found, expected): (&Vec<Cell>, &Vec<Cell>)| {
+        found.len() == expected.len()
+            && found.iter().zip(expected).all(|(found, expected)| found.agrees(expected))
+    };
+    let wrong = found.iter().zip(expected).position(|pair| !agrees(pair));
+    if wrong.is_none() && found.len() == expected.len() {
+        return None;
+    }
+    let row = wrong.unwrap_or_else(|| found.len().min(expected.len()));
+    Some(format!(
+        "{} rows instead of {}; row {row}\n   found {:?}\nexpected {:?}",
+        found.len(),
+        expected.len(),
+        found.get(row),
+        expected.get(row)
+    ))
+}
+
 /// Asserts that two results hold the same rows, numbers within 1e-9.
 #[track_caller]
 pub(super) fn assert_same(found: &[RecordBatch], expected: &[RecordBatch], what: &str) {
-    let (found, expected) = (cells(found), cells(expected));
-    assert_eq!(found.len(), expected.len(), "{what}: number of rows");
-    for (row, (found, expected)) in found.iter().zip(&expected).enumerate() {
-        let agrees = found.len() == expected.len()
-            && found.iter().zip(expected).all(|(found, expected)| found.agrees(expected));
-        assert!(agrees, "{what}: row {row}\n   found {found:?}\nexpected {expected:?}");
+    if let Some(difference) = difference(&cells(found), &cells(expected)) {
+        panic!("{what}: {difference}");
     }
 }
 

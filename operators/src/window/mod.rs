@@ -1,6 +1,7 @@
 //! Windows: which rows belong together, and what becomes of them.
 
 mod aggregate;
+mod blocks;
 mod cells;
 mod column;
 mod count;

@@ -4,7 +4,7 @@
 //! numbered in order of first sight, and holds one accumulator per aggregate. A tumbling window is one pane and
 //! finishes it in place; a hopping or cumulating window merges the partial states of its panes, so that a row costs one
 //! update however many windows hold it. What a cumulating window has merged stays merged for the longer windows that
-//! follow, so that they merge only what is new to them.
+//! follow, so that they merge only what is new to them; a hop of many panes merges blocks of them that others share.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::aggregate::{Accumulators, WindowedAggregate, take_arguments, take_arrays, take_places};
+use super::blocks::{self, Blocks, FAN, Merging};
 use super::groups::{GroupMap, REFUSED};
 use super::spec::WindowSpec;
 use crate::error::Result;
@@ -24,6 +25,9 @@ use crate::time::EventTime;
 /// Keys are renumbered when more than this many are known and fewer than a quarter of them are in an open pane.
 const KEYS_BEFORE_RENUMBERING: usize = 1 << 16;
 
+/// A hop of more panes than this merges them by blocks.
+const PANES_WITHOUT_BLOCKS: i64 = 4 * FAN;
+
 /// What a partial state of a pane begins with: the pane's start in nanoseconds.
 pub(crate) const PANE_COLUMNS: [&str; 1] = ["pane_start"];
 
@@ -33,6 +37,7 @@ pub struct Panes {
     aggregate: WindowedAggregate,
     keys: KeyInterner,
     panes: BTreeMap<i64, Pane>,
+    blocks: Blocks,
     groups: usize,
     closed_until: EventTime,
     ids: Vec<KeyId>,
@@ -98,6 +103,7 @@ impl Panes {
             aggregate,
             keys,
             panes: BTreeMap::new(),
+            blocks: Blocks::default(),
             groups: 0,
             closed_until: EventTime::MIN,
             ids: Vec::new(),
@@ -263,8 +269,8 @@ impl Panes {
             }
             (ids, finish_all(&mut accumulators)?)
         } else {
-            let (mut map, mut accumulators) = self.merge_panes(start, end)?;
-            (map.take_ids(), finish_all(&mut accumulators)?)
+            let mut merged = self.merge_panes(start, end)?;
+            (merged.map.take_ids(), finish_all(&mut merged.accumulators)?)
         };
         let keys = self.keys.columns(&ids)?;
         let bounds = (std::iter::repeat_n(start, ids.len()), std::iter::repeat_n(end, ids.len()));
@@ -272,17 +278,49 @@ impl Panes {
     }
 
     /// The groups of all panes between two times.
-    fn merge_panes(&mut self, start: i64, end: i64) -> Result<(GroupMap, Accumulators)> {
-        let mut map = GroupMap::default();
-        let mut accumulators = self.aggregate.program.accumulators()?;
-        for (_, pane) in self.panes.range_mut(start..end) {
-            map.assign(pane.map.ids().iter().copied(), usize::MAX, &mut self.local);
-            let states = pane.states()?;
-            for (accumulator, state) in accumulators.iter_mut().zip(states) {
-                accumulator.merge(state, &self.local, map.len())?;
+    fn merge_panes(&mut self, start: i64, end: i64) -> Result<Merging> {
+        let mut merging = Merging::new(&*self.aggregate.program)?;
+        let pane = self.window.pane_ns();
+        if self.window.is_cumulate() || (end - start) / pane <= PANES_WITHOUT_BLOCKS {
+            for (_, pane) in self.panes.range_mut(start..end) {
+                pane.states()?;
+                merging.add(pane.map.ids(), pane.sealed.as_deref().unwrap_or_default())?;
             }
+            return Ok(merging);
         }
-        Ok((map, accumulators))
+        let (mut at, end) = (self.pane_number(start), self.pane_number(end));
+        while at < end {
+            let (level, length) = blocks::longest(at, end);
+            self.add_block(level, at, &mut merging)?;
+            at += length;
+        }
+        Ok(merging)
+    }
+
+    fn pane_number(&self, start: i64) -> i64 {
+        (start - self.window.offset_ns()).div_euclid(self.window.pane_ns())
+    }
+
+    /// Adds the block of a level that begins at pane `at`; makes it, if this is the first window that holds it.
+    fn add_block(&mut self, level: u32, at: i64, merging: &mut Merging) -> Result<()> {
+        let (pane, length) = (self.window.pane_ns(), FAN.pow(level));
+        let start = self.window.offset_ns() + at * pane;
+        if level == 0 {
+            let Some(pane) = self.panes.get_mut(&start) else { return Ok(()) };
+            pane.states()?;
+            return merging.add(pane.map.ids(), pane.sealed.as_deref().unwrap_or_default());
+        }
+        if self.panes.range(start..start + length * pane).next().is_none() {
+            return Ok(());
+        }
+        if self.blocks.get(level, at).is_none() {
+            let mut block = Merging::new(&*self.aggregate.program)?;
+            for part in 0..FAN {
+                self.add_block(level - 1, at + part * (length / FAN), &mut block)?;
+            }
+            self.blocks.insert(level, at, block)?;
+        }
+        self.blocks.get(level, at).map_or(Ok(()), |(ids, states)| merging.add(ids, states))
     }
 
     /// Makes one pane of all panes between two times: no window that is still open reads one without the others.
@@ -291,7 +329,7 @@ impl Panes {
         if starts == [start] {
             return Ok(());
         }
-        let (map, mut accumulators) = self.merge_panes(start, end)?;
+        let Merging { map, mut accumulators, .. } = self.merge_panes(start, end)?;
         let states = accumulators.iter_mut().map(|a| a.state()).collect::<Result<_>>()?;
         for start in starts {
             let pane = self.panes.remove(&start).expect("it was listed above");
@@ -313,6 +351,12 @@ impl Panes {
             }
             self.groups -= entry.remove().map.opened();
         }
+        if self.panes.is_empty() {
+            self.blocks = Blocks::default();
+        } else if !self.blocks.is_empty() {
+            let first_open = window.first_end_after(self.closed_until) - window.size_ns();
+            self.blocks.drop_before(self.pane_number(first_open));
+        }
     }
 
     /// Forgets keys that are in no open pane, once there are many of them.
@@ -328,6 +372,8 @@ impl Panes {
         for pane in self.panes.values_mut() {
             pane.map.renumber(|id| live.binary_search(&id).expect("id is live") as KeyId);
         }
+        // A block holds panes that are open, all of them.
+        self.blocks.renumber(|id| live.binary_search(&id).expect("id is live") as KeyId);
     }
 
     /// Takes everything added so far as partial states, one batch per pane, and starts afresh.
@@ -363,7 +409,8 @@ impl Panes {
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.keys.bytes() + self.panes.values().map(Pane::bytes).sum::<usize>()
+        let panes = self.panes.values().map(Pane::bytes).sum::<usize>();
+        self.keys.bytes() + panes + self.blocks.bytes()
     }
 }
 

@@ -14,6 +14,29 @@ use crate::error::{Result, SqlError};
 const NESTING_MAX: usize = 24;
 /// Most operators and keywords in one expression, commas aside; planning takes time quadratic in them.
 const TERMS_MAX: usize = 1_000;
+/// Most calls within each other that have a syntax of their own. Where the parser fails on one, it tries it as an
+/// ordinary call as well, and so what is within twice: time doubles with each.
+const RETRIED_MAX: usize = 8;
+/// Their names.
+const RETRIED: [&str; 17] = [
+    "ARRAY",
+    "CAST",
+    "CEIL",
+    "CONVERT",
+    "EXISTS",
+    "EXTRACT",
+    "FLOOR",
+    "MAP",
+    "OVERLAY",
+    "POSITION",
+    "SAFE_CAST",
+    "STRUCT",
+    "SUBSTR",
+    "SUBSTRING",
+    "TRIM",
+    "TRY_CAST",
+    "TRY_CONVERT",
+];
 /// Most types within types.
 const TYPE_NESTING_MAX: usize = 16;
 
@@ -22,6 +45,9 @@ const TYPE_NESTING_MAX: usize = 16;
 struct Level {
     current: usize,
     most: usize,
+    /// What is open in the current item and may be tried twice.
+    retried: usize,
+    is_retried: bool,
     is_case: bool,
 }
 
@@ -29,6 +55,7 @@ impl Level {
     fn next_item(&mut self) {
         self.most = self.most.max(self.current);
         self.current = 0;
+        self.retried = 0;
     }
 }
 
@@ -46,7 +73,11 @@ pub(super) fn check(text: &Text<'_>, range: Range<usize>) -> Result<()> {
         let in_case = levels.last().is_some_and(|level| level.is_case);
         match (&token.token, word.as_str()) {
             (Token::LParen | Token::LBracket | Token::LBrace, _) => {
-                levels.push(Level::default());
+                let is_retried = is_retried(text, i);
+                if let Some(level) = levels.last_mut() {
+                    level.retried += usize::from(is_retried);
+                }
+                levels.push(Level { is_retried, ..Level::default() });
             }
             (_, "CASE") => levels.push(Level { is_case: true, ..Level::default() }),
             (Token::RParen | Token::RBracket | Token::RBrace, _) => close(&mut levels),
@@ -62,12 +93,16 @@ pub(super) fn check(text: &Text<'_>, range: Range<usize>) -> Result<()> {
                 types += usize::from(token.token == Token::Lt && is_type(text, i));
                 if let Some(level) = levels.last_mut() {
                     level.current += 1;
+                    level.retried += usize::from(word == "INTERVAL" && !has_literal(text, i));
                 }
             }
         }
         let terms = levels.last().map_or(0, |level| level.current);
+        let retried: usize = levels.iter().map(|level| level.retried).sum();
         let problem = if levels.len() > NESTING_MAX {
             format!("statement nests more than {NESTING_MAX} levels deep")
+        } else if retried > RETRIED_MAX {
+            format!("statement nests more than {RETRIED_MAX} calls such as CAST or SUBSTRING")
         } else if terms > TERMS_MAX || set_operators > TERMS_MAX {
             format!("expression has more than {TERMS_MAX} terms")
         } else if types > TYPE_NESTING_MAX {
@@ -96,7 +131,21 @@ fn close(levels: &mut Vec<Level>) {
     {
         inner.next_item();
         outer.current += inner.most + 1;
+        outer.retried -= usize::from(inner.is_retried);
     }
+}
+
+/// Whether the bracket opens a call that the parser may try twice.
+fn is_retried(text: &Text<'_>, bracket: usize) -> bool {
+    let before = bracket.checked_sub(1).and_then(|i| text.tokens.get(i));
+    matches!(before.map(|t| &t.token), Some(Token::Word(word)) if word.quote_style.is_none()
+        && RETRIED.contains(&word.value.to_ascii_uppercase().as_str()))
+}
+
+/// Whether a literal follows, which ends what there is to try.
+fn has_literal(text: &Text<'_>, word: usize) -> bool {
+    let after = text.tokens.get(word + 1).map(|t| &t.token);
+    matches!(after, Some(Token::SingleQuotedString(_) | Token::Number(..)))
 }
 
 fn is_type(text: &Text<'_>, lt: usize) -> bool {

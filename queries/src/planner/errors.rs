@@ -121,7 +121,7 @@ fn split_hint(make: impl Fn(String) -> SqlError, message: &str) -> SqlError {
             None => error.hint("SHOW FUNCTIONS lists them"),
         };
     }
-    if let Some(error) = signature(message) {
+    if let Some(error) = signature(message).or_else(|| types(message)) {
         return error;
     }
     match message.split_once('\n') {
@@ -141,11 +141,32 @@ fn signature(message: &str) -> Option<SqlError> {
         types.replace("Utf8", "TEXT")
     ));
     let candidates: Vec<&str> =
-        rest.lines().skip(1).map(str::trim).filter(|l| !l.is_empty()).collect();
+        rest.lines().skip(1).map(str::trim).filter(|l| l.ends_with(')')).collect();
     if candidates.is_empty() {
         return Some(error);
     }
     Some(error.hint(format!("it takes {}", candidates.join(" or "))))
+}
+
+/// Types that do not go together.
+fn types(message: &str) -> Option<SqlError> {
+    let sql = |name: &str| {
+        name.replace("Utf8", "TEXT").replace("Float64", "DOUBLE").replace("Int64", "BIGINT")
+    };
+    if let Some((_, rest)) = message.split_once("Cannot coerce arithmetic expression ") {
+        let operation = rest.split(" to valid types").next().unwrap_or(rest);
+        return Some(
+            SqlError::query(format!("cannot compute {}", sql(operation)))
+                .hint("bring both sides to one type: CAST(column AS DOUBLE)"),
+        );
+    }
+    let (_, rest) = message.split_once("Cannot create filter with non-boolean predicate '")?;
+    let (predicate, kind) = rest.split_once("' returning ")?;
+    let predicate = predicate.rsplit('.').next().unwrap_or(predicate);
+    Some(
+        SqlError::query(format!("condition \"{predicate}\" is {}, not a truth value", sql(kind)))
+            .hint("compare it with a value"),
+    )
 }
 
 /// One line, in lower case, without a period at the end.

@@ -19,13 +19,16 @@ pub(crate) mod window;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion_common::config::ConfigOptions;
-use datafusion_expr::LogicalPlan;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_expr::logical_plan::Aggregate;
 use datafusion_expr::planner::{ExprPlanner, RelationPlanner};
+use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::analyzer::Analyzer;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
@@ -64,6 +67,7 @@ impl Planner {
                 Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
                 Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
                 Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+                Arc::new(datafusion_functions_window::planner::WindowFunctionPlanner),
                 Arc::new(datafusion_functions_window::planner::WindowFunctionPlanner),
             ],
             relation_planners: vec![Arc::new(relation::WindowRelations)],
@@ -113,7 +117,7 @@ impl Planner {
     /// Settles types and folds constants.
     fn analyze(&self, plan: LogicalPlan) -> datafusion_common::Result<LogicalPlan> {
         let plan = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]).execute_and_check(
-            plan,
+            plan.transform_up(group_once)?.data,
             &self.options,
             |_, _| (),
         )?;
@@ -127,4 +131,18 @@ impl Planner {
             |_, _| (),
         )
     }
+}
+
+/// Drops group keys that repeat: an aggregate has one column for all of them, and what counts columns would miscount.
+fn group_once(plan: LogicalPlan) -> datafusion_common::Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Aggregate(aggregate) = plan else { return Ok(Transformed::no(plan)) };
+    let mut seen = HashSet::new();
+    let keys = aggregate.group_expr.iter().filter(|key| seen.insert(*key));
+    let keys: Vec<Expr> = keys.cloned().collect();
+    if keys.len() == aggregate.group_expr.len() {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    let Aggregate { input, aggr_expr, schema, .. } = aggregate;
+    let grouped = Aggregate::try_new_with_schema(input, keys, aggr_expr, schema)?;
+    Ok(Transformed::yes(LogicalPlan::Aggregate(grouped)))
 }

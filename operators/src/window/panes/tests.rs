@@ -45,7 +45,7 @@ proptest! {
     #[test]
     fn panes_equal_adding_each_row_to_each_of_its_windows(
         slide in 1i64..12,
-        size in 1i64..30,
+        size in prop_oneof![1i64..30, 30i64..90],
         steps in prop::option::of(1i64..5),
         offset in -40i64..40,
         rows in prop::collection::vec((-60i64..60, 0u8..4, -9i64..9), 0..60),

@@ -1,0 +1,1 @@
+SELECT DISTINCT ts, component FROM metrics

@@ -1,0 +1,1 @@
+SELECT hop(ts, INTERVAL '1 minute', INTERVAL '1 hour') AS w, w.start, stddev(cpu) / avg(memory) AS cv FROM metrics GROUP BY w, component

@@ -1,0 +1,1 @@
+SELECT component, ts, avg(cpu) OVER (PARTITION BY component ORDER BY ts ROWS BETWEEN 5 PRECEDING AND CURRENT ROW) AS mean, cpu - lag(cpu, 1, 0.0) OVER (PARTITION BY component ORDER BY ts) AS step FROM metrics

@@ -1,0 +1,1 @@
+CREATE SOURCE s (a TEXT NOT NULL, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '10 seconds' IDLE TIMEOUT INTERVAL '1 minute') WITH (path = 'x.csv', pace = 60)

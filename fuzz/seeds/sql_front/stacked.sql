@@ -1,0 +1,1 @@
+SELECT window_end, max(n) FROM TUMBLE((SELECT window_end, count(*) AS n FROM HOP(metrics, ts, INTERVAL '1 minute', INTERVAL '2 minutes') GROUP BY window_start, window_end), window_end, INTERVAL '1 hour') GROUP BY window_start, window_end

@@ -1,0 +1,1 @@
+SELECT component, avg(cpu) AS cpu FROM TUMBLE(metrics, ts, INTERVAL '5 minutes', INTERVAL '-1 minute') WHERE cpu > 0.5 AND component LIKE 'a%' GROUP BY component, window_start, window_end HAVING count(*) > 2

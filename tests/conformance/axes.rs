@@ -1,0 +1,236 @@
+//! The axes of the matrix, and the names of its cells.
+
+use std::fmt;
+
+use super::case::Condition;
+use crate::support::SECOND;
+
+/// How rows that come late are mixed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    None,
+    /// After rows that they lie behind, by no more than the disorder: they count.
+    Within,
+    /// Below the watermark: they must be left out, and be found in `LATE(source)`.
+    Beyond,
+}
+
+/// In which order rows come, never further apart than the source's disorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Sorted,
+    Shuffled,
+    Reversed,
+}
+
+/// When a query answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Emit {
+    Close,
+    Delay,
+    Corrections,
+    CorrectionsFor,
+    Update,
+    Every,
+}
+
+impl Emit {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Close,
+        Self::Delay,
+        Self::Corrections,
+        Self::CorrectionsFor,
+        Self::Update,
+        Self::Every,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Close => "close",
+            Self::Delay => "delay",
+            Self::Corrections => "corrections",
+            Self::CorrectionsFor => "corrections_for",
+            Self::Update => "update",
+            Self::Every => "every",
+        }
+    }
+
+    /// What stands at the end of the query.
+    pub(crate) fn clause(self) -> &'static str {
+        match self {
+            Self::Close => "",
+            Self::Delay => "EMIT ON WINDOW CLOSE WITH DELAY INTERVAL '5 seconds'",
+            Self::Corrections => "EMIT ON WINDOW CLOSE WITH CORRECTIONS",
+            Self::CorrectionsFor => {
+                "EMIT ON WINDOW CLOSE WITH CORRECTIONS FOR INTERVAL '7 seconds'"
+            }
+            Self::Update => "EMIT ON UPDATE",
+            Self::Every => "EMIT EVERY INTERVAL '3 seconds'",
+        }
+    }
+
+    /// How far below the watermark rows still count, beyond what their source allows.
+    pub(crate) fn takes_late_ns(self, allowed_lateness_ns: i64) -> i64 {
+        match self {
+            Self::Delay => 5 * SECOND,
+            Self::CorrectionsFor => (7 * SECOND - allowed_lateness_ns).max(0),
+            Self::Close | Self::Corrections | Self::Update | Self::Every => 0,
+        }
+    }
+
+    /// Whether results are changes, to be summed up by their last column.
+    pub(crate) fn is_changelog(self) -> bool {
+        !matches!(self, Self::Close | Self::Delay)
+    }
+}
+
+/// Offsets of windows, in milliseconds, that stand for `$offset`.
+pub(crate) const OFFSETS: [i64; 3] = [0, 1500, -2250];
+
+/// One way of feeding an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Feed {
+    pub(crate) late: Late,
+    pub(crate) batch_rows: usize,
+    pub(crate) workers: usize,
+    pub(crate) order: Order,
+}
+
+impl Feed {
+    pub(crate) fn all() -> Vec<Self> {
+        let mut feeds = Vec::new();
+        for late in [Late::None, Late::Within, Late::Beyond] {
+            for batch_rows in [1, 7, 8192] {
+                for workers in [1, 2, 4] {
+                    for order in [Order::Sorted, Order::Shuffled, Order::Reversed] {
+                        feeds.push(Self { late, batch_rows, workers, order });
+                    }
+                }
+            }
+        }
+        feeds
+    }
+}
+
+/// Which rows an answer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Counted {
+    InTime,
+    /// And late ones within the disorder.
+    Within,
+    /// And those below the watermark that an emission takes.
+    Late(Emit),
+}
+
+/// A case under one choice from each axis.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell {
+    /// The file and the case.
+    pub(crate) case: String,
+    /// A place in [`OFFSETS`]; none if the query has no offset.
+    pub(crate) offset: Option<usize>,
+    pub(crate) emit: Emit,
+    pub(crate) feed: Feed,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, offset, emit, feed } = self;
+        let Feed { late, batch_rows, workers, order } = feed;
+        let (late, order) =
+            (format!("{late:?}").to_lowercase(), format!("{order:?}").to_lowercase());
+        write!(f, "{case}")?;
+        if let Some(offset) = offset {
+            write!(f, " offset={}ms", OFFSETS[*offset])?;
+        }
+        write!(
+            f,
+            " late={late} batch={batch_rows} workers={workers} order={order} emit={}",
+            emit.name()
+        )
+    }
+}
+
+impl Cell {
+    pub(crate) fn counted(&self) -> Counted {
+        match self.feed.late {
+            Late::Within => Counted::Within,
+            Late::Beyond if self.emit.takes_late_ns(0) > 0 => Counted::Late(self.emit),
+            Late::Beyond | Late::None => Counted::InTime,
+        }
+    }
+
+    /// Whether this cell is one of the ninth in which a case runs that is not the first of its file. Two equations in
+    /// remainders by three choose them so that any values of any three axes still meet in some cell; `shift` lets other
+    /// cases run in other cells.
+    pub(crate) fn is_sampled(&self, shift: usize) -> bool {
+        let Feed { late, batch_rows, workers, order } = self.feed;
+        let batch = [1, 7, 8192].iter().position(|rows| *rows == batch_rows).unwrap_or(0);
+        let (late, order, emit) = (late as usize, order as usize, self.emit as usize);
+        let offset = self.offset.unwrap_or(shift / 3);
+        // One, two and four workers have remainders of their own: 1, 2 and, by halving, 0.
+        let workers = if workers == 4 { 0 } else { workers };
+        let first = late + batch + workers + order + shift;
+        let second = workers + 2 * order + offset + emit + shift / 3;
+        first.is_multiple_of(3) && second.is_multiple_of(3)
+    }
+
+    /// Whether a case runs in this cell: `skipif late=beyond` leaves one value out, `skipif emit` all but the first of an
+    /// axis, `onlyif emit=close` all but one value, `skipif changelog` all emissions that are changes.
+    pub(crate) fn meets(&self, conditions: &[Condition]) -> bool {
+        let name = self.to_string();
+        let has = |label: &str| match label.contains('=') {
+            _ if label == "changelog" => self.emit.is_changelog(),
+            true => name.split(' ').any(|word| word == label),
+            false => name.split(' ').any(|word| match word.split_once('=') {
+                Some((axis, value)) => {
+                    let first = ["0ms", "none", "sorted", "close", "1"].contains(&value);
+                    axis == label && !first
+                }
+                None => false,
+            }),
+        };
+        conditions.iter().all(|condition| match condition {
+            Condition::OnlyIf(label) => has(label),
+            Condition::SkipIf(label) => !has(label),
+        })
+    }
+}
+
+/// Which cells to run, from the command line.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    words: Vec<String>,
+    /// The caller wants a list of tests, as libtest gives one.
+    pub(crate) lists: bool,
+}
+
+impl Filter {
+    /// Words; what libtest alone understands is passed over, because `cargo test` gives it to every binary.
+    pub(crate) fn from_arguments(arguments: impl Iterator<Item = String>) -> Self {
+        let mut filter = Self::default();
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--list" => filter.lists = true,
+                "--test-threads" | "--skip" | "--format" | "--color" | "-Z" => {
+                    arguments.next();
+                }
+                flag if flag.starts_with('-') => {}
+                words => filter.words.extend(words.split_whitespace().map(str::to_owned)),
+            }
+        }
+        filter
+    }
+
+    pub(crate) fn takes(&self, cell: &Cell) -> bool {
+        if self.words.is_empty() {
+            return true;
+        }
+        let name = cell.to_string();
+        self.words.iter().all(|word| match word.contains('=') {
+            true => name.split(' ').any(|own| own == word),
+            false => name.contains(word.as_str()),
+        })
+    }
+}
