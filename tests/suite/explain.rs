@@ -26,13 +26,13 @@ const TUMBLE: &str =
     "SELECT service, window_end, count(*) AS n FROM TUMBLE(samples, ts, INTERVAL '5 seconds')
                       WHERE bytes > 3 GROUP BY service, window_start, window_end";
 
-/// Compares an explanation with a file under `tests/golden`. With DRIFTLINE_BLESS set the file is written instead, to be
-/// read before it is committed.
+/// Compares an explanation with a file under `tests/golden/explain`. With `DRIFTLINE_GOLDEN=write` the file is written
+/// instead, to be read before it is committed.
 #[track_caller]
 fn golden(engine: &Engine, name: &str, statement: &str) {
     let found = format!("{}\n", engine.explain(statement).unwrap());
-    let path = format!("{}/golden/{name}.txt", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("DRIFTLINE_BLESS").is_some() {
+    let path = format!("{}/golden/explain/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("DRIFTLINE_GOLDEN").as_deref() == Ok("write") {
         return std::fs::write(path, found).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
@@ -72,6 +72,29 @@ fn plans_and_dataflows_are_told() {
         (
             "lookup",
             "SELECT s.ts, h.region FROM samples s LEFT JOIN hosts h ON s.host = h.host AND s.bytes > 3",
+        ),
+        (
+            "interval_join",
+            "SELECT s.ts, o.service FROM samples s JOIN others o
+             ON s.host = o.host AND s.ts BETWEEN o.ts - INTERVAL '5 seconds' AND o.ts",
+        ),
+        (
+            "asof_join",
+            "SELECT s.ts, o.value FROM samples s ASOF JOIN others o MATCH_CONDITION (s.ts >= o.ts) ON s.host = o.host",
+        ),
+        (
+            "frames",
+            "SELECT ts, avg(value) OVER (PARTITION BY host ORDER BY ts
+               RANGE BETWEEN INTERVAL '1 minute' PRECEDING AND CURRENT ROW) AS mean FROM samples",
+        ),
+        ("distinct", "SELECT DISTINCT ts, host FROM samples"),
+        (
+            "updates",
+            "SELECT host, count(*) AS n FROM samples GROUP BY host, tumble(interval '1 minute') EMIT ON UPDATE",
+        ),
+        (
+            "retained_groups",
+            "SELECT host, count(*) AS n FROM samples GROUP BY host EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
         ),
         (
             "detector",
@@ -150,6 +173,11 @@ fn figures_add_up_whatever_the_number_of_workers() {
            SELECT service, window_end, count(*) AS n FROM samples GROUP BY service, tumble(interval '5 seconds')))
          WHERE place = 1",
         "SELECT * FROM d",
+        "SELECT a.ts, b.service FROM samples a JOIN samples b
+         ON a.host = b.host AND a.ts BETWEEN b.ts - INTERVAL '1 second' AND b.ts",
+        "SELECT ts, max(bytes) OVER (PARTITION BY host ORDER BY ts
+           RANGE BETWEEN INTERVAL '1 minute' PRECEDING AND CURRENT ROW) AS most FROM samples",
+        "SELECT DISTINCT ts, host FROM samples",
     ];
     let mut totals: Vec<Vec<u64>> = Vec::new();
     for workers in [1, 2, 4] {
