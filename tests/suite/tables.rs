@@ -26,12 +26,19 @@ fn hosts() -> RecordBatch {
 
 const TUMBLE: Window = Window { slide: 5 * SECOND, size: 5 * SECOND, step: 5 * SECOND, offset: 0 };
 
-/// Checks a query over `samples` and the table, where `{W}` stands for windows over the samples.
+/// Joined rows with their event time, under a condition.
+const JOINED: &str = "(SELECT ts, region, bytes FROM samples JOIN hosts USING (host) WHERE bytes > 10)";
+
+/// Checks a query over `samples` and the table, where `{W}` stands for windows over the samples, and `{J}` for
+/// windows over joined ones.
 fn check(query: &str) {
-    let streaming = &query.replace("{W}", &TUMBLE.streaming("samples", "ts"));
+    let streaming = &query
+        .replace("{W}", &TUMBLE.streaming("samples", "ts"))
+        .replace("{J}", &TUMBLE.streaming(JOINED, "ts"));
     let samples = samples(1, 300, 60);
     let (hosts, shuffled) = (hosts(), shuffled(&samples, 10 * SECOND, 3));
-    let batch = query.replace("{W}", &TUMBLE.in_a_batch("samples", "ts"));
+    let batch = query.replace("{W}", &TUMBLE.in_a_batch("samples", "ts"))
+        .replace("{J}", &TUMBLE.in_a_batch(JOINED, "ts"));
     let expected = batch_of(&[("samples", &samples), ("hosts", &hosts)], &batch);
     assert!(expected.iter().map(RecordBatch::num_rows).sum::<usize>() > 0, "{batch} finds nothing");
     for feed in feeds(300) {
@@ -93,6 +100,10 @@ fn windows_go_over_joined_rows_and_joins_over_windows() {
         "SELECT h.region, window_end, count(*) AS n, sum(s.bytes) AS bytes
          FROM {W} AS s JOIN hosts AS h ON s.host = h.host
          WHERE s.bytes > 10 GROUP BY h.region, window_start, window_end",
+    );
+    check(
+        "SELECT region, window_end, count(*) AS n, sum(bytes) AS bytes FROM {J}
+         GROUP BY region, window_start, window_end",
     );
     check(
         "SELECT region, window_end, samples, window_start FROM

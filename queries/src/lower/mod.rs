@@ -49,9 +49,7 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         LogicalPlan::Join(join) if lookup::reads_table(plan) => lookup::lower(join),
         LogicalPlan::Join(join) => join::lower(join, &[]),
         LogicalPlan::Filter(filter) => {
-            if !lookup::reads_table(&filter.input)
-                && let Some((join, above)) = join::above(&filter.predicate, &filter.input)
-            {
+            if let Some((join, above)) = join::above(&filter.predicate, &filter.input) {
                 return join::lower(&join, &above);
             }
             let mut state = node(&filter.input)?;

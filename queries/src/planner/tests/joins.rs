@@ -160,7 +160,7 @@ fn rows_of_windows_can_be_numbered_after_an_inner_join() {
     };
     assert!(numbered("JOIN").is_ok());
     let error = numbered("LEFT JOIN").unwrap_err();
-    assert!(error.message().contains("ROW_NUMBER"), "{error}");
+    assert!(error.message().contains("row_number"), "{error}");
 }
 
 #[test]
