@@ -27,7 +27,8 @@ fn hosts() -> RecordBatch {
 const TUMBLE: Window = Window { slide: 5 * SECOND, size: 5 * SECOND, step: 5 * SECOND, offset: 0 };
 
 /// Joined rows with their event time, under a condition.
-const JOINED: &str = "(SELECT ts, region, bytes FROM samples JOIN hosts USING (host) WHERE bytes > 10)";
+const JOINED: &str =
+    "(SELECT ts, region, bytes FROM samples JOIN hosts USING (host) WHERE bytes > 10)";
 
 /// Checks a query over `samples` and the table, where `{W}` stands for windows over the samples, and `{J}` for
 /// windows over joined ones.
@@ -37,7 +38,8 @@ fn check(query: &str) {
         .replace("{J}", &TUMBLE.streaming(JOINED, "ts"));
     let samples = samples(1, 300, 60);
     let (hosts, shuffled) = (hosts(), shuffled(&samples, 10 * SECOND, 3));
-    let batch = query.replace("{W}", &TUMBLE.in_a_batch("samples", "ts"))
+    let batch = query
+        .replace("{W}", &TUMBLE.in_a_batch("samples", "ts"))
         .replace("{J}", &TUMBLE.in_a_batch(JOINED, "ts"));
     let expected = batch_of(&[("samples", &samples), ("hosts", &hosts)], &batch);
     assert!(expected.iter().map(RecordBatch::num_rows).sum::<usize>() > 0, "{batch} finds nothing");
