@@ -331,16 +331,57 @@
 //! [`shipped`] lists queries that come with the crate:
 //!
 //! ```
-//! use driftline::{Signal, shipped};
+//! use driftline::{ShippedQuery, Signal, shipped};
 //!
 //! let engine = driftline::Engine::builder().build()?;
-//! let mut traces = shipped().iter().filter(|query| query.signal == Signal::Traces);
-//! let query = traces.find(|query| query.name == "traces/latency_by_endpoint").expect("it is shipped");
+//! assert!(shipped().iter().filter(|query| query.signal == Signal::Traces).count() > 3);
+//! let query = ShippedQuery::named("traces/latency_by_endpoint").expect("it is shipped");
 //! engine.execute(query.source_sql())?;
 //! let latencies = engine.subscribe(query.query_sql())?;
 //! assert!(latencies.schema().field_with_name("latency_p95").is_ok());
 //! # Ok::<(), driftline::Error>(())
 //! ```
+//!
+//! # Tables
+//!
+//! What a stream is joined with to learn more of a row: the region of a host, the limit of a service. A table is read
+//! from a file of any format that a source reads, with the columns that are declared or else those that the file
+//! suggests; or it is declared with columns alone and filled with `INSERT INTO name VALUES`; or the host hands it over
+//! ([`Engine::create_table`]). `SHOW TABLES` lists them. Its rows are bounded by [`Settings::table_bytes_max`].
+//!
+//! ```
+//! # let folder = std::env::temp_dir().join(format!("driftline-doc-table-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # std::fs::write(folder.join("hosts.csv"), "host,region\nweb-1,eu\nweb-2,us\n")?;
+//! # let path = folder.join("hosts.csv").display().to_string();
+//! let engine = driftline::Engine::builder().build()?;
+//! engine.execute("CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts)")?;
+//! engine.execute(&format!("CREATE TABLE hosts WITH (path = '{path}')"))?;
+//! let by_region = engine.subscribe(
+//!     "SELECT h.region, window_end, avg(l.cpu) AS cpu
+//!      FROM TUMBLE(load, ts, INTERVAL '1 minute') AS l LEFT JOIN hosts AS h ON l.host = h.host
+//!      GROUP BY h.region, window_start, window_end",
+//! )?;
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! * A query takes the table as it stands when the query starts. What is inserted later, or put in its place with
+//!   `CREATE OR REPLACE TABLE`, is for later queries.
+//! * The condition compares at least one column of the stream with one of the table, by `=`, which null never satisfies;
+//!   it may go on with anything else. A row that matches several rows of the table comes several times.
+//! * `LEFT JOIN` keeps rows without a match. What would keep the table's rows without one is refused: a stream has no end
+//!   at which to tell. The table's side may be a subquery or view that filters and computes; it is worked out once.
+//! * A table is not a stream: `SELECT * FROM hosts` is refused.
+//! * Join before SESSION and COUNT_WINDOW, in a subquery: what rows there are decides what their windows are.
+//!
+//! # EXPLAIN
+//!
+//! `EXPLAIN SELECT ..`, or [`Engine::explain`], shows the plan and the dataflow that it becomes: which operators, where
+//! rows move to the worker that owns their key, and what each operator keeps, for how long, and which setting caps it.
+//! `EXPLAIN ANALYZE DETECTOR name` and `EXPLAIN ANALYZE QUERY 'subscription 1'`, or [`Engine::analyze`], show what runs:
+//! for each operator and worker rows and batches in and out, the time that it was busy, its watermark, how far that is
+//! behind the latest row, and bytes of state. `EXPLAIN (FORMAT MERMAID) ..` and `(FORMAT DOT)` draw either.
 //!
 //! # Detectors
 //!
@@ -418,6 +459,7 @@
 //! One type, [`Error`], whose [`ErrorKind`] says what to do. A panic in a worker, or in a function that the host
 //! registered, ends the engine with an error on every handle; it never hangs.
 
+mod analysis;
 mod engine;
 mod error;
 mod graph;
@@ -427,7 +469,9 @@ mod settings;
 mod sink;
 mod source;
 mod subscription;
+mod table;
 
+pub use analysis::{Analysis, OperatorAnalysis, WorkerAnalysis};
 pub use arrow;
 pub use driftline_operators::keyed::KeyedStatePolicy;
 pub use driftline_operators::{detectors, evaluate};

@@ -62,7 +62,9 @@ pub struct Settings {
     /// Models that one worker keeps for one detector. Beyond them the longest unused one is dropped and counted
     /// in [`QueryMetrics::models_evicted`](crate::QueryMetrics::models_evicted). Default 1 million.
     pub models_max: usize,
-    /// Sources, views, detectors, sinks and queries that one engine holds at once. Default 10,000.
+    /// Bytes of rows in one table. A file or an INSERT that would exceed them is refused. Default 256 MiB.
+    pub table_bytes_max: usize,
+    /// Sources, tables, views, detectors, sinks and queries that one engine holds at once. Default 10,000.
     pub objects_max: usize,
     /// Threads for heavy work of detectors, such as building a model anew; they start when there is such work. With 0
     /// the workers do it themselves, when it is due. Answers are the same either way. Default 1.
@@ -89,6 +91,7 @@ impl Default for Settings {
             keyed_state_max: 1_000_000,
             keyed_state_policy: KeyedStatePolicy::default(),
             models_max: 1_000_000,
+            table_bytes_max: 256 << 20,
             objects_max: 10_000,
             background_threads: 1,
             background_tasks_max: 10_000,
@@ -116,6 +119,7 @@ impl Settings {
             ("frame_rows_max", self.frame_rows_max as u64, 1, u64::from(u32::MAX)),
             ("keyed_state_max", self.keyed_state_max as u64, 1, u64::from(u32::MAX)),
             ("models_max", self.models_max as u64, 1, u64::from(u32::MAX)),
+            ("table_bytes_max", self.table_bytes_max as u64, 1, u64::MAX),
             ("objects_max", self.objects_max as u64, 1, u64::from(u32::MAX)),
             ("background_threads", self.background_threads as u64, 0, 1024),
             ("background_tasks_max", self.background_tasks_max as u64, 1, 10_000_000),

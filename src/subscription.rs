@@ -52,6 +52,13 @@ impl Subscription {
         Self { core, record, schema }
     }
 
+    /// The name under which the query runs, such as `subscription 3`: what SHOW QUERIES lists, and what
+    /// [`Engine::analyze`](crate::Engine::analyze) takes.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.record.name
+    }
+
     /// Columns of every batch.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {

@@ -10,6 +10,7 @@ mod suite {
     mod emit;
     mod ending;
     mod evaluate;
+    mod explain;
     mod failing_files;
     mod files;
     mod fuzz;
@@ -26,8 +27,10 @@ mod suite {
     mod readme;
     mod refusals;
     mod several;
+    mod shipped;
     mod side;
     mod support;
+    mod tables;
     mod tidy;
     mod windows;
 }

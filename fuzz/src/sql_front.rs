@@ -30,7 +30,7 @@ pub fn run(data: &[u8]) -> usize {
     let mut plans = 0;
     for statement in parse_statements(text).unwrap_or_default() {
         let statement = match statement {
-            Statement::Explain(statement) => *statement,
+            Statement::Explain(explain) => *explain.statement,
             statement => statement,
         };
         let query = match statement {

@@ -17,6 +17,7 @@ pub mod join;
 pub mod key;
 pub mod keyed;
 pub mod logs;
+pub mod lookup;
 pub mod model;
 pub mod options;
 pub mod over;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 
 use crate::plan::TimeColumn;
 
@@ -49,7 +50,41 @@ pub enum RelationKind {
     Detector,
     /// A sink, which cannot be read.
     Sink,
+    /// A table, with its rows as they stand now.
+    Table(TableRows),
 }
+
+/// The rows of a table at one moment. Two are equal if they are of the same moment.
+#[derive(Clone, Debug)]
+pub struct TableRows(Arc<(SchemaRef, Vec<RecordBatch>)>);
+
+impl TableRows {
+    /// Batches, all of this schema.
+    #[must_use]
+    pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        Self(Arc::new((schema, batches)))
+    }
+
+    /// Their columns.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0.0)
+    }
+
+    /// The rows, as they were put in.
+    #[must_use]
+    pub fn batches(&self) -> &[RecordBatch] {
+        &self.0.1
+    }
+}
+
+impl PartialEq for TableRows {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for TableRows {}
 
 /// Columns of `LATE(source)`: those of the source, all nullable, and `reason`, which says why the source could not take
 /// the row.

@@ -30,7 +30,7 @@ mod shipped;
 mod stack;
 mod statement;
 
-pub use catalog::{Catalog, Relation, RelationKind, late_schema};
+pub use catalog::{Catalog, Relation, RelationKind, TableRows, late_schema};
 pub use error::{Position, Result, SqlError, SqlErrorKind};
 pub use functions::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, Functions, ScalarFunction,
@@ -40,6 +40,7 @@ pub use plan::{JoinProgram, Node, Plan, Retained, Scan, ScanStream, TimeColumn};
 pub use planner::Planner;
 pub use shipped::{ShippedQuery, Signal, shipped};
 pub use statement::{
-    CreateDetector, CreateSink, CreateSource, CreateView, DropObject, Emit, InsertSelect,
-    InsertValues, ModelFile, Name, ObjectKind, OptionEntry, Query, Show, Statement, Watermark,
+    Analyze, CreateDetector, CreateSink, CreateSource, CreateTable, CreateView, DropObject, Emit,
+    Explain, ExplainFormat, InsertSelect, InsertValues, ModelFile, Name, ObjectKind, OptionEntry,
+    Query, Show, Statement, Watermark,
 };

@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
 use driftline_operators::join::{AsOfSpec, JoinSpec};
 use driftline_operators::logs::{LogKeyOutput, LogKeyPlan};
+use driftline_operators::lookup::Lookup;
 use driftline_operators::options::OptionValue;
 use driftline_operators::over::Over;
 use driftline_operators::window::{Answering, Numbering, Window, WindowSpec};
@@ -160,6 +161,15 @@ pub enum Node {
         /// The event-time column of the input.
         time: TimeColumn,
     },
+    /// Each row once for each row of a table that matches it. Columns: those of the input that are kept, those of the table.
+    Lookup {
+        /// Where rows come from.
+        input: Box<Plan>,
+        /// The table, by its keys, and what is a match.
+        lookup: Arc<Lookup>,
+        /// What EXPLAIN prints.
+        label: String,
+    },
     /// All rows of all inputs, which have the same columns.
     Union {
         /// Where rows come from.
@@ -254,6 +264,7 @@ impl Node {
             | Self::Additions { input }
             | Self::LogKeys { input, .. } => vec![input],
             Self::Join { inputs, .. } => inputs.iter().collect(),
+            Self::Lookup { input, .. } => vec![input],
             Self::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -353,13 +364,15 @@ impl Node {
                 let with = if options.is_empty() { "" } else { " WITH " };
                 format!("{name} of {}{with}{options}", column(input, keys.message_index()))
             }
+            Self::Lookup { label, .. } => format!("Lookup {label}"),
             Self::Union { .. } => "Union".to_owned(),
         }
     }
 }
 
 /// A window as EXPLAIN shows it.
-fn spelled(window: &Window) -> String {
+#[must_use]
+pub fn spelled(window: &Window) -> String {
     match window {
         Window::Aligned(window) => aligned(window),
         Window::Session(session) => format!("session({})", length(session.gap_ns())),
@@ -387,4 +400,12 @@ fn aligned(window: &WindowSpec) -> String {
 
 fn length(ns: i64) -> String {
     OptionValue::Interval(ns).to_string()
+}
+
+/// A length of time in words: `1 minute 30 seconds`.
+#[must_use]
+pub fn duration_text(ns: i64) -> String {
+    let text = length(ns);
+    let inside = text.strip_prefix("INTERVAL '").and_then(|rest| rest.strip_suffix('\''));
+    inside.unwrap_or(&text).to_owned()
 }

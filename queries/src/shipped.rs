@@ -25,6 +25,12 @@ pub struct ShippedQuery {
 }
 
 impl ShippedQuery {
+    /// The query of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        shipped().iter().find(|query| query.name == name)
+    }
+
     /// The `CREATE SOURCE` that the query is written for, with the comment above it.
     #[must_use]
     pub fn source_sql(&self) -> &'static str {
@@ -43,7 +49,7 @@ impl ShippedQuery {
     }
 }
 
-const SHIPPED: [ShippedQuery; 7] = [
+const SHIPPED: [ShippedQuery; 16] = [
     ShippedQuery {
         name: "logs/error_bursts",
         signal: Signal::Logs,
@@ -57,10 +63,22 @@ const SHIPPED: [ShippedQuery; 7] = [
         question: "How many records of each severity does a service write?",
     },
     ShippedQuery {
+        name: "logs/rate_by_template",
+        signal: Signal::Logs,
+        sql: include_str!("../logs/rate_by_template.sql"),
+        question: "Which kinds of message does a service write, and how many of each?",
+    },
+    ShippedQuery {
         name: "metrics/cpu_by_host_5m",
         signal: Signal::Metrics,
         sql: include_str!("../metrics/cpu_by_host_5m.sql"),
         question: "Which hosts use how much processor time, and how evenly?",
+    },
+    ShippedQuery {
+        name: "metrics/cpu_moving_average",
+        signal: Signal::Metrics,
+        sql: include_str!("../metrics/cpu_moving_average.sql"),
+        question: "How busy has each host been over the last quarter of an hour, minute by minute?",
     },
     ShippedQuery {
         name: "metrics/fleet_rollup",
@@ -75,6 +93,24 @@ const SHIPPED: [ShippedQuery; 7] = [
         question: "Is the memory of a service growing within the last quarter of an hour?",
     },
     ShippedQuery {
+        name: "metrics/node_and_cluster_rollup",
+        signal: Signal::Metrics,
+        sql: include_str!("../metrics/node_and_cluster_rollup.sql"),
+        question: "How loaded is each cluster, and how unevenly are its nodes?",
+    },
+    ShippedQuery {
+        name: "metrics/request_rate_and_saturation",
+        signal: Signal::Metrics,
+        sql: include_str!("../metrics/request_rate_and_saturation.sql"),
+        question: "How many requests does a service take, and how close is it to its limit?",
+    },
+    ShippedQuery {
+        name: "metrics/requests_of_the_day",
+        signal: Signal::Metrics,
+        sql: include_str!("../metrics/requests_of_the_day.sql"),
+        question: "How many requests has a service taken since midnight?",
+    },
+    ShippedQuery {
         name: "traces/error_rate_by_service",
         signal: Signal::Traces,
         sql: include_str!("../traces/error_rate_by_service.sql"),
@@ -85,6 +121,30 @@ const SHIPPED: [ShippedQuery; 7] = [
         signal: Signal::Traces,
         sql: include_str!("../traces/latency_by_endpoint.sql"),
         question: "How long do the requests of an endpoint take?",
+    },
+    ShippedQuery {
+        name: "traces/latency_quantiles_by_service",
+        signal: Signal::Traces,
+        sql: include_str!("../traces/latency_quantiles_by_service.sql"),
+        question: "How long do the requests of a service take, for most and for the unlucky?",
+    },
+    ShippedQuery {
+        name: "traces/requests_by_trace",
+        signal: Signal::Traces,
+        sql: include_str!("../traces/requests_by_trace.sql"),
+        question: "What did each trace touch, how long did it take, and did any part fail?",
+    },
+    ShippedQuery {
+        name: "traces/sessions_by_user",
+        signal: Signal::Traces,
+        sql: include_str!("../traces/sessions_by_user.sql"),
+        question: "When is a user there, and how well does it go for them?",
+    },
+    ShippedQuery {
+        name: "traces/slowest_spans_by_service",
+        signal: Signal::Traces,
+        sql: include_str!("../traces/slowest_spans_by_service.sql"),
+        question: "Which were the three slowest spans of each service?",
     },
 ];
 
@@ -130,7 +190,7 @@ mod tests {
             assert_eq!(header(query, "Question"), query.question);
             let folder = query.name.split('/').next().unwrap();
             assert_eq!(format!("{:?}", query.signal).to_lowercase(), folder);
-            for entry in ["Signal", "Window"] {
+            for entry in ["Signal", "Columns", "Window"] {
                 assert!(!header(query, entry).is_empty());
             }
         }

@@ -11,6 +11,8 @@ use crate::error::{Position, Result};
 pub enum Statement {
     /// `CREATE SOURCE`.
     CreateSource(CreateSource),
+    /// `CREATE TABLE`.
+    CreateTable(CreateTable),
     /// `CREATE VIEW`.
     CreateView(CreateView),
     /// `CREATE DETECTOR`.
@@ -26,13 +28,45 @@ pub enum Statement {
     /// `SHOW ...`.
     Show(Show),
     /// `EXPLAIN statement`; the statement is a query, a `CREATE DETECTOR` or an `INSERT`.
-    Explain(Box<Statement>),
+    Explain(Explain),
+    /// `EXPLAIN ANALYZE DETECTOR name`, `EXPLAIN ANALYZE QUERY 'name'`.
+    Analyze(Analyze),
     /// `EXPORT DETECTOR name TO 'path'`.
     ExportDetector(ModelFile),
     /// `IMPORT DETECTOR name FROM 'path'`.
     ImportDetector(ModelFile),
     /// `SELECT ...`.
     Query(Query),
+}
+
+/// `EXPLAIN [(FORMAT TEXT | MERMAID | DOT)] statement`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explain {
+    /// What is to be explained.
+    pub statement: Box<Statement>,
+    /// In which form.
+    pub format: ExplainFormat,
+}
+
+/// `EXPLAIN ANALYZE [(FORMAT TEXT | MERMAID | DOT)] query`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Analyze {
+    /// The query, by the name under which it runs: `detector "name"`, `subscription 3`; or by its number.
+    pub query: Name,
+    /// In which form.
+    pub format: ExplainFormat,
+}
+
+/// The form of an explanation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExplainFormat {
+    /// Lines of text.
+    #[default]
+    Text,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// A graph in the DOT language.
+    Dot,
 }
 
 /// A name and where it stands.
@@ -56,6 +90,21 @@ pub struct CreateSource {
     /// Which column is event time.
     pub watermark: Option<Watermark>,
     /// The WITH clause.
+    pub options: Vec<OptionEntry>,
+}
+
+/// `CREATE [OR REPLACE] TABLE [IF NOT EXISTS] name [(columns)] [WITH (...)]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTable {
+    /// Its name.
+    pub name: Name,
+    /// Whether an existing table of the name is replaced.
+    pub or_replace: bool,
+    /// Whether an existing table of the name is left as it is.
+    pub if_not_exists: bool,
+    /// Its columns; none where they are to be those of the file.
+    pub columns: Vec<FieldRef>,
+    /// The WITH clause, which names the file; empty for a table that starts without rows.
     pub options: Vec<OptionEntry>,
 }
 
@@ -135,6 +184,8 @@ pub enum ObjectKind {
     Detector,
     /// A sink.
     Sink,
+    /// A table.
+    Table,
 }
 
 /// `INSERT INTO target SELECT ...`.
@@ -151,7 +202,7 @@ pub struct InsertSelect {
 /// `INSERT INTO target [(columns)] VALUES (...), ...`; see [`crate::Planner::evaluate_rows`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct InsertValues {
-    /// A source.
+    /// A source or a table.
     pub target: Name,
     /// The columns named after the target; empty where none are.
     pub columns: Vec<Name>,
@@ -180,6 +231,8 @@ pub struct ModelFile {
 pub enum Show {
     /// `SHOW SOURCES`.
     Sources,
+    /// `SHOW TABLES`.
+    Tables,
     /// `SHOW VIEWS`.
     Views,
     /// `SHOW DETECTORS`.

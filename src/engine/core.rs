@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use driftline_operators::dataflow::{MAIN, QueryContext};
 use driftline_operators::detector::{DetectorKind, DetectorRequest};
 use driftline_operators::detectors::DetectorSpec;
@@ -14,7 +15,9 @@ use driftline_operators::model::{pack_models, unpack_models};
 use driftline_operators::options::nearest_name;
 use driftline_queries::{Functions, Plan, Planner, Query, Scan, ScanStream};
 
+use super::explain;
 use super::registry::{DetectorObject, Lookups, Object, QueryRecord, Registry, SourceObject};
+use crate::analysis::Analysis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, DetectorStage, Leaf, QuerySpec, Upstream};
 use crate::runtime::background::Background;
@@ -26,6 +29,7 @@ use crate::runtime::{Message, QueryId, SourceId};
 use crate::settings::Settings;
 use crate::sink::{InsertEnd, SinkObject};
 use crate::source::{FilePlan, Source, SourceDefinition, read_files};
+use crate::table::TableObject;
 
 /// The shared heart of an engine.
 pub(crate) struct Core {
@@ -78,7 +82,7 @@ impl Readers {
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) reads: BTreeSet<String>,
-    leaves: Vec<Leaf>,
+    pub(super) leaves: Vec<Leaf>,
 }
 
 impl Planned {
@@ -177,6 +181,29 @@ impl Core {
             lock(&self.files).push(handle);
         }
         Ok(())
+    }
+
+    // ---- tables ----
+
+    /// Puts a table under a name. Queries that run keep the table that they have.
+    pub(super) fn put_table(&self, name: &str, table: TableObject, or_replace: bool) -> Result<()> {
+        self.ingress.check()?;
+        let mut registry = self.registry();
+        if !(or_replace && matches!(registry.get(name), Some(Object::Table(_)))) {
+            registry.check_room(name, self.objects_max())?;
+        }
+        registry.objects.insert(name.to_owned(), Object::Table(table));
+        Ok(())
+    }
+
+    /// Adds rows to a table, for the queries that start from now on.
+    pub(super) fn append_to_table(&self, name: &str, rows: RecordBatch) -> Result<()> {
+        self.ingress.check()?;
+        let bytes_max = self.ingress.settings().table_bytes_max;
+        match self.registry().objects.get_mut(name) {
+            Some(Object::Table(table)) => table.append(name, rows, bytes_max),
+            _ => Err(missing("table", name, &[])),
+        }
     }
 
     // ---- queries ----
@@ -360,6 +387,8 @@ impl Core {
         writes: Option<String>,
         port: Option<Arc<OutputPort>>,
     ) -> Result<Arc<QueryRecord>> {
+        let stage = detector.as_ref().map(|(_, stage)| stage);
+        let dataflow = explain::dataflow(self, registry, &planned, stage);
         let id = self.ingress.new_query_id();
         let context = QueryContext::default();
         let name = match (&detector, &writes) {
@@ -374,6 +403,7 @@ impl Core {
             reads: planned.reads,
             writes,
             context: context.clone(),
+            dataflow,
             port: port.clone(),
             reader_error: OnceLock::new(),
         });
@@ -387,6 +417,27 @@ impl Core {
         }))?;
         registry.queries.insert(id, Arc::clone(&record));
         Ok(record)
+    }
+
+    /// What a running query has done so far. It is called by its name, its number, or the name of its detector.
+    pub(super) fn analyze(&self, query: &str) -> Result<Analysis> {
+        let registry = self.registry();
+        let name = match query.trim().parse::<u64>() {
+            Ok(number) => registry.queries.get(&QueryId(number)).map(|query| query.name.clone()),
+            Err(_) => None,
+        };
+        let name = name.unwrap_or_else(|| query.to_owned());
+        let of_detector = format!("detector \"{name}\"");
+        let mut queries = registry.queries.values();
+        match queries.find(|query| query.name == name || query.name == of_detector) {
+            Some(record) => {
+                Ok(Analysis::new(&record.name, record.dataflow.clone(), &record.context.meters()))
+            }
+            None => {
+                let names: Vec<&str> = registry.queries.values().map(|q| q.name.as_str()).collect();
+                Err(missing("query", query, &names))
+            }
+        }
     }
 
     /// Ends a query and frees its state.

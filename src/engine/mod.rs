@@ -2,6 +2,7 @@
 
 mod builder;
 mod core;
+mod explain;
 mod registry;
 mod show;
 mod statements;
@@ -11,17 +12,19 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use driftline_operators::detectors::DetectorSpec;
-use driftline_queries::{Query, Statement};
+use driftline_queries::{ExplainFormat, Query, Statement};
 
 pub use builder::EngineBuilder;
 pub(crate) use core::Core;
 pub(crate) use registry::{QueryRecord, SourceObject};
 
+use crate::analysis::Analysis;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::source::{Source, SourceDefinition};
 use crate::subscription::{Callback, Subscription};
+use crate::table::TableObject;
 
 /// A running engine: worker threads, and the sources, views, detectors, sinks and queries that it holds.
 ///
@@ -114,6 +117,37 @@ impl Engine {
         Ok(Source::new(Arc::clone(&self.core), object))
     }
 
+    /// Creates a table of these rows, as CREATE TABLE does from a file: what a stream is joined with. With `replace` one
+    /// of the name may be there already; queries that run keep the rows that they began with.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use driftline::Engine;
+    /// use driftline::arrow::array::{ArrayRef, RecordBatch, StringArray};
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// let text = |values: [&str; 2]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
+    /// let hosts = [("host", text(["web-1", "web-2"])), ("region", text(["eu", "us"]))];
+    /// engine.create_table("hosts", RecordBatch::try_from_iter(hosts)?, false)?;
+    /// engine.execute("CREATE SOURCE load (host TEXT, cpu DOUBLE)")?;
+    /// let placed = engine.subscribe(
+    ///     "SELECT h.region, l.cpu FROM load AS l JOIN hosts AS h ON l.host = h.host",
+    /// )?;
+    /// engine.execute("INSERT INTO load VALUES ('web-2', 0.5), ('web-3', 0.6)")?;
+    /// engine.shutdown()?;
+    /// let rows: usize = placed.map(|rows| rows.map_or(0, |rows| rows.num_rows())).sum();
+    /// assert_eq!(rows, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the name is taken, or the rows have more bytes than [`Settings::table_bytes_max`].
+    pub fn create_table(&self, name: &str, rows: RecordBatch, replace: bool) -> Result<()> {
+        let mut table = TableObject::empty(rows.schema());
+        table.append(name, rows, self.settings().table_bytes_max)?;
+        self.core.put_table(name, table, replace)
+    }
+
     /// Creates a detector from a typed builder, as CREATE DETECTOR does from text. `query` is the SELECT it reads,
     /// or the name of a relation.
     ///
@@ -198,19 +232,64 @@ impl Engine {
         Callback::start(&self.core, record, callback)
     }
 
-    /// What a statement would do: the plan of a query, or of what a CREATE DETECTOR or INSERT reads.
+    /// What a statement would do: the plan of a query, or of what a CREATE DETECTOR or INSERT reads, and the dataflow
+    /// that it becomes, with what each operator keeps, how long, and which setting caps it. EXPLAIN may stand before the
+    /// statement, and `(FORMAT MERMAID)` or `(FORMAT DOT)` after EXPLAIN for the dataflow as a drawing.
+    ///
+    /// ```
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().workers(2).build()?;
+    /// engine.execute("CREATE SOURCE s (host TEXT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5 seconds')")?;
+    /// let query = "SELECT host, count(*) AS n FROM s GROUP BY host, tumble(interval '10 seconds')";
+    /// let plan = engine.explain(query)?;
+    /// assert!(plan.contains("rows move by host"));
+    /// assert!(plan.contains("15 seconds behind the latest row of s"));
+    /// let drawing = engine.explain(&format!("EXPLAIN (FORMAT MERMAID) {query}"))?;
+    /// assert!(drawing.starts_with("flowchart LR"));
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
     ///
     /// # Errors
     /// If the statement cannot be parsed or planned.
     pub fn explain(&self, sql: &str) -> Result<String> {
         let mut parsed = driftline_queries::parse_statements(sql)?;
         match (parsed.pop(), parsed.is_empty()) {
-            (Some(Statement::Explain(statement)), true) => {
-                statements::explain(&self.core, &statement)
+            (Some(Statement::Explain(explain)), true) => {
+                explain::explain(&self.core, &explain.statement, explain.format)
             }
-            (Some(statement), true) => statements::explain(&self.core, &statement),
+            (Some(Statement::Analyze(analyze)), true) => explain::analyze(&self.core, &analyze),
+            (Some(statement), true) => {
+                explain::explain(&self.core, &statement, ExplainFormat::Text)
+            }
             _ => Err(Error::new(ErrorKind::Query, "EXPLAIN takes one statement")),
         }
+    }
+
+    /// What each operator of a running query has done on each worker so far; `EXPLAIN ANALYZE` in SQL. `query` is the
+    /// name of a detector, the name of a query as SHOW QUERIES and [`Subscription::name`] give it, or its number.
+    ///
+    /// ```
+    /// use driftline::{Analysis, Engine, OperatorAnalysis, WorkerAnalysis};
+    ///
+    /// let engine = Engine::builder().workers(2).build()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// let results = engine.subscribe("SELECT n * 2 AS m FROM s WHERE n > 1")?;
+    /// engine.execute("INSERT INTO s VALUES (1), (2), (3)")?;
+    /// engine.drain()?;
+    /// let analysis: Analysis = engine.analyze(results.name())?;
+    /// let filter: &OperatorAnalysis = &analysis.operators[1];
+    /// let rows = |count: fn(&WorkerAnalysis) -> u64| filter.workers.iter().map(count).sum::<u64>();
+    /// assert_eq!(filter.name, "Transform");
+    /// assert_eq!((rows(|worker| worker.rows_in), rows(|worker| worker.rows_out)), (3, 2));
+    /// assert!(analysis.mermaid().starts_with("flowchart"));
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If no such query runs.
+    pub fn analyze(&self, query: &str) -> Result<Analysis> {
+        self.core.analyze(query)
     }
 
     /// Counts and levels as of now.

@@ -1,4 +1,4 @@
-//! What an engine holds by name: sources, views, detectors and sinks, and the queries that run.
+//! What an engine holds by name: sources, tables, views, detectors and sinks, and the queries that run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,11 +10,13 @@ use driftline_operators::detectors::DetectorSpec;
 use driftline_queries::{Catalog, Relation, RelationKind, TimeColumn};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::graph::describe::Dataflow;
 use crate::runtime::output::OutputPort;
 use crate::runtime::source_state::{SourceCounters, SourceSpec};
 use crate::runtime::{QueryId, SourceId};
 use crate::sink::SinkObject;
 use crate::source::FilePlan;
+use crate::table::TableObject;
 
 /// The objects and queries of one engine.
 #[derive(Debug, Default)]
@@ -30,6 +32,7 @@ pub(crate) enum Object {
     View(ViewObject),
     Detector(DetectorObject),
     Sink(Arc<SinkObject>),
+    Table(TableObject),
 }
 
 /// A source.
@@ -75,6 +78,8 @@ pub(crate) struct QueryRecord {
     pub(crate) reads: BTreeSet<String>,
     pub(crate) writes: Option<String>,
     pub(crate) context: QueryContext,
+    /// What it became.
+    pub(crate) dataflow: Dataflow,
     pub(crate) port: Option<Arc<OutputPort>>,
     /// What its reader, a callback or a sink, failed with.
     pub(crate) reader_error: OnceLock<Error>,
@@ -87,6 +92,7 @@ impl Object {
             Self::View(_) => "view",
             Self::Detector(_) => "detector",
             Self::Sink(_) => "sink",
+            Self::Table(_) => "table",
         }
     }
 
@@ -109,6 +115,12 @@ impl Object {
                 schema: detector.schema.clone(),
                 time: Some(detector.time),
                 window_bounds: detector.window_bounds.clone(),
+            },
+            Self::Table(table) => Relation {
+                kind: RelationKind::Table(table.rows()),
+                schema: table.schema(),
+                time: None,
+                window_bounds: Vec::new(),
             },
             Self::Sink(_) => Relation {
                 kind: RelationKind::Sink,

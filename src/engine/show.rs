@@ -30,6 +30,16 @@ pub(super) fn show(core: &Core, what: Show) -> Result<RecordBatch> {
             });
             table(["name", "columns", "event_time"], rows)
         }
+        Show::Tables => {
+            let rows = objects.filter_map(|(name, object)| match object {
+                Object::Table(table) => {
+                    let columns = columns_text(&table.schema());
+                    Some([name.clone(), columns, table.len().to_string(), table.from.clone()])
+                }
+                _ => None,
+            });
+            table(["name", "columns", "rows", "path"], rows)
+        }
         Show::Views => {
             let rows = objects.filter_map(|(name, object)| match object {
                 Object::View(view) => Some([name.clone(), view.text.clone()]),

@@ -10,11 +10,12 @@ use arrow::record_batch::RecordBatch;
 use driftline_operators::detectors::DetectorSpec;
 use driftline_operators::options::{OptionValue, Options};
 use driftline_queries::{
-    CreateDetector, CreateSink, CreateSource, CreateView, DropObject, InsertSelect, InsertValues,
-    ModelFile, Name, ObjectKind, OptionEntry, Parsed, Statement,
+    CreateDetector, CreateSink, CreateSource, CreateTable, CreateView, DropObject, Explain,
+    InsertSelect, InsertValues, ModelFile, Name, ObjectKind, OptionEntry, Parsed, Statement,
 };
 
 use super::core::{Core, missing};
+use super::explain;
 use super::registry::{Object, Registry, ViewObject};
 use super::show;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,13 +23,15 @@ use crate::runtime::ingress::Wait;
 use crate::sink::SinkObject;
 use crate::sink::files::sink_options;
 use crate::source::files::failure::{read_failed, write_failed};
-use crate::source::files::with::{WithOptions, WithValue, source_options};
+use crate::source::files::with::{WithOptions, WithValue, source_options, table_options};
 use crate::source::{FilePlan, SourceDefinition};
+use crate::table::TableObject;
 
 /// Executes one statement; some answer with a batch.
 pub(super) fn execute(core: &Arc<Core>, parsed: Parsed) -> Result<Option<RecordBatch>> {
     match parsed.statement {
         Statement::CreateSource(create) => create_source(core, create).map(|()| None),
+        Statement::CreateTable(create) => create_table(core, create).map(|()| None),
         Statement::CreateView(create) => create_view(core, create).map(|()| None),
         Statement::CreateDetector(create) => create_detector(core, create).map(|()| None),
         Statement::CreateSink(create) => create_sink(core, create).map(|()| None),
@@ -36,9 +39,12 @@ pub(super) fn execute(core: &Arc<Core>, parsed: Parsed) -> Result<Option<RecordB
         Statement::InsertSelect(insert) => insert_select(core, &insert).map(|()| None),
         Statement::InsertValues(insert) => insert_values(core, &insert).map(|()| None),
         Statement::Show(what) => show::show(core, what).map(Some),
-        Statement::Explain(statement) => {
-            let text = explain(core, &statement)?;
+        Statement::Explain(Explain { statement, format }) => {
+            let text = explain::explain(core, &statement, format)?;
             show::text_batch("plan", text.lines()).map(Some)
+        }
+        Statement::Analyze(analyze) => {
+            show::text_batch("analysis", explain::analyze(core, &analyze)?.lines()).map(Some)
         }
         Statement::ExportDetector(file) => export(core, &file).map(|()| None),
         Statement::ImportDetector(file) => import(core, &file).map(|()| None),
@@ -48,41 +54,6 @@ pub(super) fn execute(core: &Arc<Core>, parsed: Parsed) -> Result<Option<RecordB
         )
         .with_hint("use Engine::subscribe, or INSERT INTO a sink")),
     }
-}
-
-/// Says what a statement would do.
-pub(super) fn explain(core: &Core, statement: &Statement) -> Result<String> {
-    let registry = core.registry();
-    let lines = match statement {
-        Statement::Query(query) => core.plan(&registry, query)?.plan.explain(),
-        Statement::InsertSelect(insert) => {
-            sink_of(&registry, &insert.target)?;
-            let mut lines = vec![format!("Insert into \"{}\"", insert.target.text)];
-            lines.extend(indented(core.plan(&registry, &insert.query)?.plan.explain()));
-            lines
-        }
-        Statement::CreateView(create) => core.plan(&registry, &create.query)?.plan.explain(),
-        Statement::CreateDetector(create) => {
-            let plan = core.plan(&registry, &create.query)?.plan;
-            let spec = spec_of(create);
-            let stage = core.detector_stage(&create.name.text, &spec, &plan)?;
-            let mut lines = vec![format!("Detect \"{}\" {spec}", create.name.text)];
-            for (name, value) in stage.plan.describe() {
-                lines.push(format!("  {name} = {value}"));
-            }
-            lines.extend(indented(plan.explain()));
-            lines
-        }
-        _ => {
-            return Err(Error::new(ErrorKind::Unsupported, "this statement has no plan")
-                .with_hint("EXPLAIN takes a SELECT, an INSERT, CREATE VIEW or CREATE DETECTOR"));
-        }
-    };
-    Ok(lines.join("\n"))
-}
-
-fn indented(lines: Vec<String>) -> impl Iterator<Item = String> {
-    lines.into_iter().map(|line| format!("  {line}"))
 }
 
 fn create_source(core: &Core, create: CreateSource) -> Result<()> {
@@ -127,6 +98,24 @@ fn create_source(core: &Core, create: CreateSource) -> Result<()> {
     core.create_source(definition, files).map(|_| ()).map_err(|error| at(error, &create.name))
 }
 
+fn create_table(core: &Core, create: CreateTable) -> Result<()> {
+    let name = &create.name;
+    if create.if_not_exists && has(&core.registry(), name) {
+        return Ok(());
+    }
+    let bytes_max = core.ingress.settings().table_bytes_max;
+    let columns = (!create.columns.is_empty()).then(|| Arc::new(Schema::new(create.columns)));
+    // Read before the registry is locked: a file may be large, and queries go on meanwhile.
+    let table = match (create.options.is_empty(), columns) {
+        (true, Some(columns)) => TableObject::empty(columns),
+        (_, columns) => {
+            let (path, options) = table_options(&with_options(create.options)?)?;
+            TableObject::read(&name.text, &path, options, columns, bytes_max)?
+        }
+    };
+    core.put_table(&name.text, table, create.or_replace).map_err(|error| at(error, name))
+}
+
 fn create_view(core: &Core, create: CreateView) -> Result<()> {
     let mut registry = core.registry();
     let name = &create.name;
@@ -153,7 +142,7 @@ fn create_view(core: &Core, create: CreateView) -> Result<()> {
     Ok(())
 }
 
-fn spec_of(create: &CreateDetector) -> DetectorSpec {
+pub(super) fn spec_of(create: &CreateDetector) -> DetectorSpec {
     let mut options = Options::new();
     for entry in &create.options {
         options.set(&entry.name.text, entry.value.clone());
@@ -221,7 +210,7 @@ fn drop_object(core: &Core, drop: &DropObject) -> Result<()> {
                 core.cancel(&record);
             }
         }
-        Object::View(_) | Object::Sink(_) => {}
+        Object::View(_) | Object::Sink(_) | Object::Table(_) => {}
     }
     Ok(())
 }
@@ -232,15 +221,16 @@ fn kind_text(kind: ObjectKind) -> &'static str {
         ObjectKind::View => "view",
         ObjectKind::Detector => "detector",
         ObjectKind::Sink => "sink",
+        ObjectKind::Table => "table",
     }
 }
 
-fn sink_of(registry: &Registry, name: &Name) -> Result<Arc<SinkObject>> {
+pub(super) fn sink_of(registry: &Registry, name: &Name) -> Result<Arc<SinkObject>> {
     match registry.get(&name.text) {
         Some(Object::Sink(sink)) => Ok(Arc::clone(sink)),
         Some(object) => {
             let message = format!("{} \"{}\" cannot be inserted into", object.kind(), name.text);
-            let hint = "a SELECT flows into a sink; rows of VALUES go into a source";
+            let hint = "a SELECT flows into a sink; rows of VALUES go into a source or a table";
             Err(at(Error::new(ErrorKind::Query, message).with_hint(hint), name))
         }
         None => {
@@ -262,6 +252,14 @@ fn insert_select(core: &Arc<Core>, insert: &InsertSelect) -> Result<()> {
 }
 
 fn insert_values(core: &Core, insert: &InsertValues) -> Result<()> {
+    let table = match core.registry().get(&insert.target.text) {
+        Some(Object::Table(table)) => Some(table.clone()),
+        _ => None,
+    };
+    if let Some(table) = table {
+        let rows = core.planner.evaluate_rows(insert, table.schema())?;
+        return core.append_to_table(&insert.target.text, rows).map_err(|e| at(e, &insert.target));
+    }
     let source = core.source_object(&insert.target.text).map_err(|e| at(e, &insert.target))?;
     let rows = core.planner.evaluate_rows(insert, source.spec.schema.clone())?;
     let rows = source.spec.conform(&rows)?;
@@ -289,7 +287,7 @@ fn has(registry: &Registry, name: &Name) -> bool {
 }
 
 /// The error with the place of a name, unless it has a place already.
-fn at(error: Error, name: &Name) -> Error {
+pub(super) fn at(error: Error, name: &Name) -> Error {
     match error.position() {
         Some(_) => error,
         None => error.with_position(name.position.line, name.position.column),

@@ -1,5 +1,9 @@
 //! From a plan to a dataflow: the only place where operators are wired.
 
+pub(crate) mod describe;
+mod parts;
+pub(crate) mod render;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -11,8 +15,9 @@ use driftline_operators::dataflow::{
     Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinStage, LogKeyStage, MAIN,
     NumberStage, Outbox, OverStage, QueryContext, Reorder, Retention, SharedDetector,
     WindowAssignment, WindowStage, aggregate_windows, append_additions, assign_windows,
-    check_groups, collect_into, detect, distinct_rows, join, log_keys, maintain, number_rows,
-    over_frames, transform, transform_changes, update_groups, update_windows, with_schema,
+    check_groups, collect_into, detect, distinct_rows, join, log_keys, look_up, maintain,
+    number_rows, over_frames, transform, transform_changes, update_groups, update_windows,
+    with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::distinct::Distinct;
@@ -33,6 +38,8 @@ use timely::dataflow::operators::vec::{Filter, Map};
 use crate::runtime::output::OutputPort;
 use crate::runtime::{QueryId, SourceId};
 use crate::settings::Settings;
+
+pub(crate) use parts::Parts;
 
 /// A query as the workers get it.
 #[derive(Debug)]
@@ -87,7 +94,18 @@ pub(crate) struct DetectorStage {
 pub(crate) struct Wiring<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) workers: usize,
+    /// Which of them this is.
+    pub(crate) worker: usize,
     pub(crate) context: QueryContext,
+    pub(crate) parts: &'a Parts,
+}
+
+impl Wiring<'_> {
+    /// The same for the operators of the next part, which are measured by themselves.
+    fn of_next_part(&self) -> Self {
+        let context = self.context.of_part(self.parts.next(), self.worker);
+        Wiring { context, ..*self }
+    }
 }
 
 /// A stream and the watermarks that its rows follow.
@@ -113,17 +131,24 @@ pub(crate) fn build<'scope>(
     wiring: &Wiring<'_>,
     outbox: Outbox,
 ) -> Result<Option<SharedDetector>> {
+    wiring.parts.begin(&leaves);
     let rows = wire(&query.plan, &mut leaves.into_iter(), wiring)?;
     let (results, detector) = match &query.detector {
-        None => (rows.stream, None),
+        None => (rows, None),
         Some(stage) => {
-            let stages = detect_stage(stage, &query.plan, wiring, &rows.watermarks)?;
+            let part = &wiring.of_next_part();
+            let stages = detect_stage(stage, &query.plan, part, &rows.watermarks)?;
             let detector = Rc::new(RefCell::new(stage.plan.detector()));
             let judged = detect(rows.stream, stages, Rc::clone(&detector));
-            (keep_up(judged, &stage.plan.relations(), wiring)?, Some(detector))
+            let kept = keep_up(judged, &stage.plan.relations(), part)?;
+            let results = Flow { stream: kept, watermarks: rows.watermarks };
+            (part.parts.close(results, &part.context, None), Some(detector))
         }
     };
-    collect_into(results, outbox, wiring.context.clone());
+    let part = wiring.of_next_part();
+    let scope = results.stream.scope();
+    collect_into(results.stream, outbox, part.context.clone());
+    wiring.parts.own(scope.worker().peek_identifier(), &part.context);
     Ok(detector)
 }
 
@@ -133,7 +158,8 @@ pub(crate) fn check(
     detector: Option<&DetectorStage>,
     settings: &Settings,
 ) -> Result<()> {
-    let wiring = Wiring { settings, workers: settings.workers, context: QueryContext::default() };
+    let (workers, context) = (settings.workers, QueryContext::default());
+    let wiring = Wiring { settings, workers, worker: 0, context, parts: &Parts::default() };
     if let Some(stage) = detector {
         detect_stage(stage, plan, &wiring, &Watermarks::default())?;
     }
@@ -146,6 +172,7 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
         | Node::Transform { .. }
         | Node::TransformChanges { .. }
         | Node::Additions { .. }
+        | Node::Lookup { .. }
         | Node::Union { .. } => {}
         Node::UpdateWindows { window, answering, .. } => {
             let aggregate = windowed_aggregate(plan, wiring.settings)?;
@@ -179,8 +206,21 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
     plan.node.inputs().into_iter().try_for_each(|input| check_node(input, wiring))
 }
 
-/// Wires a plan. Its leaves are taken in the order of [`Plan::scans`].
+/// Wires a plan, and measures what it gives. Its leaves are taken in the order of [`Plan::scans`].
 fn wire<'scope>(
+    plan: &Plan,
+    leaves: &mut impl Iterator<Item = Flow<'scope>>,
+    wiring: &Wiring<'_>,
+) -> Result<Flow<'scope>> {
+    let part = wiring.of_next_part();
+    let flow = wire_node(plan, leaves, &part)?;
+    let time = plan.time.filter(|_| matches!(plan.node, Node::Scan(_)));
+    let typed = |time: TimeColumn| time_type(plan, time.index).map(|typed| (time.index, typed));
+    let time = time.map(typed).transpose()?;
+    Ok(wiring.parts.close(flow, &part.context, time))
+}
+
+fn wire_node<'scope>(
     plan: &Plan,
     leaves: &mut impl Iterator<Item = Flow<'scope>>,
     wiring: &Wiring<'_>,
@@ -242,6 +282,8 @@ fn wire<'scope>(
                 Ok(number_rows(rows, number_stage(input, numbering, wiring, watermarks)?))
             })
         }
+        Node::Lookup { input, lookup, .. } => wire(input, leaves, wiring)?
+            .try_map(|rows, _| Ok(look_up(rows, Arc::clone(lookup), context))),
         Node::Distinct { input, time } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
                 Ok(distinct_rows(rows, distinct_stage(input, *time, wiring, watermarks)?))

@@ -12,6 +12,7 @@
 //! epoch counts as unfinished, so that no further epoch closes and in the end `push` waits.
 
 pub(crate) mod background;
+mod busy;
 pub(crate) mod clock;
 pub(crate) mod ingress;
 pub(crate) mod output;

@@ -17,12 +17,13 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::worker::Worker as TimelyWorker;
 
+use super::busy::BusyTimes;
 use super::ingress::Ingress;
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec};
 use super::{Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
 use crate::error::Error;
-use crate::graph::{self, Flow, Leaf, Upstream, Wiring};
+use crate::graph::{self, Flow, Leaf, Parts, Upstream, Wiring};
 
 /// A worker looks around at least this often, whether or not it was woken.
 const LOOK_AROUND: Duration = Duration::from_millis(250);
@@ -39,6 +40,7 @@ pub(super) struct Worker {
     open: Epoch,
     sources: BTreeMap<SourceId, WorkerSource>,
     queries: BTreeMap<QueryId, Running>,
+    busy: BusyTimes,
     reported: (Epoch, bool),
 }
 
@@ -102,8 +104,10 @@ impl Worker {
         ingress: Arc<Ingress>,
         messages: Receiver<Message>,
     ) -> Self {
+        let busy = BusyTimes::of(&timely);
         Self {
             timely,
+            busy,
             ingress,
             messages,
             open: 1,
@@ -239,10 +243,13 @@ impl Worker {
         }
         let ingress = Arc::clone(&self.ingress);
         let (outbox, context) = (Outbox::default(), query.context.clone());
+        let parts = Parts::default();
         let wiring = Wiring {
             settings: ingress.settings(),
             workers: self.timely.peers(),
+            worker: self.timely.index(),
             context: context.clone(),
+            parts: &parts,
         };
         let mut inputs: Vec<Input> =
             query.leaves.iter().map(|_| Input::new_with_builder()).collect();
@@ -260,6 +267,7 @@ impl Worker {
             context.fail(error);
             None
         });
+        self.busy.watch(&context, parts.into_owners());
         let mut leaves = Vec::with_capacity(inputs.len());
         for (mut input, leaf) in inputs.into_iter().zip(&query.leaves) {
             input.advance_to(self.open);

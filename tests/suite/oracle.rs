@@ -3,14 +3,11 @@
 //! Every query here runs with 1, 2 and 4 workers, in batches of 1, 7 and 8192 rows, in order and out of order within
 //! the source's disorder, and must give the batch's rows each time.
 
-use std::sync::Arc;
-
 use datafusion::prelude::{SessionConfig, SessionContext};
 use driftline::arrow::array::RecordBatch;
-use driftline::shipped;
 use proptest::prelude::*;
 
-use super::support::{CREATE_SAMPLES, SECOND, Seeded, assert_same, feeds, run, samples, shuffled};
+use super::support::{CREATE_SAMPLES, SECOND, assert_same, feeds, run, samples, shuffled};
 
 /// Runs SQL once over `rows` as table `source`.
 pub(super) fn batch(source: &str, rows: &RecordBatch, sql: &str) -> Vec<RecordBatch> {
@@ -214,93 +211,5 @@ proptest! {
         let rows = shuffled(&rows, 10 * SECOND, seed);
         let found = run(feed, CREATE_SAMPLES, &streaming, "samples", &rows).unwrap();
         assert_same(&found, &expected, what);
-    }
-}
-
-/// Rows for a shipped query's source, whatever its columns are.
-fn rows_for(
-    schema: &driftline::arrow::datatypes::SchemaRef,
-    seed: u64,
-    count: usize,
-) -> RecordBatch {
-    use driftline::arrow::array::{
-        ArrayRef, Float64Array, Int64Array, StringArray, TimestampNanosecondArray,
-    };
-    use driftline::arrow::datatypes::{DataType, TimeUnit};
-    let mut random = Seeded(seed);
-    let mut time = 0;
-    let columns = schema.fields().iter().map(|field| -> ArrayRef {
-        match field.data_type() {
-            DataType::Timestamp(TimeUnit::Nanosecond, None) => {
-                Arc::new(TimestampNanosecondArray::from_iter_values((0..count).map(|_| {
-                    time += random.below(2 * SECOND as u64) as i64;
-                    time
-                })))
-            }
-            DataType::Utf8 => {
-                let words = ["ERROR", "WARN", "INFO", "STATUS_CODE_ERROR", "checkout", "cart"];
-                Arc::new(StringArray::from_iter((0..count).map(|_| {
-                    let is_null = field.is_nullable() && random.below(9) == 0;
-                    (!is_null).then(|| words[random.below(6) as usize])
-                })))
-            }
-            DataType::Float64 => Arc::new(Float64Array::from_iter((0..count).map(|_| {
-                let is_null = field.is_nullable() && random.below(9) == 0;
-                (!is_null).then(|| random.unit() * 100.0)
-            }))),
-            DataType::Int64 => Arc::new(Int64Array::from_iter((0..count).map(|_| {
-                let is_null = field.is_nullable() && random.below(9) == 0;
-                (!is_null).then(|| random.below(24) as i64)
-            }))),
-            other => panic!("no generator for columns of type {other}"),
-        }
-    });
-    RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
-}
-
-/// The windowed relation of a shipped query, as a batch subquery: the text between FROM and the clause after it.
-fn shipped_in_a_batch(query: &str) -> String {
-    let start =
-        query.find("TUMBLE(").or_else(|| query.find("HOP(")).expect("a shipped query has a window");
-    let end = start + query[start..].find(')').expect("the window's parenthesis closes") + 1;
-    let call = &query[start..end];
-    let source = call[call.find('(').unwrap() + 1..].split(',').next().unwrap().trim();
-    let seconds: Vec<i64> = call
-        .split("INTERVAL '")
-        .skip(1)
-        .map(|rest| {
-            let mut words = rest.split('\'').next().unwrap().split(' ');
-            let count: i64 = words.next().unwrap().parse().unwrap();
-            count
-                * match words.next().unwrap().trim_end_matches('s') {
-                    "second" => 1,
-                    "minute" => 60,
-                    "hour" => 3600,
-                    other => panic!("no unit {other}"),
-                }
-        })
-        .collect();
-    let (slide, size) = (seconds[0] * SECOND, seconds[seconds.len() - 1] * SECOND);
-    let window = Window { slide, size, step: size, offset: 0 };
-    format!("{}{}{}", &query[..start], window.in_a_batch(source, "ts"), &query[end..])
-}
-
-#[test]
-fn every_shipped_query_equals_the_batch() {
-    for query in shipped() {
-        let source = query.source_sql();
-        let name = source.split("CREATE SOURCE ").nth(1).unwrap().split([' ', '(']).next().unwrap();
-        let engine = driftline::Engine::builder().workers(1).build().unwrap();
-        engine.execute(source).unwrap();
-        let rows = rows_for(&engine.source(name).unwrap().schema(), 7, 3000);
-        let expected = batch(name, &rows, &shipped_in_a_batch(query.query_sql()));
-        assert!(!expected.is_empty(), "{}", query.name);
-        for workers in [1, 2, 4] {
-            for batch_rows in [7, 8192] {
-                let feed = super::support::Feed { workers, batch_rows };
-                let found = run(feed, source, query.query_sql(), name, &rows).unwrap();
-                assert_same(&found, &expected, &format!("{}, {feed:?}", query.name));
-            }
-        }
     }
 }

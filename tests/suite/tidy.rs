@@ -166,7 +166,7 @@ fn every_shipped_query_is_listed_and_says_what_it_asks() {
             let name = format!("{folder}/{}", path.file_stem().unwrap().display());
             assert!(shipped.contains(&name.as_str()), "{name} is not among shipped()");
             let text = std::fs::read_to_string(&path).unwrap();
-            for head in ["-- Question:", "-- Signal:", "-- Output:", "-- Window:"] {
+            for head in ["-- Question:", "-- Signal:", "-- Columns:", "-- Output:", "-- Window:"] {
                 assert!(text.contains(head), "{name} has no line {head}");
             }
         }

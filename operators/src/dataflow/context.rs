@@ -1,15 +1,20 @@
 //! What the operators of one query share: counters, the first failure, and whether it was cancelled.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::record_batch::RecordBatch;
 
+use super::Meter;
 use crate::error::{OperatorError, Result};
 
-/// Shared by all operators of one query on all workers.
+/// Shared by all operators of one query on all workers. An operator's own may have a [`Meter`] besides, for what it alone
+/// does on one worker.
 #[derive(Clone, Debug, Default)]
-pub struct QueryContext(Arc<Shared>);
+pub struct QueryContext {
+    shared: Arc<Shared>,
+    meter: Option<Arc<Meter>>,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -17,9 +22,10 @@ struct Shared {
     failure: OnceLock<OperatorError>,
     cancelled: AtomicBool,
     first_row_error: OnceLock<String>,
+    meters: Mutex<Vec<Arc<Meter>>>,
 }
 
-/// Counts of one query, summed over workers.
+/// Counts of one query, summed over workers, or of one of its operators on one worker.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Rows that reached the query from its relation.
@@ -56,43 +62,99 @@ impl QueryContext {
     /// The counts so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        &self.0.counters
+        &self.shared.counters
     }
 
     /// Adds to a counter.
     pub fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64, by: u64) {
         if by > 0 {
-            counter(&self.0.counters).fetch_add(by, Ordering::Relaxed);
+            counter(&self.shared.counters).fetch_add(by, Ordering::Relaxed);
+            if let Some(meter) = &self.meter {
+                counter(&meter.counters).fetch_add(by, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The same context for the operators of one part of the query on one worker, with a meter of their own.
+    #[must_use]
+    pub fn of_part(&self, part: usize, worker: usize) -> Self {
+        self.metered(Meter::new(part, "", worker))
+    }
+
+    /// The same context for an operator of a part that is measured by itself, by its name in the dataflow.
+    #[must_use]
+    pub fn of_step(&self, step: &'static str) -> Self {
+        match &self.meter {
+            Some(meter) => self.metered(Meter::new(meter.part, step, meter.worker)),
+            None => self.clone(),
+        }
+    }
+
+    fn metered(&self, meter: Meter) -> Self {
+        let meter = Arc::new(meter);
+        self.lock_meters().push(Arc::clone(&meter));
+        Self { shared: Arc::clone(&self.shared), meter: Some(meter) }
+    }
+
+    /// The meter of this context.
+    #[must_use]
+    pub fn meter(&self) -> Option<&Arc<Meter>> {
+        self.meter.as_ref()
+    }
+
+    /// All meters of the query, on all workers.
+    #[must_use]
+    pub fn meters(&self) -> Vec<Arc<Meter>> {
+        self.lock_meters().clone()
+    }
+
+    fn lock_meters(&self) -> MutexGuard<'_, Vec<Arc<Meter>>> {
+        // Nothing is done under the lock that could panic.
+        self.shared.meters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes batches that leave the query.
+    pub(super) fn gave(&self, batches: usize) {
+        if let Some(meter) = &self.meter {
+            meter.batches_out.fetch_add(batches as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes rows that have come from another worker, where the operator before cannot know how many came here.
+    pub(super) fn received(&self, rows: &RecordBatch) {
+        if let Some(meter) = &self.meter {
+            meter.counters.rows_in.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+            meter.batches_in.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The failure that ended the query, if any.
     #[must_use]
     pub fn failure(&self) -> Option<&OperatorError> {
-        self.0.failure.get()
+        self.shared.failure.get()
     }
 
     /// What the first row that an expression failed on had to say.
     #[must_use]
     pub fn first_row_error(&self) -> Option<&str> {
-        self.0.first_row_error.get().map(String::as_str)
+        self.shared.first_row_error.get().map(String::as_str)
     }
 
     /// Keeps the first failure; the engine ends the query on seeing it.
     pub fn fail(&self, error: OperatorError) {
         // A later failure is a consequence of the first as often as not.
-        let _ = self.0.failure.set(error);
+        let _ = self.shared.failure.set(error);
     }
 
     /// Asks the query's operators to drop their state instead of finishing it.
     pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Release);
+        self.shared.cancelled.store(true, Ordering::Release);
     }
 
     /// Whether results no longer matter.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.0.cancelled.load(Ordering::Acquire) || self.0.failure.get().is_some()
+        self.shared.cancelled.load(Ordering::Acquire) || self.shared.failure.get().is_some()
     }
 
     /// Applies `step` to the batch; where it fails, to its halves, so that only the rows it fails on are left out.
@@ -103,7 +165,7 @@ impl QueryContext {
             Ok(()) => {}
             Err(error) if rows <= 1 => {
                 self.count(|c| &c.rows_failed, rows as u64);
-                let _ = self.0.first_row_error.set(describe(&error));
+                let _ = self.shared.first_row_error.set(describe(&error));
             }
             Err(_) => {
                 self.isolate(&batch.slice(0, rows / 2), step);
@@ -147,11 +209,13 @@ impl Gauge {
     }
 
     pub(super) fn set(&mut self, value: u64) {
-        let total = (self.counter)(self.context.counters());
-        if value >= self.part {
-            total.fetch_add(value - self.part, Ordering::Relaxed);
-        } else {
-            total.fetch_sub(self.part - value, Ordering::Relaxed);
+        let own = self.context.meter().map(|meter| (self.counter)(&meter.counters));
+        for total in own.into_iter().chain([(self.counter)(self.context.counters())]) {
+            if value >= self.part {
+                total.fetch_add(value - self.part, Ordering::Relaxed);
+            } else {
+                total.fetch_sub(self.part - value, Ordering::Relaxed);
+            }
         }
         self.part = value;
     }

@@ -8,7 +8,7 @@ use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::by_target;
 use super::range::within_range;
-use super::{BatchStream, Reorder, WindowStage};
+use super::{BatchStream, Reorder, WindowStage, measure};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::expression::AggregateProgram;
@@ -25,7 +25,10 @@ pub(super) fn aggregate_counted<'scope>(
     let windows = CountedWindows::new(count, stage.aggregate.clone())?;
     let keys = stage.aggregate.program.key_fields();
     let splitter = KeySplitter::by_keys(&keys, stream.scope().peers())?;
-    Ok(count_rows(split_by_program(stream, splitter, &stage), windows, stage))
+    let splitting = WindowStage { context: stage.context.of_step("SplitRows"), ..stage.clone() };
+    let rows = split_by_program(stream, splitter, &splitting);
+    let rows = measure(rows, &splitting.context, &stage.watermarks, None);
+    Ok(count_rows(rows, windows, stage))
 }
 
 /// Marks rows with the worker that owns their key. Rows that an expression fails on are left out here, before they could
@@ -76,6 +79,7 @@ fn count_rows<'scope>(
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
+                        context.received(&batch.rows);
                         context.attempt(|| reorder.push(&batch));
                     }
                 });

@@ -60,6 +60,7 @@ pub fn detect<'scope>(
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
+                        context.received(&batch.rows);
                         context.attempt(|| reorder.push(&batch));
                     }
                 });

@@ -79,6 +79,7 @@ pub fn collect_into(stream: BatchStream<'_>, outbox: Outbox, context: QueryConte
                 let main = batches.iter().filter(|batch| batch.target == MAIN);
                 context
                     .count(|c| &c.rows_out, main.map(|batch| batch.rows.num_rows() as u64).sum());
+                context.gave(batches.len());
                 results.extend(batches.into_iter().map(|batch| Outgoing {
                     epoch,
                     relation: batch.target,

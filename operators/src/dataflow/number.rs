@@ -46,6 +46,7 @@ pub fn number_rows<'scope>(stream: BatchStream<'scope>, stage: NumberStage) -> B
                 input.for_each(|capability, batches| {
                     let Some(&epoch) = capability.least() else { return };
                     for batch in batches.drain(..) {
+                        context.received(&batch.rows);
                         let rows = batch.rows.num_rows().min(rows_max - rows_waiting);
                         let refused = batch.rows.num_rows() - rows;
                         context.count(|c| &c.rows_refused, refused as u64);

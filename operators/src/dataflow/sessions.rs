@@ -8,7 +8,7 @@ use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::{by_target, split_by_key};
 use super::range::within_range;
-use super::{BatchStream, QueryContext, WindowStage};
+use super::{BatchStream, QueryContext, WindowStage, measure};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::key::KeySplitter;
@@ -27,7 +27,9 @@ pub(super) fn aggregate_sessions<'scope>(
     let sessions = Sessions::new(session, stage.aggregate.clone())?;
     let (schema, keys) = fold.schema();
     let splitter = KeySplitter::new(&schema, keys, stream.scope().peers())?;
-    let pieces = fold_epochs(stream, fold, &stage);
+    let folding = WindowStage { context: stage.context.of_step("FoldSessions"), ..stage.clone() };
+    let pieces = fold_epochs(stream, fold, &folding);
+    let pieces = measure(pieces, &folding.context, &stage.watermarks, None);
     let moved = split_by_key(pieces, splitter, stage.context.clone());
     Ok(close_sessions(moved, sessions, stage))
 }
@@ -96,6 +98,7 @@ fn close_sessions<'scope>(
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
+                        context.received(&batch.rows);
                         context.attempt(|| sessions.merge(&batch.rows));
                     }
                 });

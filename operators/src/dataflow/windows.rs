@@ -10,7 +10,7 @@ use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::{by_target, split_by_key};
 use super::range::within_range;
-use super::{BatchStream, QueryContext};
+use super::{BatchStream, QueryContext, measure};
 use super::{counted, sessions};
 use crate::batch::Batch;
 use crate::error::Result;
@@ -67,7 +67,9 @@ fn aggregate_panes<'scope>(
     let schema = stage.aggregate.partial_schema(&PANE_COLUMNS);
     let keys = (1..=stage.aggregate.program.key_fields().len()).collect();
     let splitter = KeySplitter::new(&schema, keys, workers)?;
-    let partials = fold_epochs(stream, window, &stage)?;
+    let fold = WindowStage { context: stage.context.of_step("FoldEpochs"), ..stage.clone() };
+    let partials = fold_epochs(stream, window, &fold)?;
+    let partials = measure(partials, &fold.context, &stage.watermarks, None);
     let moved = split_by_key(partials, splitter, stage.context.clone());
     close_windows(moved, window, stage, Arrival::Partials)
 }
@@ -97,6 +99,7 @@ fn close_windows<'scope>(
             move |(input, frontier), output| {
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
+                        context.received(&batch.rows);
                         match arrival {
                             Arrival::Rows => add_rows(&context, &aggregate, &mut panes, &batch),
                             Arrival::Partials => {

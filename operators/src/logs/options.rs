@@ -214,8 +214,14 @@ impl LogKeyOptions {
         self.reader.text("parser")
     }
 
+    /// Templates that are kept; the longest unused one leaves for a new one.
+    #[must_use]
+    pub fn templates_max(&self) -> usize {
+        self.reader.count("templates_max")
+    }
+
     /// Most sessions whose latest line is remembered.
-    pub(super) fn sessions_max(&self) -> usize {
+    pub fn sessions_max(&self) -> usize {
         self.reader.count("sessions_max")
     }
 

@@ -29,6 +29,7 @@ pub(super) fn lower(aggregate: &Aggregate, state: State) -> Result<State> {
             let (state, column) = by_time(aggregate, state)?;
             (state, Some(column))
         }
+        Base::Table { name, .. } => return Err(super::lookup::alone(name)),
     };
     let below = state.take_filters_below();
     let Base::Windowed { input, by, time } = state.base else {

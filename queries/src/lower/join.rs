@@ -160,6 +160,9 @@ pub(super) fn above(predicate: &Expr, input: &LogicalPlan) -> Option<(Join, Vec<
 /// An inner join whose pairs do not depend on one another: a condition means the same before and after it.
 fn plain_inner(plan: &LogicalPlan) -> Option<&Join> {
     let LogicalPlan::Join(join) = plan else { return None };
+    if super::lookup::reads_table(plan) {
+        return None;
+    }
     let filter = join.filter.as_ref();
     let is_asof = filter.is_some_and(|filter| {
         split_conjunction(filter).into_iter().any(|part| inside_asof(part).is_some())

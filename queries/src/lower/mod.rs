@@ -7,6 +7,7 @@ mod aggregate;
 mod columns;
 mod emit;
 mod join;
+mod lookup;
 mod number;
 mod over;
 mod state;
@@ -47,6 +48,7 @@ fn node(plan: &LogicalPlan) -> Result<State> {
             }
         }
         LogicalPlan::SubqueryAlias(alias) => node(&alias.input),
+        LogicalPlan::Join(join) if lookup::reads_table(plan) => lookup::lower(join),
         LogicalPlan::Join(join) => join::lower(join, &[]),
         LogicalPlan::Filter(filter) => {
             if let Some((join, above)) = join::above(&filter.predicate, &filter.input) {
@@ -91,6 +93,9 @@ fn node(plan: &LogicalPlan) -> Result<State> {
 }
 
 fn scan(source: &RelationSource, plan: &LogicalPlan) -> State {
+    if let Some(rows) = &source.table {
+        return State::over(Base::Table { name: source.scan.relation.clone(), rows: rows.clone() });
+    }
     let schema = std::sync::Arc::clone(plan.schema().inner());
     let built = Plan {
         node: Node::Scan(source.scan.clone()),

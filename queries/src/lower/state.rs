@@ -11,6 +11,7 @@ use driftline_operators::window::{Window, WindowSpec};
 
 use super::columns::{describe, number, numbered, numbers, substitute};
 use super::{Traits, unalias};
+use crate::catalog::TableRows;
 use crate::error::{Result, SqlError};
 use crate::physical;
 use crate::plan::{Node, Plan, TimeColumn};
@@ -27,6 +28,8 @@ pub(super) enum Base {
     /// Rows of a built plan, assigned to windows but not yet grouped. After the columns of the plan come
     /// `window_start` and `window_end`.
     Windowed { input: Plan, by: Windowing, time: TimeColumn },
+    /// The rows of a table, which only a join may read.
+    Table { name: String, rows: TableRows },
 }
 
 /// A plan on its way: columns over numbered columns of the base, and filters over them.
@@ -45,6 +48,7 @@ impl State {
         let width = match &base {
             Base::Rows(plan) => plan.schema.fields().len(),
             Base::Windowed { input, .. } => input.schema.fields().len() + 2,
+            Base::Table { rows, .. } => rows.schema().fields().len(),
         };
         Self { base, exprs: (0..width).map(numbered).collect(), filters: Vec::new() }
     }
@@ -89,6 +93,8 @@ impl State {
                 Ok(Self::over(Base::Rows(built)))
             }
             Base::Windowed { .. } => self.settle_below_window(),
+            // Its rows are there, and expressions over them are worked out once.
+            Base::Table { .. } => Ok(self),
         }
     }
 
@@ -173,6 +179,7 @@ impl State {
                 Window::Aligned(window) => assign(filtered(input, &below)?, window, time),
                 Window::Session(_) | Window::Count(_) => return Err(ungrouped(&by)),
             },
+            Base::Table { name, .. } => return Err(super::lookup::alone(&name)),
         };
         transform(rows, &self.filters, &self.exprs, names, traits)
     }
@@ -216,7 +223,7 @@ pub(super) fn windowed_schema(input: &SchemaRef, time: usize) -> SchemaRef {
 }
 
 /// Filters and computes, unless neither would change anything.
-fn transform(
+pub(super) fn transform(
     input: Plan,
     filters: &[Expr],
     exprs: &[Expr],

@@ -48,6 +48,9 @@ impl Traits {
                 Some((join, above)) => join::traits(&join, &above),
                 None => Self::of(&filter.input),
             },
+            LogicalPlan::Join(join) if super::lookup::reads_table(plan) => {
+                super::lookup::traits(join)
+            }
             LogicalPlan::Join(join) => join::traits(join, &[]),
             // It appends columns.
             LogicalPlan::Window(window) => {
@@ -136,6 +139,22 @@ impl Traits {
                 starts: all(&open.starts),
                 ends: all(&open.ends),
                 ..*open
+            }),
+        }
+    }
+
+    /// Columns that stand `by` places further to the right.
+    pub(super) fn shifted(self, by: usize) -> Self {
+        let all = |indexes: Vec<usize>| indexes.into_iter().map(|index| index + by).collect();
+        let times = self.times.into_iter();
+        Self {
+            times: times.map(|time| TimeColumn { index: time.index + by, ..time }).collect(),
+            bounds: all(self.bounds),
+            together: all(self.together),
+            open: self.open.map(|open| OpenWindow {
+                starts: all(open.starts),
+                ends: all(open.ends),
+                ..open
             }),
         }
     }

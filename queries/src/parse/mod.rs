@@ -7,12 +7,14 @@ mod asof;
 mod bounds;
 mod cursor;
 mod emit;
+mod explain;
 mod interval;
 mod objects;
 mod options;
 mod partition;
 mod source;
 mod sqlparser_seam;
+mod table;
 mod text;
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::cursor::Cursor;
+use super::explain::explain;
 use super::options::with_clause;
 use super::source::source;
 use super::sqlparser_seam::{parse, query};
+use super::table::table;
 use crate::error::{Result, SqlError};
 use crate::statement::{
     CreateDetector, CreateSink, CreateView, DropObject, InsertSelect, InsertValues, ModelFile,
@@ -81,15 +83,17 @@ fn create(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
     if cursor.accept(&["VIEW"]) {
         return view(cursor, or_replace);
     }
+    if cursor.accept(&["TABLE"]) {
+        return table(cursor, or_replace);
+    }
     let object = cursor.position();
-    let hint = "create a SOURCE, VIEW, DETECTOR or SINK";
+    let hint = "create a SOURCE, TABLE, VIEW, DETECTOR or SINK";
     if cursor.is_words(&["MATERIALIZED", "VIEW"]) {
         return Err(SqlError::unsupported("materialized views are not supported")
             .at(object)
             .hint("use CREATE VIEW, or a sink that keeps the rows"));
     }
-    for word in ["TABLE", "STREAM", "FUNCTION", "INDEX", "SCHEMA", "DATABASE", "TEMPORARY", "TEMP"]
-    {
+    for word in ["STREAM", "FUNCTION", "INDEX", "SCHEMA", "DATABASE", "TEMPORARY", "TEMP"] {
         if cursor.is_words(&[word]) {
             return Err(SqlError::unsupported(format!("CREATE {word} is not supported"))
                 .at(object)
@@ -97,7 +101,7 @@ fn create(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
         }
     }
     if or_replace {
-        return Err(SqlError::unsupported("OR REPLACE is for views")
+        return Err(SqlError::unsupported("OR REPLACE is for views and tables")
             .at(place)
             .hint("drop the object first; its state belongs to its definition"));
     }
@@ -182,9 +186,12 @@ fn drop(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
         ("VIEW", ObjectKind::View),
         ("DETECTOR", ObjectKind::Detector),
         ("SINK", ObjectKind::Sink),
+        ("TABLE", ObjectKind::Table),
     ];
     let Some((_, kind)) = kinds.iter().find(|(word, _)| cursor.accept(&[word])) else {
-        return Err(cursor.expected("what to drop").hint("drop a SOURCE, VIEW, DETECTOR or SINK"));
+        return Err(cursor
+            .expected("what to drop")
+            .hint("drop a SOURCE, TABLE, VIEW, DETECTOR or SINK"));
     };
     let if_exists = cursor.accept(&["IF", "EXISTS"]);
     let name = cursor.relation_name("a name")?;
@@ -198,7 +205,7 @@ fn drop(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
 
 fn insert(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
     cursor.expect(&["INTO"])?;
-    let target = cursor.relation_name("the name of a sink or source")?;
+    let target = cursor.relation_name("the name of a sink, source or table")?;
     let mut columns: Vec<Name> = Vec::new();
     let is_list = cursor.peek(0) == Some(&Token::LParen)
         && !matches!(cursor.peek(1), Some(Token::LParen))
@@ -260,8 +267,9 @@ fn model_file(cursor: &mut Cursor<'_, '_>, word: &str) -> Result<ModelFile> {
 }
 
 fn show(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
-    let lists: [(&[&str], Show); 8] = [
+    let lists: [(&[&str], Show); 9] = [
         (&["SOURCES"], Show::Sources),
+        (&["TABLES"], Show::Tables),
         (&["VIEWS"], Show::Views),
         (&["DETECTORS"], Show::Detectors),
         (&["SINKS"], Show::Sinks),
@@ -274,31 +282,6 @@ fn show(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
         Some((_, show)) => Ok(Statement::Show(*show)),
         None => Err(cursor
             .expected("what to show")
-            .hint("show SOURCES, VIEWS, DETECTORS, SINKS, QUERIES, FUNCTIONS or KINDS")),
-    }
-}
-
-fn explain(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
-    let place = cursor.position();
-    if cursor.is_words(&["ANALYZE"]) || cursor.is_words(&["VERBOSE"]) {
-        return Err(SqlError::unsupported("EXPLAIN has no options")
-            .at(place)
-            .hint("write EXPLAIN and a statement"));
-    }
-    if cursor.is_words(&["EXPLAIN"]) {
-        return Err(cursor.expected("a statement to explain"));
-    }
-    let inner = statement(cursor)?;
-    match inner {
-        Statement::Query(_)
-        | Statement::CreateDetector(_)
-        | Statement::InsertSelect(_)
-        | Statement::CreateView(_)
-        | Statement::CreateSink(CreateSink { query: Some(_), .. }) => {
-            Ok(Statement::Explain(Box::new(inner)))
-        }
-        _ => Err(SqlError::unsupported("statement has no plan to explain").at(place).hint(
-            "explain a SELECT, a CREATE VIEW, DETECTOR or SINK with a query, or an INSERT of a SELECT",
-        )),
+            .hint("show SOURCES, TABLES, VIEWS, DETECTORS, SINKS, QUERIES, FUNCTIONS or KINDS")),
     }
 }

@@ -62,7 +62,8 @@ pub(super) fn source(cursor: &mut Cursor<'_, '_>) -> Result<CreateSource> {
     Ok(CreateSource { name, if_not_exists, columns, watermark, options })
 }
 
-fn column(cursor: &mut Cursor<'_, '_>) -> Result<FieldRef> {
+/// Reads one column: its name, its type, and NOT NULL.
+pub(super) fn column(cursor: &mut Cursor<'_, '_>) -> Result<FieldRef> {
     let is_end = |token: &Token| matches!(token, Token::Comma | Token::RParen);
     let start = cursor.at;
     let end = cursor.find(is_end);
@@ -74,7 +75,7 @@ fn column(cursor: &mut Cursor<'_, '_>) -> Result<FieldRef> {
         if cursor.is_words(&[constraint])
             && (cursor.is_words(&[constraint, "KEY"]) || cursor.peek(1) == Some(&Token::LParen))
         {
-            return Err(SqlError::unsupported("a source has no constraints")
+            return Err(SqlError::unsupported("sources and tables have no constraints")
                 .at(cursor.position())
                 .hint("only NOT NULL is kept, behind the type of a column"));
         }

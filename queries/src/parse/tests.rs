@@ -135,7 +135,11 @@ fn sources_with_mistakes_are_refused_at_their_place() {
     refused("CREATE SOURCE s ()", "expected a column or WATERMARK FOR, found \")\"", (1, 18));
     refused("CREATE SOURCE s", "expected \"(\", found the end of the statement", (1, 16));
     refused("CREATE SOURCE a.s (x TEXT)", "the name of a source has a schema", (1, 16));
-    refused("CREATE SOURCE s (a TEXT, PRIMARY KEY (a))", "a source has no constraints", (1, 26));
+    refused(
+        "CREATE SOURCE s (a TEXT, PRIMARY KEY (a))",
+        "sources and tables have no constraints",
+        (1, 26),
+    );
     refused(
         "CREATE SOURCE s (a TEXT DEFAULT 'x')",
         "column option \"DEFAULT 'x'\" is not supported",
@@ -201,9 +205,9 @@ fn the_other_statements_parse() {
     assert_eq!(one("show detector kinds"), Statement::Show(Show::Kinds));
     assert_eq!(one("SHOW FUNCTIONS"), Statement::Show(Show::Functions));
     assert!(matches!(one("EXPLAIN SELECT * FROM t"),
-        Statement::Explain(inner) if matches!(*inner, Statement::Query(_))));
+        Statement::Explain(inner) if matches!(*inner.statement, Statement::Query(_))));
     assert!(matches!(one("EXPLAIN CREATE DETECTOR d USING mad AS SELECT * FROM t"),
-        Statement::Explain(inner) if matches!(*inner, Statement::CreateDetector(_))));
+        Statement::Explain(inner) if matches!(*inner.statement, Statement::CreateDetector(_))));
     let script =
         parse_script("-- a comment; with a semicolon\nSELECT 'a;b' FROM t ;; SHOW VIEWS; ")
             .unwrap();
@@ -309,6 +313,49 @@ fn emit_stands_at_the_end_of_a_query_that_runs() {
 }
 
 #[test]
+fn explanations_have_a_form_and_running_queries_a_name() {
+    use crate::statement::{Analyze, Explain, ExplainFormat};
+    let form = |sql: &str| match one(sql) {
+        Statement::Explain(Explain { format, .. }) => format,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(form("EXPLAIN (SELECT * FROM t)"), ExplainFormat::Text);
+    assert_eq!(form("explain (format mermaid) SELECT * FROM t"), ExplainFormat::Mermaid);
+    assert_eq!(form("EXPLAIN (FORMAT DOT) INSERT INTO s SELECT * FROM t"), ExplainFormat::Dot);
+    let named = |sql: &str| match one(sql) {
+        Statement::Analyze(Analyze { query, format }) => (query.text, format),
+        other => panic!("{other:?}"),
+    };
+    let text = |name: &str| (name.to_owned(), ExplainFormat::Text);
+    assert_eq!(named("EXPLAIN ANALYZE DETECTOR Odd"), text("detector \"odd\""));
+    assert_eq!(named("EXPLAIN ANALYZE QUERY 'subscription 3'"), text("subscription 3"));
+    assert_eq!(named("EXPLAIN ANALYZE (FORMAT DOT) QUERY 3"), ("3".into(), ExplainFormat::Dot));
+    refused(
+        "EXPLAIN ANALYZE QUERY three",
+        "expected the name of a query, found \"three\"",
+        (1, 23),
+    );
+    refused("EXPLAIN (FORMAT) SELECT 1", "expected a format, found \")\"", (1, 16));
+}
+
+#[test]
+fn tables_have_columns_or_a_file() {
+    let table = |sql: &str| match one(sql) {
+        Statement::CreateTable(create) => create,
+        other => panic!("{other:?}"),
+    };
+    let declared = table("CREATE TABLE IF NOT EXISTS t (host TEXT NOT NULL, n BIGINT)");
+    assert_eq!((declared.columns.len(), declared.options.len()), (2, 0));
+    assert!(declared.if_not_exists && !declared.columns[0].is_nullable());
+    let read = table("CREATE OR REPLACE TABLE t WITH (path = 'a.csv')");
+    assert!(read.or_replace && read.columns.is_empty() && read.options.len() == 1);
+    assert_eq!(one("SHOW TABLES"), Statement::Show(Show::Tables));
+    assert!(matches!(one("DROP TABLE t"), Statement::Drop(drop) if drop.kind == ObjectKind::Table));
+    refused("CREATE TABLE t", "table \"t\" has neither columns nor a file", (1, 14));
+    refused("CREATE TABLE t (a INT, a INT)", "column \"a\" is there twice", (1, 24));
+}
+
+#[test]
 fn models_go_to_files_and_come_from_them() {
     let name = Name { text: "d".into(), position: Position { line: 1, column: 17 } };
     let file = |path: &str| ModelFile { name: name.clone(), path: path.to_owned() };
@@ -330,9 +377,10 @@ fn what_is_not_there_is_unsupported() {
         ("CREATE MATERIALIZED VIEW v AS SELECT 1", "materialized views are not supported"),
         ("ALTER DETECTOR d RETRAIN", "statement ALTER is not supported"),
         ("EXPORT MODEL d", "statement EXPORT is not supported"),
-        ("CREATE TABLE t (a INT)", "CREATE TABLE is not supported"),
+        ("CREATE TABLE t AS SELECT 1", "a table is not made from a query"),
+        ("CREATE TABLE t (ts TIMESTAMP, WATERMARK FOR ts)", "a table has no watermark"),
         ("EXPLAIN SHOW SOURCES", "statement has no plan to explain"),
-        ("CREATE OR REPLACE SINK s", "OR REPLACE is for views"),
+        ("CREATE OR REPLACE SINK s", "OR REPLACE is for views and tables"),
         ("DROP SOURCE s CASCADE", "DROP has no CASCADE"),
     ] {
         let error = error(sql);

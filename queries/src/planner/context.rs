@@ -16,7 +16,7 @@ use driftline_operators::options::nearest_name;
 use sqlparser::ast;
 
 use super::{Planner, prepare};
-use crate::catalog::{Catalog, Relation, RelationKind, late_schema};
+use crate::catalog::{Catalog, Relation, RelationKind, TableRows, late_schema};
 use crate::error::SqlError;
 use crate::functions::{ASOF, asof};
 use crate::plan::{Scan, ScanStream, TimeColumn};
@@ -139,6 +139,8 @@ pub(crate) struct RelationSource {
     schema: SchemaRef,
     pub(crate) time: Option<TimeColumn>,
     pub(crate) window_bounds: Vec<usize>,
+    /// The rows of a table.
+    pub(crate) table: Option<TableRows>,
     inlined: Option<LogicalPlan>,
 }
 
@@ -151,6 +153,10 @@ impl RelationSource {
             schema: relation.schema,
             time: relation.time,
             window_bounds: relation.window_bounds,
+            table: match relation.kind {
+                RelationKind::Table(rows) => Some(rows),
+                _ => None,
+            },
             inlined: None,
         }
     }
@@ -176,6 +182,7 @@ impl RelationSource {
             schema: late_schema(&self.schema),
             time: None,
             window_bounds: Vec::new(),
+            table: None,
             inlined: None,
         })
     }
@@ -213,6 +220,7 @@ impl ContextProvider for Context<'_> {
         let relation =
             self.catalog.relation(table).ok_or_else(|| external(self.not_found(table)))?;
         let source = match &relation.kind {
+            RelationKind::Table(_) => RelationSource::rows(table, relation),
             RelationKind::Source | RelationKind::Detector => {
                 let late_ns = self.emit.late_ns(self.catalog.allowed_lateness_ns(table));
                 RelationSource::rows(table, relation).with_late(late_ns)
@@ -229,6 +237,7 @@ impl ContextProvider for Context<'_> {
                     schema: Arc::clone(plan.schema().inner()),
                     time: None,
                     window_bounds: Vec::new(),
+                    table: None,
                     inlined: Some(plan),
                 }
             }

@@ -44,24 +44,31 @@ pub(crate) fn source_options(with: &WithOptions) -> Result<(PathBuf, FileReadOpt
             .unwrap_or_default(),
         pace: with.pace()?,
         csv: with.csv()?,
-        malformed: with
-            .choice(
-                "malformed",
-                &[("skip", MalformedPolicy::Skip), ("refuse", MalformedPolicy::Refuse)],
-            )?
-            .unwrap_or_default(),
+        malformed: with.malformed()?.unwrap_or_default(),
         rows_in_order_max: with.whole("rows_in_order_max")?.unwrap_or(defaults.rows_in_order_max),
         columns: with.columns()?,
-        time_unit: with.choice(
-            "time_unit",
-            &[
-                ("s", TimeUnit::Second),
-                ("ms", TimeUnit::Millisecond),
-                ("us", TimeUnit::Microsecond),
-                ("ns", TimeUnit::Nanosecond),
-            ],
-        )?,
+        time_unit: with.time_unit()?,
         time_column: with.text("time_column")?,
+    };
+    with.finish()?;
+    options.validate()?;
+    Ok((path, options))
+}
+
+/// The path and the options of a table's file.
+///
+/// Known are those of a file source that say how a file is read, not those that say when. Malformed rows are refused
+/// unless the table says to skip them: a row that is missing would look like one that was never there.
+pub(crate) fn table_options(with: &WithOptions) -> Result<(PathBuf, FileReadOptions)> {
+    let mut with = Taker::new("table", with);
+    let path = with.path()?;
+    let options = FileReadOptions {
+        format: with.format()?,
+        csv: with.csv()?,
+        malformed: with.malformed()?.unwrap_or(MalformedPolicy::Refuse),
+        columns: with.columns()?,
+        time_unit: with.time_unit()?,
+        ..FileReadOptions::default()
     };
     with.finish()?;
     options.validate()?;
@@ -186,6 +193,25 @@ impl<'w> Taker<'w> {
         };
         csv.validate()?;
         Ok(csv)
+    }
+
+    fn malformed(&mut self) -> Result<Option<MalformedPolicy>> {
+        self.choice(
+            "malformed",
+            &[("skip", MalformedPolicy::Skip), ("refuse", MalformedPolicy::Refuse)],
+        )
+    }
+
+    fn time_unit(&mut self) -> Result<Option<TimeUnit>> {
+        self.choice(
+            "time_unit",
+            &[
+                ("s", TimeUnit::Second),
+                ("ms", TimeUnit::Millisecond),
+                ("us", TimeUnit::Microsecond),
+                ("ns", TimeUnit::Nanosecond),
+            ],
+        )
     }
 
     fn pace(&mut self) -> Result<Pace> {
