@@ -174,7 +174,7 @@
 //!
 //! * The clause is about the outermost windows: windows below them close as usual. Filters and projections above them,
 //!   HAVING and UNION ALL apply to both kinds of rows. ROW_NUMBER and COUNT_WINDOW give final results only.
-//! * A session that grows or joins another takes its earlier answer back.
+//! * A session that grows or joins another takes its earlier answer back; with EVERY, when the interval is over.
 //! * A query without an aggregate gives `_diff` 1 with `ON UPDATE`.
 //! * `LATE(source)` lists what the source takes for late, also where a query takes it in.
 //!

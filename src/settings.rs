@@ -35,10 +35,8 @@ pub struct Settings {
     /// Bytes of results that wait in one subscription, callback or sink before the engine waits for its reader.
     /// Default 16 MiB.
     pub subscription_bytes_max: usize,
-    /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, or row of a DISTINCT) that one worker holds for
-    /// one query. Rows beyond them are refused and counted in
-    /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, or key and window where results are updated)
-    /// that one worker holds for one query. Rows beyond them are refused and counted in
+    /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, row of a DISTINCT, or key and window where
+    /// results are updated) that one worker holds for one query. Rows beyond them are refused and counted in
     /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). Default 4 million.
     pub window_groups_max: usize,
     /// Panes that one worker holds open for one query, with the same policy. Default 100,000.

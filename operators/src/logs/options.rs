@@ -221,6 +221,7 @@ impl LogKeyOptions {
     }
 
     /// Most sessions whose latest line is remembered.
+    #[must_use]
     pub fn sessions_max(&self) -> usize {
         self.reader.count("sessions_max")
     }
