@@ -12,6 +12,7 @@ mod over;
 mod state;
 mod traits;
 mod updates;
+mod updating_join;
 
 use datafusion_common::DataFusionError;
 use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
@@ -19,7 +20,7 @@ use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
 use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
 use crate::planner::RelationSource;
-use crate::planner::updates::UpdatingNode;
+use crate::planner::updates::{UpdatingJoinNode, UpdatingNode};
 use crate::planner::window::WindowNode;
 
 use columns::numbered;
@@ -27,6 +28,7 @@ pub(crate) use columns::{numbered_schema, numbers};
 pub(crate) use emit::emit;
 use state::{Base, State};
 pub(crate) use traits::Traits;
+pub(crate) use updating_join::retain_joins;
 
 /// Turns an analyzed plan into dataflow nodes.
 pub(crate) fn lower(plan: &LogicalPlan) -> Result<Plan> {
@@ -68,12 +70,15 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         }
         LogicalPlan::Aggregate(aggregate) => aggregate::lower(aggregate, node(&aggregate.input)?),
         LogicalPlan::Extension(extension) => {
-            match extension.node.as_any().downcast_ref::<WindowNode>() {
-                Some(window) => self::window(window),
-                None => match extension.node.as_any().downcast_ref::<UpdatingNode>() {
-                    Some(updating) => updates::lower(updating),
-                    None => Err(internal("unknown node")),
-                },
+            let node = extension.node.as_any();
+            if let Some(window) = node.downcast_ref::<WindowNode>() {
+                self::window(window)
+            } else if let Some(updating) = node.downcast_ref::<UpdatingNode>() {
+                updates::lower(updating)
+            } else if let Some(updating) = node.downcast_ref::<UpdatingJoinNode>() {
+                updating_join::lower(updating)
+            } else {
+                Err(internal("unknown node"))
             }
         }
         other => Err(SqlError::unsupported(format!(
