@@ -181,7 +181,8 @@
 //! `EMIT ON UPDATE [EVERY INTERVAL '..'] RETAIN INTERVAL '..'` aggregates without a window, `GROUP BY k` or
 //! `SELECT DISTINCT`, over the rows of the last so long: a row leaves when the watermark has come that far beyond its
 //! time. A group without rows is gone, also that of an aggregate without keys. At the end of the input nothing more
-//! leaves. Rows that one worker retains are bounded by [`Settings::reorder_rows_max`].
+//! leaves. Rows that one worker retains are bounded by [`Settings::reorder_rows_max`]. A join without a bound in time
+//! retains the rows of both its sides, see [Joins](#joins); aggregates and DISTINCT may stand on it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -230,6 +231,11 @@
 //!   a.ts >= b.ts`, gives for each left row the latest right row at or before it (with `>`, before it). Without LEFT, rows
 //!   that have none are left out, also in the first spelling. `AND a.ts <= b.ts + INTERVAL '1 hour'` bounds how far it looks
 //!   back. The latest row of every key is kept.
+//! * `a JOIN b ON a.k = b.k`, inner or outer, without a bound in time joins the rows of the last so long where the query
+//!   ends with `EMIT ON UPDATE RETAIN INTERVAL '..'`, and gives a changelog. A row of either side leaves when the watermark
+//!   of both has come that far beyond its time, and takes its pairs with it; a row of an outer join is without a partner
+//!   until one comes, and again when the last one has left. ON has an equality; in an outer join nothing else but
+//!   conditions on the side that may be missing. Such a join is over rows or results that are final, not over another one.
 //! * `SELECT DISTINCT` and UNION are bounded by an event time or a window's bound among the columns. The first of equal rows
 //!   leaves at once.
 //! * `GROUP BY ts, k` is complete when the watermark has passed the event time `ts`, and so is `GROUP BY window_start,

@@ -44,7 +44,8 @@ pub struct Settings {
     /// Rows that wait on one worker for one detector or COUNT_WINDOW until the watermark releases them, or that a RETAIN
     /// keeps there, with the same policy. Default 4 million.
     pub reorder_rows_max: usize,
-    /// Rows that one worker holds for one join, of both its inputs, with the same policy. Default 4 million.
+    /// Rows that one worker holds for one join, of both its inputs, with the same policy; for a join of retained rows, half
+    /// of them of each input. Default 4 million.
     pub join_rows_max: usize,
     /// Rows that one worker keeps for one OVER: those that frames still look at and those that wait for rows after them,
     /// with the same policy. Default 4 million.

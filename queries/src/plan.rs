@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use driftline_operators::expression::{AggregateProgram, Transform};
-use driftline_operators::join::{AsOfSpec, JoinSpec};
+use driftline_operators::join::{AsOfSpec, JoinKind, JoinSpec};
 use driftline_operators::logs::{LogKeyOutput, LogKeyPlan};
 use driftline_operators::lookup::Lookup;
 use driftline_operators::options::OptionValue;
@@ -136,6 +136,20 @@ pub enum Node {
         /// What EXPLAIN prints.
         label: String,
     },
+    /// Pairs of the rows of two inputs that are in and agree in keys. Columns: those of the left, those of the right,
+    /// `_diff`.
+    UpdateJoin {
+        /// Where rows come from: the left and the right input.
+        inputs: Box<[Plan; 2]>,
+        /// What becomes of rows that meet none.
+        kind: JoinKind,
+        /// Indexes of the columns of each input that agree.
+        keys: [Vec<usize>; 2],
+        /// For how long rows of each input are in.
+        retained: [Retained; 2],
+        /// What EXPLAIN prints.
+        label: String,
+    },
     /// Filter and projection of changes.
     TransformChanges {
         /// Where changes come from.
@@ -155,7 +169,7 @@ pub enum Node {
         /// Where rows come from.
         input: Box<Plan>,
         /// Columns and options.
-        keys: LogKeyPlan,
+        keys: Box<LogKeyPlan>,
         /// Which of its relations comes out.
         output: LogKeyOutput,
         /// The event-time column of the input.
@@ -262,9 +276,9 @@ impl Node {
             | Self::UpdateGroups { input, .. }
             | Self::TransformChanges { input, .. }
             | Self::Additions { input }
-            | Self::LogKeys { input, .. } => vec![input],
-            Self::Join { inputs, .. } => inputs.iter().collect(),
-            Self::Lookup { input, .. } => vec![input],
+            | Self::LogKeys { input, .. }
+            | Self::Lookup { input, .. } => vec![input],
+            Self::Join { inputs, .. } | Self::UpdateJoin { inputs, .. } => inputs.iter().collect(),
             Self::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -326,6 +340,13 @@ impl Node {
                     column(input, retained.time.index),
                     retained.every_ns.map_or(String::new(), |ns| format!(" every {}", length(ns))),
                 )),
+            ),
+            Self::UpdateJoin { inputs, retained: [left, right], label, .. } => format!(
+                "UpdateJoin retain {} on {} and {}{}: {label}",
+                length(left.retain_ns),
+                column(&inputs[0], left.time.index),
+                column(&inputs[1], right.time.index),
+                left.every_ns.map_or(String::new(), |ns| format!(" every {}", length(ns))),
             ),
             Self::TransformChanges { label, .. } => format!("TransformChanges {label}"),
             Self::Additions { .. } => "Additions".to_owned(),

@@ -273,6 +273,21 @@ fn steps(plan: &Plan, origins: &Origins, settings: &Settings) -> Vec<Step> {
             let step = step("UpdateGroups", label.clone());
             vec![Step { moved: Some(moved(keys)), keeps, ..step }]
         }
+        Node::UpdateJoin { inputs, keys, retained, label, .. } => {
+            let columns = keys[0].iter().map(|index| column(&inputs[0], *index)).collect();
+            let sides = ["left", "right"].into_iter().zip(retained);
+            let keeps = sides.map(|(side, retained)| Keeps {
+                what: format!("the {side} rows that are in"),
+                until: format!(
+                    "the watermark is {} past them, {}",
+                    words(retained.retain_ns),
+                    origins.behind(retained.retain_ns.saturating_add(retained.time.lag_ns))
+                ),
+                at_most: cap("rows", "half of join_rows_max", settings.join_rows_max / 2),
+            });
+            let step = step("UpdateJoin", label.clone());
+            vec![Step { moved: Some(moved(columns)), keeps: keeps.collect(), ..step }]
+        }
         Node::TransformChanges { label, .. } => vec![step("TransformChanges", label.clone())],
         Node::Additions { .. } => vec![step("Additions", "")],
         Node::Lookup { lookup, label, .. } => {
@@ -393,8 +408,8 @@ struct Aggregation<'a> {
 }
 
 impl Aggregation<'_> {
-    fn moved(&self) -> Option<Moved> {
-        Some(moved(self.keys.iter().map(|field| field.name().clone()).collect()))
+    fn moved(&self) -> Moved {
+        moved(self.keys.iter().map(|field| field.name().clone()).collect())
     }
 
     fn groups(&self) -> String {
@@ -415,7 +430,7 @@ impl Aggregation<'_> {
         );
         let what = format!("one partial state per {per} of {pane}");
         let closing = Step {
-            moved: self.moved(),
+            moved: Some(self.moved()),
             keeps: vec![Keeps { what: what.clone(), until, at_most: at_most.clone() }],
             ..step("Windows", spelled(&Window::Aligned(window)))
         };
@@ -448,7 +463,7 @@ impl Aggregation<'_> {
             at_most: self.groups(),
         };
         let step = step("UpdateWindows", spelled(&window));
-        Step { moved: self.moved(), keeps: vec![keeps], ..step }
+        Step { moved: Some(self.moved()), keeps: vec![keeps], ..step }
     }
 
     fn sessions(self, gap_ns: i64, detail: String) -> Vec<Step> {
@@ -468,7 +483,7 @@ impl Aggregation<'_> {
         };
         vec![
             Step { keeps: vec![fold], ..step("FoldSessions", "rows to pieces of sessions") },
-            Step { moved: self.moved(), keeps: vec![open], ..step("Sessions", detail) },
+            Step { moved: Some(self.moved()), keeps: vec![open], ..step("Sessions", detail) },
         ]
     }
 
@@ -484,7 +499,7 @@ impl Aggregation<'_> {
             at_most: self.groups(),
         };
         let counting = Step { keeps: vec![waiting, panes], ..step("CountRows", detail) };
-        vec![step("SplitRows", ""), Step { moved: self.moved(), ..counting }]
+        vec![step("SplitRows", ""), Step { moved: Some(self.moved()), ..counting }]
     }
 }
 

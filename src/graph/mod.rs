@@ -12,12 +12,12 @@ use std::sync::Arc;
 use driftline_operators::batch::Batch;
 use driftline_operators::changes::result_schema;
 use driftline_operators::dataflow::{
-    Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinStage, LogKeyStage, MAIN,
-    NumberStage, Outbox, OverStage, QueryContext, Reorder, Retention, SharedDetector,
-    WindowAssignment, WindowStage, aggregate_windows, append_additions, assign_windows,
-    check_groups, collect_into, detect, distinct_rows, join, log_keys, look_up, maintain,
-    number_rows, over_frames, transform, transform_changes, update_groups, update_windows,
-    with_schema,
+    Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinSide, JoinStage,
+    LogKeyStage, MAIN, NumberStage, Outbox, OverStage, QueryContext, Reorder, Retention,
+    SharedDetector, UpdatingJoinStage, WindowAssignment, WindowStage, aggregate_windows,
+    append_additions, assign_windows, check_groups, check_side, collect_into, detect,
+    distinct_rows, join, log_keys, look_up, maintain, number_rows, over_frames, transform,
+    transform_changes, update_groups, update_windows, updating_join, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::distinct::Distinct;
@@ -182,6 +182,10 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
             check_groups(program, &input.schema)?;
             retained.map(|retained| time_type(input, retained.time.index)).transpose()?;
         }
+        Node::UpdateJoin { inputs, .. } => {
+            updating_join_stage(plan, wiring, &Watermarks::default())?;
+            inputs.iter().try_for_each(|input| check_side(&input.schema))?;
+        }
         Node::AssignWindows { input, window, time } => {
             time_type(input, *time)?.check(&Window::Aligned(*window))?;
         }
@@ -254,7 +258,10 @@ fn wire_node<'scope>(
             .try_map(|rows, watermarks| {
                 let arriving = match retained {
                     None => Arriving::Changes,
-                    Some(held) => Arriving::Rows(retention(input, held, wiring, watermarks)?),
+                    Some(held) => {
+                        let rows_max = wiring.settings.reorder_rows_max;
+                        Arriving::Rows(retention(input, held, rows_max, watermarks)?)
+                    }
                 };
                 let stage = GroupStage {
                     program: Arc::clone(program),
@@ -296,6 +303,13 @@ fn wire_node<'scope>(
             let stage = join_stage(plan, wiring, [left.watermarks, right.watermarks])?;
             Ok(Flow { stream: join(left.stream, right.stream, stage), watermarks })
         }
+        Node::UpdateJoin { inputs, .. } => {
+            let [left, right] = &**inputs;
+            let (left, right) = (wire(left, leaves, wiring)?, wire(right, leaves, wiring)?);
+            let watermarks = left.watermarks.and(&right.watermarks);
+            let stage = updating_join_stage(plan, wiring, &watermarks)?;
+            Ok(Flow { stream: updating_join(left.stream, right.stream, stage)?, watermarks })
+        }
         Node::Over { input, time, over, .. } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
                 Ok(over_frames(rows, over_stage(input, *time, over, wiring, watermarks)?))
@@ -304,7 +318,7 @@ fn wire_node<'scope>(
         Node::LogKeys { input, keys, output, time } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
                 let stage = LogKeyStage {
-                    plan: keys.clone(),
+                    plan: (**keys).clone(),
                     output: *output,
                     reorder_rows_max: wiring.settings.reorder_rows_max,
                     lag_ns: time.lag_ns,
@@ -369,7 +383,7 @@ fn window_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: &Watermarks) -> Re
 fn retention(
     input: &Plan,
     retained: &Retained,
-    wiring: &Wiring<'_>,
+    rows_max: usize,
     watermarks: &Watermarks,
 ) -> Result<Retention> {
     Ok(Retention {
@@ -378,7 +392,7 @@ fn retention(
         retain_ns: retained.retain_ns,
         every_ns: retained.every_ns,
         lag_ns: retained.time.lag_ns,
-        rows_max: wiring.settings.reorder_rows_max,
+        rows_max,
         watermarks: watermarks.clone(),
     })
 }
@@ -486,6 +500,34 @@ fn join_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: [Watermarks; 2]) -> 
         residual,
         lags_ns: times.map(|time| time.lag_ns),
         watermarks,
+        context: wiring.context.clone(),
+    })
+}
+
+/// Rows of both inputs leave by the watermark of both, so that a pair does not depend on which source is ahead.
+fn updating_join_stage(
+    plan: &Plan,
+    wiring: &Wiring<'_>,
+    watermarks: &Watermarks,
+) -> Result<UpdatingJoinStage> {
+    let Node::UpdateJoin { inputs, kind, keys, retained, .. } = &plan.node else {
+        unreachable!("callers match on the node");
+    };
+    let rows_max = (wiring.settings.join_rows_max / 2).max(1);
+    let side = |side: Side| -> Result<JoinSide> {
+        let (input, retained) = (&inputs[side as usize], &retained[side as usize]);
+        Ok(JoinSide {
+            schema: input.schema.clone(),
+            keys: keys[side as usize].clone(),
+            retention: retention(input, retained, rows_max, watermarks)?,
+        })
+    };
+    Ok(UpdatingJoinStage {
+        left: side(Side::Left)?,
+        right: side(Side::Right)?,
+        kind: *kind,
+        schema: plan.schema.clone(),
+        watermarks: watermarks.clone(),
         context: wiring.context.clone(),
     })
 }

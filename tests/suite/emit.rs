@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use driftline::arrow::array::{Array, AsArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
-use driftline::arrow::compute::{concat_batches, take_record_batch};
-use driftline::arrow::datatypes::Int64Type;
+use driftline::arrow::compute::{cast, concat_batches, take_record_batch};
+use driftline::arrow::datatypes::{DataType, Int64Type};
 use driftline::arrow::util::display::array_value_to_string;
 use driftline::{Engine, Subscription};
 
-use super::oracle::{Window, batch};
+use super::oracle::{Window, batch, batch_of};
+use super::several::create_both;
 use super::support::{
-    CREATE_SAMPLES, Feed, SECOND, assert_same, feeds, push_all, run, samples, shuffled,
+    CREATE_SAMPLES, Feed, SECOND, assert_same, feeds, push_all, run, run_sources, samples, shuffled,
 };
 
 /// What holds after some changes; batches that follow each other may be added one by one.
@@ -198,6 +199,147 @@ fn aggregates_of_retained_rows_sum_up_to_the_batch() {
     }
 }
 
+const KINDS: [&str; 4] = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"];
+
+/// Joins without a bound in time; `{K}` stands for each kind.
+const JOINED: [&str; 6] = [
+    "SELECT a.ts AS a_ts, b.ts AS b_ts, a.service, b.host, a.value, b.bytes FROM samples a {K} others b
+     ON a.service = b.service AND a.host = b.host AND CAST(a.bytes % 5 AS INT) = b.bytes % 5",
+    "SELECT service, count(*) AS n, sum(other) AS total, count(DISTINCT other % 7) AS kinds FROM
+       (SELECT a.service, a.host, b.bytes AS other FROM samples a {K} others b ON a.host = b.host AND a.service = b.service)
+     GROUP BY service",
+    "SELECT DISTINCT a.host, b.service FROM samples a {K} others b ON a.host = b.host AND a.bytes % 50 = b.bytes % 50",
+    "SELECT a.ts AS a_ts, b.ts AS b_ts, upper(a.service) AS name FROM samples a JOIN others b
+     ON a.service = b.service AND a.bytes < b.bytes AND b.value > 10 WHERE a.bytes > 5000 AND a.host <> b.host",
+    "SELECT a.ts AS a_ts, b.ts AS b_ts, a.host FROM samples a LEFT JOIN others b ON b.bytes > 8000 AND a.host = b.host
+     WHERE a.value > 0",
+    "SELECT host, a.ts AS a_ts, n FROM samples a JOIN
+       (SELECT window_end, host, count(*) AS n FROM {W} GROUP BY host, window_start, window_end) b USING (host)",
+];
+
+#[test]
+fn joins_of_retained_rows_sum_up_to_the_batch() {
+    let (samples, others) = (samples(41, 90, 60), samples(42, 60, 90));
+    let shuffled = (shuffled(&samples, 10 * SECOND, 5), shuffled(&others, 3 * SECOND, 6));
+    let ways = feeds(90);
+    let mut turn = 0;
+    for query in JOINED {
+        let kinds = if query.contains("{K}") { &KINDS[..] } else { &KINDS[..1] };
+        for kind in kinds {
+            let query = query.replace("{K}", kind);
+            let spell = |windows: &str| query.replace("{W}", windows);
+            let sources = [("samples", &samples), ("others", &others)];
+            let expected = batch_of(&sources, &spell(&WINDOWS[0].in_a_batch("others", "ts")));
+            assert!(expected.iter().map(RecordBatch::num_rows).sum::<usize>() > 0, "{query}");
+            let every = if turn % 2 == 0 { "" } else { "EVERY INTERVAL '7 seconds'" };
+            let streaming = spell(&WINDOWS[0].streaming("others", "ts"));
+            let streaming = format!("{streaming} EMIT ON UPDATE {every} RETAIN INTERVAL '1 hour'");
+            // All ways of feeding for the plain joins, three for the others.
+            let step = if query.starts_with("SELECT a.ts AS a_ts, b.ts AS b_ts, a.service") {
+                1
+            } else {
+                4
+            };
+            for feed in ways.iter().skip(turn % step).step_by(step) {
+                for (a, b) in [(&samples, &others), (&shuffled.0, &shuffled.1)] {
+                    let what = format!("{feed:?}, {streaming}");
+                    let sources = [("samples", a), ("others", b)];
+                    let found = run_sources(*feed, &create_both(), &streaming, &sources).unwrap();
+                    assert_same(&settle(&found, &what), &expected, &what);
+                }
+            }
+            turn += 1;
+        }
+    }
+}
+
+/// Times and services of the rows that are less than so long before the end.
+fn left_over(rows: &RecordBatch, retain_ns: i64, end: i64) -> Vec<(i64, String)> {
+    let times = cast(rows.column(0), &DataType::Int64).unwrap();
+    let times = times.as_primitive::<Int64Type>().clone();
+    let services = rows.column(2).as_string::<i32>();
+    let all = (0..rows.num_rows()).map(|row| (times.value(row), services.value(row).to_owned()));
+    all.filter(|row| row.0 + retain_ns > end).collect()
+}
+
+#[test]
+fn a_join_of_retained_rows_forgets_both_sides() {
+    let (samples, others) = (samples(43, 120, 60), samples(44, 100, 70));
+    let shuffled = (shuffled(&samples, 10 * SECOND, 5), shuffled(&others, 3 * SECOND, 6));
+    let latest = |rows: &RecordBatch| {
+        let times = cast(rows.column(0), &DataType::Int64).unwrap();
+        times.as_primitive::<Int64Type>().values().iter().copied().max().unwrap()
+    };
+    let end = (latest(&samples) - 10 * SECOND).max(latest(&others) - 3 * SECOND);
+    let left = left_over(&samples, 25 * SECOND, end);
+    // Some services of the one side have no row left on the other.
+    let right: Vec<(i64, String)> = left_over(&others, 25 * SECOND, end);
+    let right: Vec<(i64, String)> = right.into_iter().filter(|row| row.0 % 3 == 0).collect();
+    assert!(
+        left.len() > 5 && left.len() < 120 && right.len() > 2,
+        "{} {}",
+        left.len(),
+        right.len()
+    );
+    for kind in KINDS {
+        let mut expected: Vec<(Option<i64>, Option<i64>)> = Vec::new();
+        for (time, service) in &left {
+            let meets = right.iter().filter(|other| other.1 == *service);
+            let pairs: Vec<_> = meets.map(|other| (Some(*time), Some(other.0))).collect();
+            if pairs.is_empty() && matches!(kind, "LEFT JOIN" | "FULL JOIN") {
+                expected.push((Some(*time), None));
+            }
+            expected.extend(pairs);
+        }
+        if matches!(kind, "RIGHT JOIN" | "FULL JOIN") {
+            let lone = right.iter().filter(|row| left.iter().all(|other| other.1 != row.1));
+            expected.extend(lone.map(|row| (None, Some(row.0))));
+        }
+        expected.sort_unstable();
+        let query = format!(
+            "SELECT a.ts AS a_ts, b.ts AS b_ts FROM samples a {kind}
+             (SELECT ts, service FROM others WHERE CAST(ts AS BIGINT) % 3 = 0) b ON a.service = b.service
+             EMIT ON UPDATE RETAIN INTERVAL '25 seconds'"
+        );
+        for feed in feeds(120) {
+            for (a, b) in [(&samples, &others), (&shuffled.0, &shuffled.1)] {
+                let what = format!("{feed:?}, {query}");
+                let sources = [("samples", a), ("others", b)];
+                let found = run_sources(feed, &create_both(), &query, &sources).unwrap();
+                let mut rows = Vec::new();
+                for batch in settle(&found, &what) {
+                    let times: Vec<_> = batch
+                        .columns()
+                        .iter()
+                        .map(|c| cast(c, &DataType::Int64).unwrap())
+                        .collect();
+                    let [a, b] = [0, 1].map(|side| times[side].as_primitive::<Int64Type>());
+                    rows.extend(a.iter().zip(b));
+                }
+                rows.sort_unstable();
+                assert_eq!(rows, expected, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_an_outer_join_has_a_partner_for_a_while() {
+    let query = "SELECT extract(second FROM a.ts) AS second, extract(second FROM b.ts) AS other FROM clicks a LEFT JOIN
+                 (SELECT ts, extract(minute FROM ts) AS minute FROM clicks WHERE extract(second FROM ts) > 20) b
+                 ON extract(minute FROM a.ts) = b.minute EMIT ON UPDATE RETAIN INTERVAL '30 seconds'";
+    let mut clicks = Clicks::new("WATERMARK FOR ts AS ts)", query);
+    let mut push = |second: i64| {
+        let mut rows = clicks.push(second);
+        rows.sort();
+        rows
+    };
+    assert_eq!(push(10), ["10  1"]);
+    assert_eq!(push(25), ["10  -1", "10 25 1", "25 25 1"]);
+    assert_eq!(push(40), ["10 25 -1", "25 40 1", "40 25 1", "40 40 1"]);
+    assert_eq!(push(60), ["0  1", "25 25 -1", "25 40 -1", "40 25 -1"]);
+}
+
 #[test]
 fn rows_that_pass_through_hold_for_ever() {
     let rows = samples(34, 100, 60);
@@ -379,11 +521,17 @@ fn rows_beyond_the_bound_are_refused_and_counted() {
     let settings = driftline::Settings {
         workers: 1,
         reorder_rows_max: 50,
+        join_rows_max: 100,
         window_groups_max: 2,
         ..driftline::Settings::default()
     };
     for (query, refused) in [
         ("SELECT count(*) AS n FROM samples EMIT ON UPDATE RETAIN INTERVAL '1 hour'", 250),
+        (
+            "SELECT a.ts FROM samples a JOIN samples b ON a.bytes = b.bytes
+             EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
+            500,
+        ),
         (
             "SELECT service, count(*) AS n FROM TUMBLE(samples, ts, INTERVAL '1 hour')
              GROUP BY service, window_start, window_end EMIT ON UPDATE",

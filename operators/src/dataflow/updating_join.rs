@@ -79,20 +79,19 @@ pub fn updating_join<'scope>(
     let codecs = (row_codec(&left_side.schema)?, row_codec(&right_side.schema)?);
     let left = enter(left, left_side, context.clone())?;
     let right = enter(right, right_side, context.clone())?;
-    let (left_rows, right_rows) = (with_key(left.clone()), with_key(right.clone()));
     let by_key: (ByKey<'scope>, ByKey<'scope>) =
-        (left_rows.clone().arrange_by_key(), right_rows.clone().arrange_by_key());
+        (with_key(left.clone()).arrange_by_key(), with_key(right.clone()).arrange_by_key());
     let mut pairs: Rows<'scope, Pair> = by_key
         .0
         .clone()
         .join_core(by_key.1.clone(), |_key, a, b| Some((Some(a.clone()), Some(b.clone()))));
     if matches!(kind, JoinKind::Left | JoinKind::Full) {
-        let lone = unmatched(left_rows, by_key.0.clone(), by_key.1.clone());
+        let lone = unmatched(by_key.0.clone(), by_key.1.clone());
         let lone = lone.concat(without_key(left));
         pairs = pairs.concat(lone.map(|row| (Some(row), None)));
     }
     if matches!(kind, JoinKind::Right | JoinKind::Full) {
-        let lone = unmatched(right_rows, by_key.1, by_key.0);
+        let lone = unmatched(by_key.1, by_key.0);
         let lone = lone.concat(without_key(right));
         pairs = pairs.concat(lone.map(|row| (None, Some(row))));
     }
@@ -131,8 +130,9 @@ fn enter<'scope>(
         let keys: Vec<ArrayRef> = indexes.iter().map(|index| rows.column(*index).clone()).collect();
         let made = keys_codec.encode(&keys, rows.num_rows())?;
         let rows = rows_codec.encode(rows.columns(), rows.num_rows())?;
+        let nulls: Vec<_> = keys.iter().filter_map(Array::logical_nulls).collect();
         for (place, ((key, row), &time)) in made.into_iter().zip(rows).zip(&*times).enumerate() {
-            let is_null = keys.iter().any(|key| key.is_null(place));
+            let is_null = nulls.iter().any(|nulls| nulls.is_null(place));
             encoded.push((time, ((!is_null).then_some(key), row)));
         }
         Ok(())
@@ -148,15 +148,12 @@ fn without_key<'scope>(rows: Rows<'scope, Row>) -> Rows<'scope, Vec<u8>> {
     rows.flat_map(|(key, row)| key.is_none().then_some(row))
 }
 
-/// The rows of one side whose key the other has none of.
-fn unmatched<'scope>(
-    rows: Rows<'scope, (Vec<u8>, Vec<u8>)>,
-    by_key: ByKey<'scope>,
-    other: ByKey<'scope>,
-) -> Rows<'scope, Vec<u8>> {
+/// The rows of one side whose key the other has none of. All is computed where the key lives: each worker takes back only
+/// what it has given itself.
+fn unmatched<'scope>(by_key: ByKey<'scope>, other: ByKey<'scope>) -> Rows<'scope, Vec<u8>> {
     let keys = other.as_collection(|key, _row| key.clone()).distinct().arrange_by_self();
-    let matched = by_key.join_core(keys, |_key, row, ()| Some(row.clone()));
-    rows.map(|(_, row)| row).concat(matched.negate())
+    let matched = by_key.clone().join_core(keys, |_key, row, ()| Some(row.clone()));
+    by_key.as_collection(|_key, row| row.clone()).concat(matched.negate())
 }
 
 /// The columns of one side of the result; null where the side is missing.

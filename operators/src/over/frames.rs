@@ -403,7 +403,8 @@ impl Frames {
             while partition.given < partition.count {
                 let (number, row) = (partition.given, *partition.row(partition.given));
                 let has_rows = number + self.rows_after < partition.count;
-                if !is_end && !partition.is_over && !(has_rows && passed(row.time)) {
+                let is_complete = is_end || partition.is_over || (has_rows && passed(row.time));
+                if !is_complete {
                     break;
                 }
                 given.push(Given { serial: row.serial, slot, number });

@@ -10,7 +10,7 @@ use crate::statement::Emit;
 /// What makes changes.
 #[derive(Clone, Copy)]
 pub(super) enum Changing<'a> {
-    /// Aggregates over rows that are retained. Windows below them close as usual.
+    /// Aggregates and joins of rows that are retained. Windows below them close as usual.
     Held,
     /// Those, and the outermost windows.
     Windows(&'a dyn Fn(&Plan) -> Answering),
@@ -41,7 +41,10 @@ pub(crate) fn emit(plan: Plan, emit: Emit, lateness_ns: &dyn Fn(&str) -> i64) ->
                 return Err(SqlError::query(
                     "RETAIN needs an aggregate or a join without a window",
                 )
-                .hint("leave RETAIN away: what a window holds is gone when it closes"));
+                .hint(
+                    "leave RETAIN away: what a window holds is gone when it closes, and a join with a bound in time \
+                     forgets by itself",
+                ));
             }
             if every_ns.is_some() && !changes_below(&plan, changing) {
                 return Err(SqlError::query("EVERY needs an aggregate")
@@ -99,7 +102,7 @@ fn ahead_ns(input: &Plan, lateness_ns: &dyn Fn(&str) -> i64) -> i64 {
 /// Whether a plan gives changes, or would.
 pub(super) fn changes(plan: &Plan, changing: Changing<'_>) -> bool {
     match &plan.node {
-        Node::UpdateGroups { .. } => true,
+        Node::UpdateGroups { .. } | Node::UpdateJoin { .. } => true,
         Node::AggregateWindows { .. } => matches!(changing, Changing::Windows(_)),
         Node::Transform { input, .. } => changes(input, changing),
         Node::Union { inputs } => inputs.iter().any(|input| changes(input, changing)),
@@ -116,7 +119,7 @@ pub(super) fn change(plan: Plan, changing: Changing<'_>) -> Result<Plan> {
     let schema = changes_schema(&plan.schema);
     let does_change = changes(&plan, changing);
     let node = match (plan.node, changing) {
-        (node @ Node::UpdateGroups { .. }, _) => node,
+        (node @ (Node::UpdateGroups { .. } | Node::UpdateJoin { .. }), _) => node,
         (Node::AggregateWindows { window: Window::Count(_), .. }, Changing::Windows(_)) => {
             return Err(SqlError::unsupported(
                 "COUNT_WINDOW whose results change is not supported",
@@ -154,7 +157,7 @@ pub(super) fn change(plan: Plan, changing: Changing<'_>) -> Result<Plan> {
 }
 
 /// Whether changes would come up anywhere below.
-fn changes_below(plan: &Plan, changing: Changing<'_>) -> bool {
+pub(super) fn changes_below(plan: &Plan, changing: Changing<'_>) -> bool {
     changes(plan, changing)
         || plan.node.inputs().into_iter().any(|input| changes_below(input, changing))
 }

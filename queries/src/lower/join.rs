@@ -45,27 +45,27 @@ const ASOF_HINT: &str = "write a ASOF [LEFT] JOIN b MATCH_CONDITION (a.ts >= b.t
 
 /// What a join asks of a pair of rows, with columns by number.
 #[derive(Debug)]
-struct Conditions {
-    kind: JoinKind,
+pub(super) struct Conditions {
+    pub(super) kind: JoinKind,
     /// Whether it is an ASOF join, for which a lower bound in time is enough.
     is_asof: bool,
     /// Number of columns of the left input.
-    width: usize,
+    pub(super) width: usize,
     /// What is known of both inputs.
-    inputs: [Traits; 2],
+    pub(super) inputs: [Traits; 2],
     /// What single rows of an input must satisfy, over its columns.
-    before: [Vec<Expr>; 2],
+    pub(super) before: [Vec<Expr>; 2],
     /// Expressions over the columns of the left and of the right input that are equal.
-    keys: Vec<(Expr, Expr)>,
+    pub(super) keys: Vec<(Expr, Expr)>,
     /// Times that are close, the best pair first.
-    bounds: Vec<TimeBound>,
+    pub(super) bounds: Vec<TimeBound>,
     /// Anything else, over the columns of both.
-    rest: Vec<Expr>,
+    pub(super) rest: Vec<Expr>,
 }
 
 /// `left - right` lies between two numbers.
 #[derive(Clone, Copy, Debug)]
-struct TimeBound {
+pub(super) struct TimeBound {
     left: TimeColumn,
     right: TimeColumn,
     lower_ns: i64,
@@ -98,22 +98,13 @@ pub(super) fn lower(join: &Join, above: &[Expr]) -> Result<State> {
         input(&join.left, &conditions.inputs[0], &conditions.before[0], &left_keys)?;
     let (right, right_places) =
         input(&join.right, &conditions.inputs[1], &conditions.before[1], &right_keys)?;
-    let label = label(join, &conditions, &bound)?;
+    let label = label(join, &conditions, Some(&bound))?;
     let kind = conditions.kind;
-    let fields = |plan: &Plan, side: Side| -> Vec<Field> {
-        let may_miss = kind.keeps(side.other());
-        let fields = plan.schema.fields().iter();
-        fields.map(|f| f.as_ref().clone().with_nullable(may_miss || f.is_nullable())).collect()
-    };
-    let mut both = fields(&left, Side::Left);
-    both.extend(fields(&right, Side::Right));
+    let mut both = side_fields(&left, kind, Side::Left);
+    both.extend(side_fields(&right, kind, Side::Right));
     let schema = Arc::new(Schema::new(both));
     let first = left.schema.fields().len();
-    // Columns of the inputs come first on each side, then those computed to compare by.
-    let place = |index: usize| match index.checked_sub(conditions.width) {
-        None => index,
-        Some(index) => first + index,
-    };
+    let place = |index: usize| place(index, conditions.width, first);
     let keys = [left_places, right_places];
     let (columns, times) = ([bound.left.index, bound.right.index], [bound.left, bound.right]);
     let spec = match conditions.is_asof {
@@ -146,6 +137,22 @@ pub(super) fn lower(join: &Join, above: &[Expr]) -> Result<State> {
     Ok(State { base: Base::Rows(plan), exprs, filters: Vec::new() })
 }
 
+/// The columns of one side in the result.
+pub(super) fn side_fields(input: &Plan, kind: JoinKind, side: Side) -> Vec<Field> {
+    let may_miss = kind.keeps(side.other());
+    let fields = input.schema.fields().iter();
+    fields.map(|f| f.as_ref().clone().with_nullable(may_miss || f.is_nullable())).collect()
+}
+
+/// Where a column of the join is in its result: on each side columns of the input come first, then those computed to
+/// compare by. The left input has `width` columns and is built with `first`.
+pub(super) fn place(index: usize, width: usize, first: usize) -> usize {
+    match index.checked_sub(width) {
+        None => index,
+        Some(index) => first + index,
+    }
+}
+
 /// What is known of the columns of a join.
 pub(super) fn traits(join: &Join, above: &[Expr]) -> Traits {
     Conditions::of(join, above).map_or_else(|_| Traits::default(), |known| known.traits())
@@ -158,7 +165,7 @@ pub(super) fn above(predicate: &Expr, input: &LogicalPlan) -> Option<(Join, Vec<
 }
 
 /// An inner join whose pairs do not depend on one another: a condition means the same before and after it.
-fn plain_inner(plan: &LogicalPlan) -> Option<&Join> {
+pub(super) fn plain_inner(plan: &LogicalPlan) -> Option<&Join> {
     let LogicalPlan::Join(join) = plan else { return None };
     if super::lookup::reads_table(plan) {
         return None;
@@ -175,7 +182,7 @@ fn identity(join: &Join) -> Vec<Expr> {
 }
 
 impl Conditions {
-    fn of(join: &Join, above: &[Expr]) -> Result<Self> {
+    pub(super) fn of(join: &Join, above: &[Expr]) -> Result<Self> {
         let kind = match join.join_type {
             JoinType::Inner => JoinKind::Inner,
             JoinType::Left => JoinKind::Left,
@@ -428,7 +435,7 @@ fn input_traits(plan: &LogicalPlan, before: &[Expr]) -> Traits {
 }
 
 /// Builds an input with its conditions; gives it, and the places of the expressions to compare by.
-fn input(
+pub(super) fn input(
     plan: &LogicalPlan,
     traits: &Traits,
     before: &[Expr],
@@ -591,11 +598,17 @@ fn unbounded(join: &Join, conditions: &Conditions) -> SqlError {
     let (left, right) = (column(&join.left, left), column(&join.right, right));
     error.hint(format!(
         "add to ON how far event times lie apart, {left} BETWEEN {right} - INTERVAL '1 minute' AND {right}, or compare the \
-         bounds of windows, a.window_end = b.window_end"
+         bounds of windows, a.window_end = b.window_end, or take changes of a join of the rows of the last so long, \
+         EMIT ON UPDATE RETAIN INTERVAL '1 hour'"
     ))
 }
 
-fn label(join: &Join, conditions: &Conditions, bound: &TimeBound) -> Result<String> {
+/// What EXPLAIN prints. A join without a bound only compares keys: the rest is a filter above.
+pub(super) fn label(
+    join: &Join,
+    conditions: &Conditions,
+    bound: Option<&TimeBound>,
+) -> Result<String> {
     let fields: Vec<Field> = join
         .schema
         .iter()
@@ -610,7 +623,7 @@ fn label(join: &Join, conditions: &Conditions, bound: &TimeBound) -> Result<Stri
     for (left, key) in &conditions.keys {
         parts.push(format!("{} = {}", describe(left, &schema), describe(&right(key)?, &schema)));
     }
-    if !bound.is_equality() {
+    if let Some(bound) = bound.filter(|bound| !bound.is_equality()) {
         let name = |index: usize| schema.field(index).name().clone();
         let (left, right) = (name(bound.left.index), name(conditions.width + bound.right.index));
         let moved = |ns: i64| match ns {
@@ -623,7 +636,9 @@ fn label(join: &Join, conditions: &Conditions, bound: &TimeBound) -> Result<Stri
             upper => format!("{left} BETWEEN {} AND {}", moved(bound.lower_ns), moved(upper)),
         });
     }
-    parts.extend(conditions.rest.iter().map(|expr| describe(expr, &schema)));
+    if bound.is_some() {
+        parts.extend(conditions.rest.iter().map(|expr| describe(expr, &schema)));
+    }
     let kind = match conditions.kind {
         JoinKind::Inner => "INNER",
         JoinKind::Left => "LEFT",

@@ -13,6 +13,7 @@ mod over;
 mod state;
 mod traits;
 mod updates;
+mod updating_join;
 
 use datafusion_common::DataFusionError;
 use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
@@ -22,7 +23,7 @@ use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
 use crate::planner::RelationSource;
 use crate::planner::log_keys::LogKeyNode;
-use crate::planner::updates::UpdatingNode;
+use crate::planner::updates::{UpdatingJoinNode, UpdatingNode};
 use crate::planner::window::WindowNode;
 
 use columns::numbered;
@@ -30,6 +31,7 @@ pub(crate) use columns::{numbered_schema, numbers};
 pub(crate) use emit::emit;
 use state::{Base, State};
 pub(crate) use traits::Traits;
+pub(crate) use updating_join::retain_joins;
 
 /// Turns an analyzed plan into dataflow nodes.
 pub(crate) fn lower(plan: &LogicalPlan) -> Result<Plan> {
@@ -76,12 +78,14 @@ fn node(plan: &LogicalPlan) -> Result<State> {
             if let Some(keys) = node.downcast_ref::<LogKeyNode>() {
                 return log_keys(keys, plan);
             }
-            match node.downcast_ref::<WindowNode>() {
-                Some(window) => self::window(window),
-                None => match extension.node.as_any().downcast_ref::<UpdatingNode>() {
-                    Some(updating) => updates::lower(updating),
-                    None => Err(internal("unknown node")),
-                },
+            if let Some(window) = node.downcast_ref::<WindowNode>() {
+                self::window(window)
+            } else if let Some(updating) = node.downcast_ref::<UpdatingNode>() {
+                updates::lower(updating)
+            } else if let Some(updating) = node.downcast_ref::<UpdatingJoinNode>() {
+                updating_join::lower(updating)
+            } else {
+                Err(internal("unknown node"))
             }
         }
         other => Err(SqlError::unsupported(format!(
@@ -157,7 +161,7 @@ fn log_keys(node: &LogKeyNode, plan: &LogicalPlan) -> Result<State> {
         window_bounds: traits.bounds,
         node: Node::LogKeys {
             input: Box::new(input),
-            keys: node.plan.clone(),
+            keys: Box::new(node.plan.clone()),
             output: node.output,
             time,
         },

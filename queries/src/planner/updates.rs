@@ -1,4 +1,5 @@
-//! Aggregates without a window, over the rows of the last so long: `EMIT ON UPDATE RETAIN`.
+//! Aggregates without a window, and joins without a bound in time, of the rows of the last so long: `EMIT ON UPDATE
+//! RETAIN`.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchemaRef, DataFusionError, Result as DfResult};
+use datafusion_expr::logical_plan::Join;
 use datafusion_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use sqlparser::ast::{Distinct, Query, SetExpr};
 
 use crate::error::{SqlError, SqlErrorKind};
-use crate::lower::Traits;
+use crate::lower::{Traits, retain_joins};
 use crate::statement::Emit;
 
 /// Rows grouped by key, for as long as they are retained.
@@ -25,6 +27,22 @@ pub(crate) struct UpdatingNode {
     schema: DFSchemaRef,
 }
 
+/// How a query retains rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Hash)]
+pub(crate) struct Retaining {
+    pub(crate) retain_ns: i64,
+    pub(crate) every_ns: Option<i64>,
+}
+
+/// A join of two inputs whose rows are retained. It has the columns of the join.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Hash)]
+pub(crate) struct UpdatingJoinNode {
+    pub(crate) join: Join,
+    /// Conditions from above that an inner join takes in, over its columns by number.
+    pub(crate) above: Vec<Expr>,
+    pub(crate) retaining: Retaining,
+}
+
 /// Takes a DISTINCT off the outermost SELECT, where rows are retained so that it has an end.
 pub(super) fn take_distinct(query: &mut Query, emit: Emit) -> bool {
     let SetExpr::Select(select) = query.body.as_mut() else { return false };
@@ -36,7 +54,8 @@ pub(super) fn take_distinct(query: &mut Query, emit: Emit) -> bool {
     is_retained && is_plain
 }
 
-/// Puts an [`UpdatingNode`] in place of each aggregate without a window, and of a DISTINCT on top.
+/// Puts an [`UpdatingNode`] in place of each aggregate without a window, and of a DISTINCT on top, and an
+/// [`UpdatingJoinNode`] in place of each join without a bound in time.
 pub(super) fn mark(plan: LogicalPlan, emit: Emit, is_distinct: bool) -> DfResult<LogicalPlan> {
     let Emit::Update { every_ns, retain_ns: Some(retain_ns) } = emit else { return Ok(plan) };
     let make = |input: &Arc<LogicalPlan>, group_expr, aggr_expr, schema: &DFSchemaRef| {
@@ -56,10 +75,11 @@ pub(super) fn mark(plan: LogicalPlan, emit: Emit, is_distinct: bool) -> DfResult
             _ => Transformed::no(plan),
         })
     })?;
+    let marked = retain_joins(marked.data, Retaining { retain_ns, every_ns })?;
     if !is_distinct {
-        return Ok(marked.data);
+        return Ok(marked);
     }
-    Ok(match &marked.data {
+    Ok(match &marked {
         // Below the projection rows still have their event time.
         LogicalPlan::Projection(projection) => {
             make(&projection.input, projection.expr.clone(), Vec::new(), &projection.schema)
@@ -148,5 +168,40 @@ impl UserDefinedLogicalNodeCore for UpdatingNode {
             .ok_or_else(|| DataFusionError::Internal("aggregate has no input".to_owned()))?;
         let aggr_expr = exprs.split_off(self.group_expr.len().min(exprs.len()));
         Ok(Self { input, group_expr: exprs, aggr_expr, ..self.clone() })
+    }
+}
+
+impl UserDefinedLogicalNodeCore for UpdatingJoinNode {
+    fn name(&self) -> &'static str {
+        "UpdatingJoin"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.join.left, &self.join.right]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.join.schema
+    }
+
+    /// None: no rule of DataFusion runs once a plan is marked.
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UpdatingJoin: retain {} ns", self.retaining.retain_ns)
+    }
+
+    fn with_exprs_and_inputs(
+        &self,
+        _exprs: Vec<Expr>,
+        mut inputs: Vec<LogicalPlan>,
+    ) -> DfResult<Self> {
+        let (Some(right), Some(left)) = (inputs.pop(), inputs.pop()) else {
+            return Err(DataFusionError::Internal("join has no inputs".to_owned()));
+        };
+        let join = Join { left: Arc::new(left), right: Arc::new(right), ..self.join.clone() };
+        Ok(Self { join, ..self.clone() })
     }
 }

@@ -34,12 +34,10 @@ fn the_outermost_window_gives_changes_and_what_is_above_changes_them() {
         lines[1].starts_with("  UpdateWindows tumble(INTERVAL '1 minute') on ts on update: "),
         "{update}"
     );
-    let nested = format!(
-        "SELECT window_end, max(n) AS most FROM
+    let nested = "SELECT window_end, max(n) AS most FROM
            TUMBLE((SELECT window_end, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute')
                    GROUP BY window_start, window_end), window_end, INTERVAL '1 hour')
-         GROUP BY window_start, window_end EMIT EVERY INTERVAL '10 minutes'"
-    );
+         GROUP BY window_start, window_end EMIT EVERY INTERVAL '10 minutes'";
     let text = plan(&nested).to_string();
     assert!(
         text.contains(
@@ -72,6 +70,75 @@ fn retained_rows_are_grouped_in_any_depth() {
     let nested = plan(&format!("SELECT max(n) AS most FROM ({GROUPS}) {retain}"));
     assert_eq!(nested.to_string().matches("UpdateGroups").count(), 2, "{nested}");
     assert_eq!(nested.to_string().matches("retain").count(), 1, "{nested}");
+}
+
+#[test]
+fn joins_without_a_bound_retain_both_sides() {
+    let retain = "EMIT ON UPDATE EVERY INTERVAL '1 minute' RETAIN INTERVAL '1 hour'";
+    let joined = plan(&format!(
+        "SELECT a.component, b.cpu FROM metrics a JOIN busy b ON a.requests = b.cpu AND a.component = b.component
+         AND a.memory < b.cpu WHERE a.memory > 1 {retain}"
+    ));
+    assert_eq!(names(&joined), ["component", "cpu", "_diff"]);
+    assert_eq!((joined.time, joined.window_bounds.len()), (None, 0));
+    let lines = joined.explain();
+    assert!(lines[0].starts_with("TransformChanges component, cpu WHERE memory < cpu"), "{joined}");
+    let spelled =
+        "  UpdateJoin retain INTERVAL '1 hour' on ts and at every INTERVAL '1 minute': INNER ON ";
+    assert!(lines[1].starts_with(spelled), "{joined}");
+    assert!(lines[2].contains("WHERE memory > 1"), "{joined}");
+    let grouped = plan(&format!(
+        "SELECT component, count(*) AS n FROM metrics LEFT JOIN busy USING (component) GROUP BY component {retain}"
+    ));
+    let text = grouped.to_string();
+    assert!(text.contains("UpdateGroups: ") && text.contains("LEFT ON "), "{text}");
+    // What is bounded stays as it is, also by WHERE and below an aggregate.
+    let bounded =
+        "SELECT a.component, count(*) AS n FROM metrics a JOIN busy b ON a.component = b.component
+                   JOIN metrics c ON c.ts = b.at WHERE a.ts = b.at GROUP BY a.component";
+    let text = plan(&format!("{bounded} {retain}")).to_string();
+    assert_eq!(
+        (text.matches("UpdateJoin").count(), text.matches(" Join ").count()),
+        (0, 2),
+        "{text}"
+    );
+}
+
+#[test]
+fn joins_that_cannot_be_retained_are_refused() {
+    let try_join = |tail: &str| {
+        let sql = format!(
+            "SELECT a.component FROM metrics a {tail} EMIT ON UPDATE RETAIN INTERVAL '1 hour'"
+        );
+        let error = try_plan(&sql).map(|plan| panic!("{sql}: {plan}")).unwrap_err();
+        assert!(error.position().is_some() && error.hint_text().is_some(), "{sql}: {error}");
+        error.message().to_owned()
+    };
+    let more = "outer join of retained rows on more than equalities is not supported";
+    assert_eq!(try_join("LEFT JOIN busy b ON a.component = b.component AND a.cpu < b.cpu"), more);
+    assert_eq!(try_join("FULL JOIN busy b ON a.component = b.component AND b.cpu > 1"), more);
+    assert_eq!(
+        try_join("JOIN busy b ON a.cpu < b.cpu"),
+        "join of retained rows without an equality is not supported"
+    );
+    assert_eq!(
+        try_join("JOIN busy b ON a.cpu = b.cpu JOIN metrics c ON a.cpu = c.cpu"),
+        "join over results that change is not supported"
+    );
+    assert_eq!(
+        try_join("JOIN (SELECT cpu, count(*) AS n FROM metrics GROUP BY cpu) b ON a.cpu = b.cpu"),
+        "join over results that change is not supported"
+    );
+    assert_eq!(
+        try_join("JOIN untimed b ON a.component = b.component"),
+        "RETAIN needs rows with event time on both sides of a join"
+    );
+    assert_eq!(
+        try_join("JOIN busy b ON a.ts = b.at"),
+        "RETAIN needs an aggregate or a join without a window"
+    );
+    let endless = try_plan("SELECT a.cpu FROM metrics a JOIN busy b ON a.cpu = b.cpu").unwrap_err();
+    assert!(endless.hint_text().unwrap().contains("EMIT ON UPDATE RETAIN INTERVAL"), "{endless}");
 }
 
 #[test]
