@@ -38,7 +38,7 @@ fn the_outermost_window_gives_changes_and_what_is_above_changes_them() {
            TUMBLE((SELECT window_end, count(*) AS n FROM TUMBLE(metrics, ts, INTERVAL '1 minute')
                    GROUP BY window_start, window_end), window_end, INTERVAL '1 hour')
          GROUP BY window_start, window_end EMIT EVERY INTERVAL '10 minutes'";
-    let text = plan(&nested).to_string();
+    let text = plan(nested).to_string();
     assert!(
         text.contains(
             "UpdateWindows tumble(INTERVAL '1 hour') on window_end every INTERVAL '10 minutes'"
