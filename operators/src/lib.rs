@@ -12,7 +12,10 @@ pub mod error;
 pub mod evaluate;
 pub mod expression;
 pub mod key;
+pub mod logs;
 pub mod model;
+#[cfg(feature = "neural")]
+pub mod neural;
 pub mod options;
 pub mod time;
 pub mod window;

@@ -1,0 +1,3 @@
+//! Logs: what leads to what in them.
+
+pub mod workflow;
