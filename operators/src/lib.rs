@@ -19,6 +19,8 @@ pub mod keyed;
 pub mod logs;
 pub mod lookup;
 pub mod model;
+#[cfg(feature = "neural")]
+pub mod neural;
 pub mod options;
 pub mod over;
 pub mod time;

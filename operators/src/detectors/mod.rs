@@ -18,6 +18,7 @@ pub(crate) mod calibrate;
 #[cfg(test)]
 mod conformance;
 pub(crate) mod decide;
+pub mod deeplog;
 mod drift_insight;
 mod ewma;
 mod half_space_trees;
@@ -33,6 +34,7 @@ pub use crate::model::MissingSlots;
 pub use anomaly::Anomaly;
 pub use builder::{DetectorBuilder, DetectorSpec};
 pub use decide::Direction;
+pub use deeplog::{DeepLog, DeepLogKind};
 pub use drift_insight::{DriftInsight, DriftInsightKind};
 pub use ewma::{Ewma, EwmaKind};
 pub use half_space_trees::{HalfSpaceTrees, HalfSpaceTreesKind};

@@ -31,6 +31,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod words;
+pub mod workflow;
 
 pub use builder::{LogKeyParser, LogKeys};
 pub use drain::{Drain, DrainSettings};

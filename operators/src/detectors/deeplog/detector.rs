@@ -1,0 +1,575 @@
+//! The detector: entries go into their sessions, sessions train one model, and the model judges entries and sessions.
+//!
+//! ```text
+//!   warming_up --training sessions have ended--> training --swap_after--> detecting
+//! ```
+//!
+//! Sessions end in the order of their ends, before any entry of that time or later, so that neither batches nor
+//! watermarks matter. Windows move on first and are judged together: what a model predicts depends on keys alone.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use super::NAME;
+use super::counts::{self, CountVector};
+use super::key_model::{KeyModel, Rank, SESSION_END, SessionJudgement};
+use super::output::{
+    RowAnswer, SessionAnswer, as_text, expected_text, unit_ns, write_rows, write_sessions,
+};
+use super::sessions::{KEPT_MAX, Session, Sessions};
+use super::settings::{Settings, Verdict};
+use super::vocabulary::{UNKNOWN, Vocabulary};
+use super::windows::Window;
+use crate::background::Task;
+use crate::detector::{Answers, Detector, DetectorPlan, DetectorStatistics, SideRelation};
+use crate::error::{OperatorError, Result};
+use crate::model::{Phase, snapshot};
+use crate::time::EventTime;
+
+/// A settled `deeplog` detector.
+#[derive(Debug)]
+pub(super) struct DeepLogPlan {
+    pub(super) settings: Arc<Settings>,
+    pub(super) described: Vec<(String, String)>,
+}
+
+impl DetectorPlan for DeepLogPlan {
+    fn output_schema(&self) -> SchemaRef {
+        Arc::clone(&self.settings.schema)
+    }
+
+    fn relations(&self) -> Vec<SideRelation> {
+        vec![self.settings.relation.clone()]
+    }
+
+    fn describe(&self) -> Vec<(String, String)> {
+        self.described.clone()
+    }
+
+    fn detector(&self) -> Box<dyn Detector> {
+        Box::new(DeepLogDetector::new(Arc::clone(&self.settings)))
+    }
+}
+
+/// The detector on its worker.
+pub(super) struct DeepLogDetector {
+    settings: Arc<Settings>,
+    sessions: Sessions,
+    stage: Stage,
+    statistics: DetectorStatistics,
+    /// Predictions asked for, and sessions that ended, since the last were answered.
+    asked: Asked,
+}
+
+/// Where the model is in its life.
+enum Stage {
+    Collecting { vocabulary: Vocabulary, ended: Vec<Vec<u32>> },
+    Training { vocabulary: Vocabulary, task: Task<Result<KeyModel, String>>, from: EventTime },
+    Ready(Box<KeyModel>),
+}
+
+#[derive(Default)]
+struct Asked {
+    histories: Vec<u32>,
+    /// The session's place, what came, and the row of the batch; `None` for the end of the session.
+    questions: Vec<(u32, u32, Option<usize>)>,
+    closed: Vec<(u32, EventTime)>,
+    places: Vec<u32>,
+}
+
+impl DeepLogDetector {
+    fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            sessions: Sessions::default(),
+            stage: Stage::Collecting { vocabulary: Vocabulary::default(), ended: Vec::new() },
+            statistics: DetectorStatistics::default(),
+            asked: Asked::default(),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.stage {
+            Stage::Collecting { .. } => Phase::WarmingUp,
+            Stage::Training { .. } => Phase::Training,
+            Stage::Ready(_) => Phase::Detecting,
+        }
+    }
+
+    /// Ends sessions that have been silent until `now`, and takes the model up when its time has come.
+    fn pass_time(&mut self, now: EventTime, work: &mut Work) -> Result<()> {
+        let gap = self.settings.gap_ns;
+        loop {
+            let due = match gap {
+                0 => None,
+                _ => self.sessions.silent_since(EventTime(now.0.saturating_sub(gap))),
+            };
+            let due = due.map(|(name, last)| (name, EventTime(last.0.saturating_add(gap))));
+            if let Stage::Training { from, .. } = &self.stage
+                && *from <= now
+                && due.as_ref().is_none_or(|(_, end)| from <= end)
+            {
+                self.swap()?;
+                continue;
+            }
+            match due {
+                Some((name, end)) => self.close(&name, end, work)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes the trained model up.
+    fn swap(&mut self) -> Result<()> {
+        let Stage::Training { vocabulary, task, .. } = &self.stage else { return Ok(()) };
+        let finished = task.wait();
+        let model = match &finished.value {
+            Ok(model) => model.clone(),
+            Err(problem) => {
+                return Err(OperatorError::evaluation("training of deeplog", problem.clone()));
+            }
+        };
+        self.statistics.rebuilds += 1;
+        self.statistics.rebuild_ns += u64::try_from(finished.took.as_nanos()).unwrap_or(u64::MAX);
+        // Open sessions go on under the symbols of the model.
+        let known: Vec<u32> = (0..vocabulary.symbols() as u32)
+            .map(|symbol| {
+                if symbol <= SESSION_END {
+                    symbol
+                } else {
+                    model.vocabulary.symbol(vocabulary.name(symbol))
+                }
+            })
+            .collect();
+        let translate = |symbol: u32| known.get(symbol as usize).copied().unwrap_or(UNKNOWN);
+        self.sessions.each(|session| {
+            session.window.iter_mut().for_each(|symbol| *symbol = translate(*symbol));
+            let mut counts = CountVector::new();
+            for (symbol, count) in &session.counts {
+                (0..*count).for_each(|_| counts::count(&mut counts, translate(*symbol)));
+            }
+            session.counts = counts;
+            session.kept = Vec::new();
+        });
+        self.stage = Stage::Ready(Box::new(model));
+        Ok(())
+    }
+
+    /// Ends a session.
+    fn close(&mut self, name: &str, end: EventTime, work: &mut Work) -> Result<()> {
+        let Some(place) = self.sessions.close(name) else { return Ok(()) };
+        let framing = self.settings.keys.framing();
+        let Some(session) = self.sessions.get(place) else { return Ok(()) };
+        if let Stage::Ready(_) = &self.stage {
+            let window = Window::of(std::mem::take(&mut session.window));
+            if let Some(history) = window.history(framing).filter(|_| framing.end) {
+                self.asked.histories.extend_from_slice(history);
+                self.asked.questions.push((place, SESSION_END, None));
+            }
+            self.asked.closed.push((place, end));
+            return Ok(());
+        }
+        let Some(session) = self.sessions.free(place) else { return Ok(()) };
+        let judgement = SessionJudgement {
+            entries: counts::entries(&session.counts),
+            ..SessionJudgement::default()
+        };
+        work.ended.push(SessionAnswer {
+            name: session.name,
+            start: session.start,
+            end,
+            judgement,
+            verdict: None,
+            reasons: Vec::new(),
+        });
+        if let Stage::Collecting { vocabulary, ended } = &mut self.stage {
+            ended.push(session.kept);
+            if ended.len() >= self.settings.training {
+                let (vocabulary, ended) = (std::mem::take(vocabulary), std::mem::take(ended));
+                let from = EventTime(end.0.saturating_add(self.settings.swap_after_ns));
+                let task = self.train(&vocabulary, ended);
+                self.stage = Stage::Training { vocabulary, task, from };
+            }
+        }
+        Ok(())
+    }
+
+    fn train(
+        &self,
+        vocabulary: &Vocabulary,
+        ended: Vec<Vec<u32>>,
+    ) -> Task<Result<KeyModel, String>> {
+        let keys = self.settings.keys;
+        let names = vocabulary.names().to_vec();
+        Task::start(&self.settings.executor, move || {
+            // Keys that no ended session holds are unknown to the model.
+            let (all, mut known) = (Vocabulary::new(names), Vocabulary::default());
+            let session = |session: Vec<u32>, known: &mut Vocabulary| -> Vec<u32> {
+                session.into_iter().map(|symbol| known.add(all.name(symbol))).collect()
+            };
+            let sessions: Vec<Vec<u32>> =
+                ended.into_iter().map(|s| session(s, &mut known)).collect();
+            let mut go = |_: &super::TrainingProgress| ControlFlow::Continue(());
+            KeyModel::train_symbols(known, &sessions, &keys, &mut go)
+                .map_err(|error| error_text(&error))
+        })
+    }
+
+    /// Takes one entry in.
+    fn enter(
+        &mut self,
+        row: usize,
+        name: &str,
+        key: &str,
+        time: EventTime,
+        work: &mut Work,
+    ) -> Result<()> {
+        self.pass_time(time, work)?;
+        let framing = self.settings.keys.framing();
+        let symbol = match &mut self.stage {
+            Stage::Collecting { vocabulary, .. } => vocabulary.add(key),
+            Stage::Training { vocabulary, .. } => vocabulary.symbol(key),
+            Stage::Ready(model) => model.vocabulary.symbol(key),
+        };
+        let place = match self.sessions.place(name) {
+            Some(place) => place,
+            None => {
+                if self.sessions.len() >= self.settings.sessions_max
+                    && let Some((oldest, _)) = self.sessions.silent_since(EventTime::MAX)
+                {
+                    self.statistics.evicted += 1;
+                    self.close(&oldest, time, work)?;
+                }
+                self.sessions.open(Session {
+                    name: name.to_owned(),
+                    start: time,
+                    last: time,
+                    window: Window::new(framing).into_symbols(),
+                    counts: CountVector::new(),
+                    kept: Vec::new(),
+                    judgement: SessionJudgement::default(),
+                })
+            }
+        };
+        let Some(session) = self.sessions.get(place) else { return Ok(()) };
+        let answer = &mut work.rows[row];
+        answer.place = counts::entries(&session.counts);
+        let mut window = Window::of(std::mem::take(&mut session.window));
+        match &self.stage {
+            Stage::Ready(_) => match window.history(framing) {
+                Some(history) => {
+                    self.asked.histories.extend_from_slice(history);
+                    self.asked.questions.push((place, symbol, Some(row)));
+                }
+                None => {
+                    let unseen = u32::from(symbol == UNKNOWN);
+                    session.judgement.unseen += unseen;
+                    session.judgement.abnormal += unseen;
+                }
+            },
+            Stage::Collecting { .. } if session.kept.len() < KEPT_MAX => session.kept.push(symbol),
+            Stage::Collecting { .. } | Stage::Training { .. } => {}
+        }
+        window.push(framing, symbol);
+        session.window = window.into_symbols();
+        session.last = time;
+        counts::count(&mut session.counts, symbol);
+        answer.phase = Some(self.phase());
+        if self.settings.end_keys.contains(key) {
+            self.close(name, time, work)?;
+        }
+        Ok(())
+    }
+
+    /// Answers everything asked so far.
+    fn answer(&mut self, work: &mut Work) {
+        let Stage::Ready(model) = &mut self.stage else { return };
+        let settings = &self.settings;
+        let Asked { histories, questions, closed, places } = &mut self.asked;
+        let bounds = model.bounds;
+        let mut done = 0;
+        let together = model.predictor.together_max();
+        for part in questions.chunks(together) {
+            let width = settings.keys.framing().history;
+            let histories = &histories[done * width..(done + part.len()) * width];
+            done += part.len();
+            let outputs = model.vocabulary.outputs();
+            model.predictor.places(histories, outputs, places);
+            for ((session, symbol, row), place) in part.iter().zip(places.iter()) {
+                let entry = model.entry(*place, *symbol);
+                if let Some(session) = self.sessions.get(*session) {
+                    session.judgement.see(entry, bounds);
+                }
+                let Some(row) = row else { continue };
+                let answer = &mut work.rows[*row];
+                (answer.score, answer.threshold) = match settings.by_surprise {
+                    true => (entry.nll(), entry_bound(settings, model)),
+                    false => match entry.rank {
+                        Rank::Key(rank) => (f64::from(rank), bounds.top as f64),
+                        // Behind every key.
+                        Rank::Unseen | Rank::End => {
+                            ((outputs.max(bounds.top) + 1) as f64, bounds.top as f64)
+                        }
+                    },
+                };
+                answer.is_anomaly = entry.rank == Rank::Unseen || answer.score > answer.threshold;
+                answer.entry = Some(entry);
+                if answer.is_anomaly {
+                    self.statistics.anomalies += 1;
+                    answer.expected = expected_text(&model.expected(*place, settings.expected));
+                    answer.explanation = match entry.rank {
+                        Rank::Key(rank) => format!(
+                            "probability {:.2e}, rank {rank} of {}; expected {}",
+                            entry.probability,
+                            outputs - 1,
+                            answer.expected
+                        ),
+                        Rank::Unseen | Rank::End => {
+                            format!("a key that training never saw; expected {}", answer.expected)
+                        }
+                    };
+                }
+            }
+        }
+        histories.clear();
+        questions.clear();
+        for (place, end) in closed.drain(..) {
+            let Some(mut session) = self.sessions.free(place) else { continue };
+            model.close(&session.counts, &mut session.judgement);
+            let (verdict, reasons) = verdict(settings, model, &session.judgement);
+            work.ended.push(SessionAnswer {
+                name: session.name,
+                start: session.start,
+                end,
+                judgement: session.judgement,
+                verdict: Some(verdict),
+                reasons,
+            });
+        }
+    }
+
+    /// Writes the answers of some work.
+    fn finish(
+        &mut self,
+        rows: Option<&RecordBatch>,
+        mut work: Work,
+        out: &mut Answers,
+    ) -> Result<()> {
+        self.answer(&mut work);
+        if let Some(rows) = rows {
+            write_rows(&self.settings, rows, &work.rows, 1, out)?;
+        }
+        write_sessions(&self.settings, &work.ended, out)
+    }
+}
+
+/// The surprise of one entry that is still normal.
+fn entry_bound(settings: &Settings, model: &KeyModel) -> f64 {
+    match settings.verdict {
+        Verdict::SurpriseMax if settings.threshold > 0.0 => settings.threshold,
+        _ => model.nll_bound(),
+    }
+}
+
+/// Score, threshold and outcome for a session that has ended, with the reasons (DL-05, DL-24).
+fn verdict(
+    settings: &Settings,
+    model: &KeyModel,
+    judged: &SessionJudgement,
+) -> ((f64, f64, bool), Vec<&'static str>) {
+    let by_training = match settings.verdict {
+        Verdict::Any | Verdict::Count => 0.0,
+        Verdict::SurpriseMax | Verdict::SurpriseMean => model.nll_bound(),
+    };
+    let threshold = if settings.threshold > 0.0 { settings.threshold } else { by_training };
+    let score = match settings.verdict {
+        Verdict::Any | Verdict::Count => f64::from(judged.abnormal),
+        Verdict::SurpriseMax => judged.nll_max,
+        Verdict::SurpriseMean => judged.nll_mean(),
+    };
+    let mut reasons = Vec::new();
+    if score > threshold {
+        reasons.push("keys");
+    }
+    if settings.combined {
+        if judged.unseen > 0 {
+            reasons.push("unseen key");
+        }
+        if judged.length_is_odd {
+            reasons.push("length");
+        }
+        if judged.distance > model.distance_bound() {
+            reasons.push("counts");
+        }
+    }
+    ((score, threshold, !reasons.is_empty()), reasons)
+}
+
+/// Answers to the rows of one batch, and to sessions that ended meanwhile.
+#[derive(Default)]
+struct Work {
+    rows: Vec<RowAnswer>,
+    ended: Vec<SessionAnswer>,
+}
+
+impl Detector for DeepLogDetector {
+    fn process(&mut self, rows: &RecordBatch, out: &mut Answers) -> Result<()> {
+        let settings = Arc::clone(&self.settings);
+        let columns = &settings.columns;
+        let same = rows.num_columns() == columns.input.fields().len()
+            && rows
+                .schema_ref()
+                .fields()
+                .iter()
+                .zip(columns.input.fields())
+                .all(|(a, b)| a.data_type() == b.data_type());
+        if !same {
+            return Err(OperatorError::Columns {
+                owner: format!("detector kind \"{NAME}\""),
+                problem: "was given a batch of other columns than planned".into(),
+                hint: "give it the columns that it was planned over".into(),
+            });
+        }
+        let times = cast(rows.column(columns.time), &DataType::Int64)?;
+        let times: &Int64Array = times.as_primitive::<Int64Type>();
+        if times.null_count() > 0 {
+            return Err(OperatorError::Columns {
+                owner: format!("detector kind \"{NAME}\""),
+                problem: "was given NULL as an event time".into(),
+                hint: "leave rows without event time out".into(),
+            });
+        }
+        let keys = as_text(rows.column(columns.key))?;
+        let keys = keys.as_string::<i32>();
+        let names = columns.session.map(|session| as_text(rows.column(session))).transpose()?;
+        let unit = unit_ns(columns.unit);
+        let mut work =
+            Work { rows: vec![RowAnswer::default(); rows.num_rows()], ended: Vec::new() };
+        for row in 0..rows.num_rows() {
+            let time = EventTime(times.value(row).saturating_mul(unit));
+            self.statistics.rows += 1;
+            let name = names.as_ref().map(|names| names.as_string::<i32>());
+            let is_missing = keys.is_null(row) || name.is_some_and(|names| names.is_null(row));
+            if is_missing {
+                self.statistics.missing += 1;
+                self.pass_time(time, &mut work)?;
+                work.rows[row].phase = Some(self.phase());
+                continue;
+            }
+            let name = name.map_or("", |names| names.value(row));
+            self.enter(row, name, keys.value(row), time, &mut work)?;
+        }
+        self.finish(Some(rows), work, out)
+    }
+
+    fn advance(&mut self, watermark: EventTime, out: &mut Answers) -> Result<()> {
+        let mut work = Work::default();
+        if watermark > EventTime::MIN {
+            self.pass_time(watermark, &mut work)?;
+        }
+        self.finish(None, work, out)
+    }
+
+    fn statistics(&self) -> DetectorStatistics {
+        let (models, bytes) = match &self.stage {
+            Stage::Ready(model) => (1, model.heap_bytes()),
+            Stage::Collecting { vocabulary, ended } => (
+                0,
+                vocabulary.heap_bytes()
+                    + ended.iter().map(|s| s.capacity() * 4 + 24).sum::<usize>(),
+            ),
+            Stage::Training { vocabulary, .. } => (0, vocabulary.heap_bytes()),
+        };
+        let bytes = (bytes + self.sessions.heap_bytes()) as u64;
+        DetectorStatistics { models, ready: models, bytes, ..self.statistics }
+    }
+
+    fn snapshot(&self) -> Result<Vec<u8>> {
+        let stage = match &self.stage {
+            Stage::Collecting { vocabulary, ended } => {
+                SavedStage::Collecting { names: vocabulary.names().to_vec(), ended: ended.clone() }
+            }
+            // A model under way is waited for.
+            Stage::Training { vocabulary, task, from } => SavedStage::Training {
+                names: vocabulary.names().to_vec(),
+                model: match &task.wait().value {
+                    Ok(model) => Ok(model.to_bytes()?),
+                    Err(problem) => Err(problem.clone()),
+                },
+                from: *from,
+            },
+            Stage::Ready(model) => SavedStage::Ready(model.to_bytes()?),
+        };
+        let saved = Saved {
+            stage,
+            sessions: self.sessions.sorted().into_iter().cloned().collect(),
+            statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
+        };
+        snapshot::seal(NAME, &saved)
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        let saved: Saved = snapshot::open(NAME, bytes)?;
+        let keys = &self.settings.keys;
+        let stage = match saved.stage {
+            SavedStage::Collecting { names, ended } => {
+                Stage::Collecting { vocabulary: Vocabulary::new(names), ended }
+            }
+            SavedStage::Training { names, model, from } => Stage::Training {
+                vocabulary: Vocabulary::new(names),
+                task: Task::done(
+                    &self.settings.executor,
+                    match model {
+                        Ok(bytes) => Ok(KeyModel::from_bytes(&bytes, keys)?),
+                        Err(problem) => Err(problem),
+                    },
+                ),
+                from,
+            },
+            SavedStage::Ready(bytes) => Stage::Ready(Box::new(KeyModel::from_bytes(&bytes, keys)?)),
+        };
+        let history = keys.framing().history;
+        if saved.sessions.iter().any(|session| session.window.len() > history) {
+            return Err(snapshot::problem(NAME, "was taken under other options"));
+        }
+        let mut sessions = Sessions::default();
+        for session in saved.sessions {
+            sessions.open(session);
+        }
+        (self.stage, self.sessions, self.statistics) = (stage, sessions, saved.statistics);
+        self.asked = Asked::default();
+        Ok(())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    stage: SavedStage,
+    sessions: Vec<Session>,
+    statistics: DetectorStatistics,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SavedStage {
+    Collecting { names: Vec<String>, ended: Vec<Vec<u32>> },
+    Training { names: Vec<String>, model: Result<Vec<u8>, String>, from: EventTime },
+    Ready(Vec<u8>),
+}
+
+/// An error with its causes, in one line.
+fn error_text(error: &OperatorError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

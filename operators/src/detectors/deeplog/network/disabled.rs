@@ -1,0 +1,69 @@
+//! Without the feature `neural` there is no network, and nothing can make one.
+
+use super::{NetworkSettings, Pairs, Watch};
+use crate::error::{OperatorError, Result};
+
+/// A network: none.
+#[derive(Clone, Debug)]
+pub(in crate::detectors::deeplog) enum Network {}
+
+impl Network {
+    pub(in crate::detectors::deeplog) fn available() -> Result<()> {
+        Err(OperatorError::Option {
+            owner: "detector kind \"deeplog\"".into(),
+            option: "model".into(),
+            problem: "is 'lstm', which needs the feature \"neural\" of the crate".into(),
+            hint: "build with the feature \"neural\", or set model = 'ngram'".into(),
+        })
+    }
+
+    pub(in crate::detectors::deeplog) fn train(
+        _symbols: usize,
+        _history: usize,
+        _pairs: &Pairs,
+        _held_out: &Pairs,
+        _settings: &NetworkSettings,
+        _watch: Watch<'_>,
+    ) -> Result<(Self, usize)> {
+        Self::available().map(|()| unreachable!("there is no network"))
+    }
+
+    pub(in crate::detectors::deeplog) fn learn(
+        &mut self,
+        _history: usize,
+        _pairs: &Pairs,
+        _steps: usize,
+        _rate: f64,
+    ) -> Result<()> {
+        match *self {}
+    }
+
+    pub(in crate::detectors::deeplog) fn grow(&mut self, _symbols: usize, _like: u32) {
+        match *self {}
+    }
+
+    pub(in crate::detectors::deeplog) fn probabilities(
+        &mut self,
+        _histories: &[u32],
+        _history: usize,
+        _out: &mut Vec<f32>,
+    ) {
+        match *self {}
+    }
+
+    pub(in crate::detectors::deeplog) fn save(&self, _names: &[String]) -> Result<Vec<u8>> {
+        match *self {}
+    }
+
+    pub(in crate::detectors::deeplog) fn restore(_bytes: &[u8]) -> Result<(Self, Vec<String>)> {
+        Self::available().map(|()| unreachable!("there is no network"))
+    }
+
+    pub(in crate::detectors::deeplog) fn widths(&self) -> (usize, usize) {
+        match *self {}
+    }
+
+    pub(in crate::detectors::deeplog) fn heap_bytes(&self) -> usize {
+        match *self {}
+    }
+}

@@ -1,0 +1,159 @@
+//! What predicts the next key: the network or the n-gram model, with what it said before.
+
+use serde::{Deserialize, Serialize};
+
+use super::KeyModelKind;
+use super::network::{Network, Pairs};
+use super::ngram::{Ngram, SavedNgram};
+use super::ranking::{Ranked, RankingCache};
+use super::vocabulary::{END_OUTPUT, UNKNOWN, Vocabulary};
+use super::windows::Framing;
+use crate::error::Result;
+
+/// Adam's step in online updates.
+const LEARNING_RATE: f64 = 0.001;
+
+/// A model of what follows a history.
+#[derive(Clone, Debug)]
+pub(super) enum Rule {
+    Ngram(Ngram),
+    Network(Network),
+}
+
+/// Predicts, and remembers what it predicted.
+#[derive(Clone, Debug)]
+pub(super) struct Predictor {
+    pub(super) rule: Rule,
+    framing: Framing,
+    cache: RankingCache,
+    bytes_max: usize,
+    /// Histories that were not in the cache, since the beginning.
+    pub(super) scored: u64,
+    misses: Vec<u32>,
+    found: Vec<f32>,
+}
+
+/// A model as it is saved.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum SavedRule {
+    Ngram(SavedNgram),
+    Network(Vec<u8>),
+}
+
+impl Predictor {
+    pub(super) fn new(rule: Rule, framing: Framing, outputs: usize, bytes_max: usize) -> Self {
+        Self {
+            rule,
+            framing,
+            cache: RankingCache::new(framing.history, outputs, bytes_max),
+            bytes_max,
+            scored: 0,
+            misses: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// The most histories that may be asked for together.
+    pub(super) fn together_max(&self) -> usize {
+        self.cache.entries_max()
+    }
+
+    /// The places of histories, given one after the other, at most [`Predictor::together_max`] of them; they hold until
+    /// the next call.
+    pub(super) fn places(&mut self, histories: &[u32], outputs: usize, out: &mut Vec<u32>) {
+        let history = self.framing.history;
+        out.clear();
+        self.misses.clear();
+        for one in histories.chunks_exact(history) {
+            let place = self.cache.place(one);
+            if place.is_none() {
+                self.misses.extend_from_slice(one);
+            }
+            out.push(place.unwrap_or(u32::MAX));
+        }
+        if self.misses.is_empty() {
+            return;
+        }
+        let missing = self.misses.len() / history;
+        if self.cache.len() + missing > self.cache.entries_max() {
+            self.cache.clear();
+            self.misses.clear();
+            self.misses.extend_from_slice(histories);
+            out.fill(u32::MAX);
+        }
+        self.found.clear();
+        match &mut self.rule {
+            Rule::Network(network) => {
+                network.probabilities(&self.misses, history, &mut self.found);
+            }
+            Rule::Ngram(ngram) => {
+                for one in self.misses.chunks_exact(history) {
+                    ngram.probabilities(one, outputs, &mut self.found);
+                }
+            }
+        }
+        self.scored += (self.misses.len() / history) as u64;
+        self.cache.insert(&self.misses, &self.found, END_OUTPUT);
+        for (place, one) in out.iter_mut().zip(histories.chunks_exact(history)) {
+            if *place == u32::MAX {
+                *place = self.cache.place(one).unwrap_or(0);
+            }
+        }
+    }
+
+    pub(super) fn ranked(&self, place: u32) -> Ranked<'_> {
+        self.cache.ranked(place)
+    }
+
+    /// Makes room for keys that the vocabulary has got (DL-14).
+    pub(super) fn grow(&mut self, vocabulary: &Vocabulary) {
+        if let Rule::Network(network) = &mut self.rule {
+            let added = vocabulary.symbols().saturating_sub(network.widths().0);
+            if added > 0 {
+                network.grow(added, UNKNOWN);
+            }
+        }
+        self.cache = RankingCache::new(self.framing.history, vocabulary.outputs(), self.bytes_max);
+    }
+
+    /// Learns pairs in place, by `steps` of gradient where there is a network (DL-13). What was predicted is forgotten.
+    pub(super) fn learn(&mut self, pairs: &Pairs, fresh: usize, steps: usize) -> Result<()> {
+        self.cache.clear();
+        match &mut self.rule {
+            Rule::Network(network) => {
+                network.learn(self.framing.history, pairs, steps, LEARNING_RATE)
+            }
+            Rule::Ngram(ngram) => {
+                // Counts do not forget, so that nothing needs to be repeated.
+                for (history, output, weight) in &pairs[..fresh.min(pairs.len())] {
+                    ngram.learn(history, *output, *weight);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn save(&self, vocabulary: &Vocabulary) -> Result<SavedRule> {
+        Ok(match &self.rule {
+            Rule::Ngram(ngram) => SavedRule::Ngram(ngram.save()),
+            Rule::Network(network) => SavedRule::Network(network.save(vocabulary.names())?),
+        })
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.cache.heap_bytes()
+            + match &self.rule {
+                Rule::Ngram(ngram) => ngram.heap_bytes(),
+                Rule::Network(network) => network.heap_bytes(),
+            }
+    }
+}
+
+impl SavedRule {
+    pub(super) fn kind(&self) -> KeyModelKind {
+        match self {
+            Self::Ngram(_) => KeyModelKind::Ngram,
+            Self::Network(_) => KeyModelKind::Lstm,
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! The inference service: scores rows of all workers on one device, on a thread that the host lends.
+//!
+//! ```text
+//!   worker 1 ── submit(network, rows) ──> queue, bounded ──┐
+//!   worker 2 ── submit(network, rows) ──>  in rows         ├─> one launch ─> device ──(fails)──> CPU
+//!   worker n ── ...                                        ┘        │
+//!      ^── wake ── ticket holds the outputs <───────────────────────┘
+//! ```
+//!
+//! A worker never waits here. It submits rows, keeps the capability of their epoch, and goes on; it is woken when its
+//! ticket holds the outputs. A full queue refuses: the worker keeps its rows, and with them the epoch, until it is
+//! woken next, so that backpressure reaches the source. Requests for one network that come within a latency bound share
+//! a launch. An output depends on its own row alone, so what shared a launch does not show.
+//!
+//! A device that fails, by error or by panic, costs nothing but time: the same rows are scored on the CPU, and the
+//! failure is counted. After [`ServiceSettings::failures_max`] in a row the device is not asked again. When the service
+//! ends, what is queued is scored first; whatever cannot be is answered with an error. No ticket stays empty.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A network that rows can be scored by. One version of a model is one value of it: what is submitted with an older
+/// version is scored by that, whatever has come since.
+pub trait Network: fmt::Debug + Send + Sync {
+    /// Numbers of an input row.
+    fn inputs(&self) -> usize;
+
+    /// Numbers of an output row.
+    fn outputs(&self) -> usize;
+
+    /// Appends an output row for each input row.
+    ///
+    /// # Errors
+    /// If the device fails, with its own words.
+    fn score(&self, on: Compute, rows: &[f32], out: &mut Vec<f32>) -> Result<(), String>;
+}
+
+/// Where networks are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compute {
+    /// On the processor.
+    Cpu,
+    /// On a GPU.
+    Gpu,
+}
+
+/// Something that scores rows; the engine's own is [`Compute`], tests have slower ones.
+pub trait Device: Send {
+    /// Appends an output row for each input row.
+    ///
+    /// # Errors
+    /// If it fails.
+    fn score(
+        &mut self,
+        network: &dyn Network,
+        rows: &[f32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), String>;
+}
+
+impl Device for Compute {
+    fn score(
+        &mut self,
+        network: &dyn Network,
+        rows: &[f32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), String> {
+        network.score(*self, rows, out)
+    }
+}
+
+/// Bounds of a service.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ServiceSettings {
+    /// Rows that may wait. A single larger request is taken when nothing waits.
+    pub queue_rows_max: usize,
+    /// Rows of one launch. A single larger request is a launch of its own.
+    pub launch_rows_max: usize,
+    /// How long a request may wait for others to share its launch.
+    pub latency: Duration,
+    /// Failures in a row after which the device is given up.
+    pub failures_max: u32,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self {
+            queue_rows_max: 1 << 16,
+            launch_rows_max: 1 << 13,
+            latency: Duration::from_millis(2),
+            failures_max: 3,
+        }
+    }
+}
+
+/// What a service has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceStatistics {
+    /// Rows that wait now.
+    pub queued_rows: u64,
+    /// Requests answered.
+    pub requests: u64,
+    /// Requests refused because the queue was full.
+    pub refused: u64,
+    /// Launches on the device or the CPU.
+    pub launches: u64,
+    /// Rows scored.
+    pub rows: u64,
+    /// Nanoseconds of all launches.
+    pub launch_ns: u64,
+    /// Launches that failed on the device and were made up for on the CPU.
+    pub failures: u64,
+    /// Whether the device was given up.
+    pub is_given_up: bool,
+}
+
+/// Why rows were not taken or not scored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceError {
+    /// The queue is full: submit again when woken.
+    #[error("the inference queue is full")]
+    Full,
+    /// The service has ended.
+    #[error("the inference service has ended")]
+    Closed,
+    /// The rows do not fit the network.
+    #[error("{rows} numbers are no rows of {inputs}")]
+    Rows {
+        /// Numbers given.
+        rows: usize,
+        /// Numbers of a row.
+        inputs: usize,
+    },
+    /// Device and CPU both failed.
+    #[error("scoring failed: {0}")]
+    Failed(String),
+}
+
+/// Outputs that are on their way.
+#[derive(Clone)]
+pub struct Ticket(Arc<Mutex<Option<Result<Vec<f32>, ServiceError>>>>);
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ticket").field(&lock(&self.0).is_some()).finish()
+    }
+}
+
+impl Ticket {
+    /// The outputs, once they are there; they are given once.
+    ///
+    /// # Errors
+    /// If they could not be computed.
+    pub fn take(&self) -> Option<Result<Vec<f32>, ServiceError>> {
+        lock(&self.0).take()
+    }
+}
+
+/// Tells a worker to look at its tickets.
+pub type Wake = Box<dyn Fn() + Send>;
+
+struct Request {
+    network: Arc<dyn Network>,
+    rows: Vec<f32>,
+    ticket: Ticket,
+    wake: Wake,
+}
+
+impl Request {
+    fn count(&self) -> usize {
+        self.rows.len() / self.network.inputs().max(1)
+    }
+
+    fn answer(self, outputs: Result<Vec<f32>, ServiceError>) {
+        *lock(&self.ticket.0) = Some(outputs);
+        (self.wake)();
+    }
+}
+
+/// One service, shared by all workers of an engine.
+pub struct InferenceService {
+    settings: ServiceSettings,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    /// Workers that were refused, to be woken when there is room.
+    waiting: Vec<Wake>,
+    statistics: ServiceStatistics,
+    is_closed: bool,
+    /// The loop has ended: nothing will be answered any more.
+    is_over: bool,
+}
+
+/// Refused workers that are remembered, for each of which one wake is held; a worker submits one request at a time.
+const WAITING_MAX: usize = 4_096;
+
+impl fmt::Debug for InferenceService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InferenceService")
+            .field("statistics", &self.statistics())
+            .finish_non_exhaustive()
+    }
+}
+
+impl InferenceService {
+    /// A service with nothing to do; a thread has to [run](InferenceService::run) it.
+    #[must_use]
+    pub fn new(settings: ServiceSettings) -> Self {
+        Self { settings, queue: Mutex::new(Queue::default()), arrived: Condvar::new() }
+    }
+
+    /// Asks for the outputs of rows. `wake` is called, from the service's thread, when the ticket holds them, or when
+    /// there may be room after a refusal.
+    ///
+    /// # Errors
+    /// If the queue is full, the service has ended, or the numbers are no whole rows. The rows are given back.
+    pub fn submit(
+        &self,
+        network: &Arc<dyn Network>,
+        rows: Vec<f32>,
+        wake: Wake,
+    ) -> Result<Ticket, (ServiceError, Vec<f32>)> {
+        let inputs = network.inputs();
+        if inputs == 0 || !rows.len().is_multiple_of(inputs) {
+            return Err((ServiceError::Rows { rows: rows.len(), inputs }, rows));
+        }
+        let count = (rows.len() / inputs) as u64;
+        let mut queue = lock(&self.queue);
+        if queue.is_closed || queue.is_over {
+            return Err((ServiceError::Closed, rows));
+        }
+        let queued = queue.statistics.queued_rows;
+        if queued > 0 && queued + count > self.settings.queue_rows_max as u64 {
+            queue.statistics.refused += 1;
+            if queue.waiting.len() < WAITING_MAX {
+                queue.waiting.push(wake);
+            }
+            return Err((ServiceError::Full, rows));
+        }
+        let ticket = Ticket(Arc::default());
+        queue.statistics.queued_rows += count;
+        queue.requests.push_back(Request {
+            network: Arc::clone(network),
+            rows,
+            ticket: ticket.clone(),
+            wake,
+        });
+        drop(queue);
+        self.arrived.notify_one();
+        Ok(ticket)
+    }
+
+    /// What the service has done so far.
+    #[must_use]
+    pub fn statistics(&self) -> ServiceStatistics {
+        lock(&self.queue).statistics
+    }
+
+    /// Takes no further requests; the loop ends when those that wait are answered.
+    pub fn close(&self) {
+        lock(&self.queue).is_closed = true;
+        self.arrived.notify_all();
+    }
+
+    /// Answers requests until the service is closed and none is left. `now` is the time since some fixed moment, for
+    /// measuring alone.
+    pub fn run(&self, device: &mut dyn Device, now: &dyn Fn() -> Duration) {
+        // However the loop ends, nobody waits for ever.
+        let _over = Over(self);
+        let mut failures = 0;
+        while let Some(launch) = self.next_launch() {
+            let network = Arc::clone(&launch[0].network);
+            let mut rows = Vec::new();
+            launch.iter().for_each(|request| rows.extend_from_slice(&request.rows));
+            let started = now();
+            let is_given_up = failures >= self.settings.failures_max;
+            let on_device = match is_given_up {
+                true => Err("the device was given up".to_owned()),
+                false => attempt(device, &*network, &rows),
+            };
+            let has_failed = on_device.is_err() && !is_given_up;
+            failures = match (&on_device, is_given_up) {
+                (_, true) => failures,
+                (Ok(_), _) => 0,
+                (Err(_), _) => failures + 1,
+            };
+            let outputs = on_device.or_else(|_| attempt(&mut Compute::Cpu, &*network, &rows));
+            let took = now().saturating_sub(started);
+            let mut queue = lock(&self.queue);
+            let statistics = &mut queue.statistics;
+            let count: usize = launch.iter().map(Request::count).sum();
+            statistics.launches += 1;
+            statistics.rows += count as u64;
+            statistics.requests += launch.len() as u64;
+            statistics.queued_rows -= count as u64;
+            statistics.launch_ns += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            statistics.failures += u64::from(has_failed);
+            statistics.is_given_up = failures >= self.settings.failures_max;
+            let waiting = std::mem::take(&mut queue.waiting);
+            drop(queue);
+            let mut from = 0;
+            for request in launch {
+                let width = request.count() * network.outputs();
+                let own = outputs.as_ref().map(|all| all[from..from + width].to_vec());
+                from += width;
+                request.answer(own.map_err(|problem| ServiceError::Failed(problem.clone())));
+            }
+            waiting.iter().for_each(|wake| wake());
+        }
+    }
+
+    /// Requests for the next launch: the oldest, and those for the same network that come within the latency bound.
+    fn next_launch(&self) -> Option<Vec<Request>> {
+        let mut queue = lock(&self.queue);
+        while queue.requests.is_empty() {
+            if queue.is_closed {
+                return None;
+            }
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        // One wait for all: more requests do not prolong it.
+        let room =
+            |queue: &Queue| queue.statistics.queued_rows < self.settings.launch_rows_max as u64;
+        if !self.settings.latency.is_zero() {
+            let (held, _) = self
+                .arrived
+                .wait_timeout_while(queue, self.settings.latency, |queue| {
+                    room(queue) && !queue.is_closed
+                })
+                .unwrap_or_else(PoisonError::into_inner);
+            queue = held;
+        }
+        let mut launch: Vec<Request> = queue.requests.pop_front().into_iter().collect();
+        let mut rows: usize = launch.iter().map(Request::count).sum();
+        let mut left = VecDeque::new();
+        while let Some(request) = queue.requests.pop_front() {
+            let is_same =
+                launch.first().is_some_and(|first| Arc::ptr_eq(&first.network, &request.network));
+            if is_same && rows + request.count() <= self.settings.launch_rows_max {
+                rows += request.count();
+                launch.push(request);
+            } else {
+                left.push_back(request);
+            }
+        }
+        queue.requests = left;
+        Some(launch)
+    }
+}
+
+/// Scores, and takes a panic or a wrong number of outputs for a failure.
+fn attempt(
+    device: &mut dyn Device,
+    network: &dyn Network,
+    rows: &[f32],
+) -> Result<Vec<f32>, String> {
+    let mut out = Vec::new();
+    let scored = catch_unwind(AssertUnwindSafe(|| device.score(network, rows, &mut out)));
+    let wanted = rows.len() / network.inputs().max(1) * network.outputs();
+    match scored {
+        Ok(Ok(())) if out.len() == wanted => Ok(out),
+        Ok(Ok(())) => Err(format!("{} numbers came out instead of {wanted}", out.len())),
+        Ok(Err(problem)) => Err(problem),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            Err(text
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "it panicked".into()))
+        }
+    }
+}
+
+/// Answers what is left when the loop has ended.
+struct Over<'a>(&'a InferenceService);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.0.queue);
+        queue.is_over = true;
+        queue.statistics.queued_rows = 0;
+        let (requests, waiting) =
+            (std::mem::take(&mut queue.requests), std::mem::take(&mut queue.waiting));
+        drop(queue);
+        requests.into_iter().for_each(|request| request.answer(Err(ServiceError::Closed)));
+        waiting.iter().for_each(|wake| wake());
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that can panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
