@@ -10,6 +10,7 @@ use arrow_row::{RowConverter, SortField};
 use hashbrown::HashSet;
 
 use crate::error::{OperatorError, Result};
+use crate::key::fixed_hasher;
 use crate::time::EventTime;
 use crate::window::TimeType;
 
@@ -53,7 +54,7 @@ impl Distinct {
             time_index,
             time: TimeType::new(schema.field(time_index).data_type())?,
             rows: RowConverter::new(sorts)?,
-            hasher: RandomState::with_seeds(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344),
+            hasher: fixed_hasher(),
             seen: BTreeMap::new(),
             count: 0,
             bytes: 0,

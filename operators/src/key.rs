@@ -136,6 +136,11 @@ pub struct KeyInterner {
     null_text: Option<KeyId>,
 }
 
+/// Hashes with fixed seeds, so that two runs number keys alike.
+pub(crate) fn fixed_hasher() -> RandomState {
+    RandomState::with_seeds(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344)
+}
+
 impl KeyInterner {
     /// An interner of keys with the given columns; with none, there is one key, numbered 0.
     ///
@@ -146,8 +151,7 @@ impl KeyInterner {
         Ok(Self {
             fields: fields.clone(),
             encoder: KeyEncoder::new(fields)?,
-            // Fixed seeds, so that two runs number keys alike.
-            hasher: RandomState::with_seeds(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344),
+            hasher: fixed_hasher(),
             table: HashTable::new(),
             bytes: Vec::new(),
             ends: Vec::new(),

@@ -16,8 +16,8 @@ use arrow_row::{RowConverter, SortField};
 use super::held::{Held, Place, Waiting};
 use super::{Accept, Joining, Keys, Pending, Side, SideTime};
 use crate::error::{OperatorError, Result};
+use crate::key::fixed_hasher;
 use crate::time::{Epoch, EventTime};
-use crate::window::TimeType;
 
 /// Left rows that wait share chunks of this length.
 const CHUNK_NS: i64 = 4_000_000_000;
@@ -73,11 +73,6 @@ impl AsOf {
     /// # Errors
     /// If a column's type cannot be compared, the key columns' types differ, or a time column is no timestamp.
     pub fn new(spec: AsOfSpec, inputs: [&SchemaRef; 2], rows_max: usize) -> Result<Self> {
-        let time = |side: Side| {
-            let index = spec.times[side as usize];
-            let kind = TimeType::new(inputs[side as usize].field(index).data_type())?;
-            Ok::<_, OperatorError>(SideTime { index, kind })
-        };
         let right = inputs[1];
         let sorts: Vec<SortField> =
             right.fields().iter().map(|f| SortField::new(f.data_type().clone())).collect();
@@ -91,9 +86,9 @@ impl AsOf {
                 hint: "leave the column away in a subquery, or cast it to a simple type".into(),
             });
         }
-        let hasher = RandomState::with_seeds(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344);
+        let hasher = fixed_hasher();
         Ok(Self {
-            times: [time(Side::Left)?, time(Side::Right)?],
+            times: SideTime::of_both(spec.times, inputs)?,
             keys: Keys::new(&spec.keys, inputs)?,
             rows: RowConverter::new(sorts)?,
             right_schema: right.clone(),

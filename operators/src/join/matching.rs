@@ -9,9 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::held::{Held, Place, Waiting};
 use super::{Accept, JoinSpec, Joining, Keys, Pending, Side, SideTime};
-use crate::error::{OperatorError, Result};
+use crate::error::Result;
+use crate::key::fixed_hasher;
 use crate::time::{Epoch, EventTime};
-use crate::window::TimeType;
 
 /// Most pairs that are looked at together.
 const PAIRS_MAX: usize = 8192;
@@ -38,19 +38,14 @@ impl Join {
     /// # Errors
     /// If a key column's type cannot be compared, the key columns' types differ, or a time column is no timestamp.
     pub fn new(spec: JoinSpec, inputs: [&SchemaRef; 2], rows_max: usize) -> Result<Self> {
-        let time = |side: Side| {
-            let index = spec.times[side as usize];
-            let kind = TimeType::new(inputs[side as usize].field(index).data_type())?;
-            Ok::<_, OperatorError>(SideTime { index, kind })
-        };
         let mut pair: Vec<_> = spec.schema.fields().iter().map(Arc::clone).collect();
         pair.push(Arc::new(Field::new("pair", DataType::UInt32, false)));
         let reach_ns = spec.upper_ns.saturating_sub(spec.lower_ns);
         let held = Side::BOTH.map(|side| Held::new(reach_ns, spec.kind.keeps(side)));
         Ok(Self {
-            times: [time(Side::Left)?, time(Side::Right)?],
+            times: SideTime::of_both(spec.times, inputs)?,
             keys: Keys::new(&spec.keys, inputs)?,
-            hasher: RandomState::with_seeds(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344),
+            hasher: fixed_hasher(),
             pair_schema: Arc::new(Schema::new(pair)),
             held,
             spec,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
-use crate::error::Result;
+use crate::error::{OperatorError, Result};
 use crate::expression::Transform;
 use crate::time::{Epoch, EventTime};
 use crate::window::TimeType;
@@ -143,6 +143,18 @@ impl JoinSpec {
 struct SideTime {
     index: usize,
     kind: TimeType,
+}
+
+impl SideTime {
+    /// Those of both sides, by the indexes of their columns.
+    fn of_both(times: [usize; 2], inputs: [&SchemaRef; 2]) -> Result<[Self; 2]> {
+        let of = |side: Side| {
+            let index = times[side as usize];
+            let kind = TimeType::new(inputs[side as usize].field(index).data_type())?;
+            Ok::<_, OperatorError>(Self { index, kind })
+        };
+        Ok([of(Side::Left)?, of(Side::Right)?])
+    }
 }
 
 /// Rows whose epoch is still open.

@@ -104,6 +104,15 @@ pub struct Template {
     pub lines: u64,
 }
 
+impl Template {
+    /// Templates in the order of their keys.
+    pub(super) fn in_order(templates: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut templates: Vec<Self> = templates.collect();
+        templates.sort_unstable_by_key(|template| template.key);
+        templates
+    }
+}
+
 /// Gives each line the key of its template, learning templates on the way.
 ///
 /// A function of the lines in their order alone: the same lines give the same keys.

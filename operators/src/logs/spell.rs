@@ -420,9 +420,7 @@ impl LogParser for Spell {
 
     fn templates(&self) -> Vec<Template> {
         let template = |e: &Entry| Template { key: e.key, text: e.text.clone(), lines: e.lines };
-        let mut templates: Vec<_> = self.entries.iter().flatten().map(template).collect();
-        templates.sort_unstable_by_key(|template| template.key);
-        templates
+        Template::in_order(self.entries.iter().flatten().map(template))
     }
 
     fn bytes(&self) -> usize {

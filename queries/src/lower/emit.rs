@@ -70,11 +70,19 @@ fn check_delay(plan: &Plan) -> Result<()> {
 
 /// Whether an operator of the plan acts by the watermark.
 fn waits(plan: &Plan) -> bool {
-    let passes = matches!(
-        plan.node,
-        Node::Scan(_) | Node::Transform { .. } | Node::AssignWindows { .. } | Node::Union { .. }
-    );
-    !passes || plan.node.inputs().into_iter().any(waits)
+    !passes_on(&plan.node) || plan.node.inputs().into_iter().any(waits)
+}
+
+/// Whether rows leave a node as soon as they come, late ones too.
+fn passes_on(node: &Node) -> bool {
+    matches!(
+        node,
+        Node::Scan(_)
+            | Node::Transform { .. }
+            | Node::AssignWindows { .. }
+            | Node::Lookup { .. }
+            | Node::Union { .. }
+    )
 }
 
 /// How much sooner than it closes a window over `input` may answer: its rows may come so much after the watermark that
@@ -84,8 +92,7 @@ fn ahead_ns(input: &Plan, lateness_ns: &dyn Fn(&str) -> i64) -> i64 {
     fn scans(plan: &Plan, lateness_ns: &dyn Fn(&str) -> i64) -> (i64, i64) {
         match &plan.node {
             Node::Scan(Scan { relation, late_ns, .. }) => (*late_ns, lateness_ns(relation)),
-            Node::Transform { .. } | Node::AssignWindows { .. } | Node::Union { .. } => plan
-                .node
+            node if passes_on(node) => node
                 .inputs()
                 .into_iter()
                 .map(|input| scans(input, lateness_ns))

@@ -76,9 +76,8 @@ fn node(plan: &LogicalPlan) -> Result<State> {
         LogicalPlan::Extension(extension) => {
             let node = extension.node.as_any();
             if let Some(keys) = node.downcast_ref::<LogKeyNode>() {
-                return log_keys(keys, plan);
-            }
-            if let Some(window) = node.downcast_ref::<WindowNode>() {
+                log_keys(keys, plan)
+            } else if let Some(window) = node.downcast_ref::<WindowNode>() {
                 self::window(window)
             } else if let Some(updating) = node.downcast_ref::<UpdatingNode>() {
                 updates::lower(updating)

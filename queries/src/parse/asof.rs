@@ -6,7 +6,7 @@
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::cursor::is_word;
+use super::cursor::{is_token, is_word};
 use crate::functions::ASOF;
 
 /// Rewrites the ASOF joins among tokens.
@@ -92,10 +92,6 @@ fn joins(tokens: &[TokenWithSpan], at: usize) -> bool {
 
 fn is(token: Option<&TokenWithSpan>, name: &str) -> bool {
     matches!(token.map(|t| &t.token), Some(Token::Word(word)) if is_word(word, name))
-}
-
-fn is_token(token: Option<&TokenWithSpan>, expected: &Token) -> bool {
-    token.is_some_and(|token| token.token == *expected)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use sqlparser::ast::Ident;
-use sqlparser::tokenizer::{Token, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::text::Text;
 use crate::error::{Position, Result, SqlError};
@@ -132,6 +132,11 @@ impl<'t, 'a> Cursor<'t, 'a> {
         }
         self.at + ahead
     }
+}
+
+/// Whether the token is there and is this one.
+pub(super) fn is_token(token: Option<&TokenWithSpan>, expected: &Token) -> bool {
+    token.is_some_and(|token| token.token == *expected)
 }
 
 /// Whether an unquoted word is this one, in any case.

@@ -7,7 +7,7 @@
 
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-use super::cursor::is_word;
+use super::cursor::{is_token, is_word};
 
 /// Name of the argument.
 pub(crate) const PARTITION_BY: &str = "partition_by";
@@ -106,10 +106,6 @@ fn closing(tokens: &[TokenWithSpan]) -> usize {
 
 fn is(token: &TokenWithSpan, name: &str) -> bool {
     matches!(&token.token, Token::Word(word) if is_word(word, name))
-}
-
-fn is_token(token: Option<&TokenWithSpan>, expected: &Token) -> bool {
-    token.is_some_and(|token| token.token == *expected)
 }
 
 #[cfg(test)]

@@ -418,9 +418,7 @@ impl Templates {
 
     pub(super) fn list(&self) -> Vec<Template> {
         let template = |e: &Entry| Template { key: e.key, text: e.text.clone(), lines: e.lines };
-        let mut all: Vec<_> = self.entries.iter().flatten().map(template).collect();
-        all.sort_unstable_by_key(|template| template.key);
-        all
+        Template::in_order(self.entries.iter().flatten().map(template))
     }
 
     pub(super) fn bytes(&self) -> usize {
