@@ -1,8 +1,8 @@
 //! The conformance matrix: every case of `tests/slt/*.slt` over every axis that answers must not depend on.
 //!
 //! ```text
-//! cargo test --workspace --test conformance                                   # all cells
-//! cargo test --workspace --test conformance -- tumble order=reversed          # cells whose name has all the words
+//! cargo test --workspace --all-features --test conformance                                   # all cells
+//! cargo test --workspace --all-features --test conformance -- tumble order=reversed          # cells whose name has all the words
 //! ```
 //!
 //! A case is a streaming query and its answer: what DataFusion makes of the same SQL in one batch, with each window call

@@ -28,7 +28,7 @@ impl Report {
         let again = self.lines.iter().filter(|line| line.contains(&format!(" {} ", cell.case)));
         let what = if again.count() < DESCRIBED { what.trim_end() } else { "" };
         self.lines.push(format!(
-            "FAILED line {line}: cargo test --workspace --test conformance -- ' {cell} '\n{what}"
+            "FAILED line {line}: cargo test --workspace --all-features --test conformance -- ' {cell} '\n{what}"
         ));
     }
 

@@ -33,8 +33,8 @@ fn every_command_names_something_that_exists() {
 
 #[test]
 fn the_test_command_is_the_one_that_ci_runs() {
-    assert!(read("README.md").contains("cargo test --workspace"));
-    assert!(read(".ci/run").contains("\ncargo test --workspace\n"));
+    assert!(read("README.md").contains("cargo test --workspace --all-features"));
+    assert!(read(".ci/run").contains("\ncargo test --workspace --all-features\n"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is refused, word for word: message, place and hint, against `tests/golden/refusals.slt`.
 //!
-//! `DRIFTLINE_GOLDEN=write cargo test --workspace --test integration -- suite::refusals` writes the file anew.
+//! `DRIFTLINE_GOLDEN=write cargo test --workspace --all-features --test integration -- suite::refusals` writes the file anew.
 
 use std::fmt::Write as _;
 use std::path::Path;
