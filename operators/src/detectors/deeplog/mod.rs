@@ -62,6 +62,13 @@ use crate::options::{OptionReader, OptionSpec};
 const NAME: &str = "deeplog";
 
 /// The kind behind `USING deeplog`.
+///
+/// ```
+/// use driftline_operators::detector::DetectorKind;
+/// use driftline_operators::detectors::DeepLogKind;
+///
+/// assert!(DeepLogKind.options().iter().any(|option| option.name == "top"));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DeepLogKind;
 
