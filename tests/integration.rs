@@ -6,6 +6,7 @@
 mod suite {
     mod bad_input;
     mod behaviour;
+    mod checkpoints;
     mod drift;
     mod emit;
     mod ending;

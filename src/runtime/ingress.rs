@@ -6,16 +6,18 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use driftline_operators::error::Result as ModelResult;
 use driftline_operators::time::{Epoch, EventTime};
 
+use super::barrier::Barrier;
 use super::clock::{Alarm, Clock};
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec, SourceState, bytes_of};
 use super::{
     Answer, Installation, InstalledSource, Message, QueryId, Rows, SourceId, SourceWatermark,
 };
+use crate::checkpoint::SourceRecord;
 use crate::error::{Error, Result};
 use crate::graph::QuerySpec;
 use crate::settings::Settings;
@@ -27,6 +29,7 @@ const ROWS_PER_SHARE_MIN: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Ingress {
     settings: Settings,
+    first_epoch: Epoch,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     /// Rings when bytes were given back, when all queries have ended, and when the engine fails.
@@ -59,6 +62,31 @@ struct State {
     stopped: bool,
 }
 
+/// Where an engine begins to count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    /// The first epoch.
+    pub(crate) epoch: Epoch,
+    /// The number of the first batch.
+    pub(crate) sequence: u64,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { epoch: 1, sequence: 1 }
+    }
+}
+
+/// Where an engine stood when an epoch had closed.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) epoch: Epoch,
+    pub(crate) next_sequence: u64,
+    pub(crate) sources: Vec<SourceRecord>,
+    /// When the barrier was set up, by the clock.
+    pub(crate) at: Duration,
+}
+
 /// How a push went.
 #[derive(Debug)]
 pub(crate) enum Pushed {
@@ -71,9 +99,10 @@ impl Ingress {
         settings: Settings,
         clock: Arc<dyn Clock>,
         senders: Vec<Sender<Message>>,
+        start: Start,
     ) -> Self {
         let state = State {
-            open: 1,
+            open: start.epoch,
             open_bytes: 0,
             dirty_since: None,
             in_flight: VecDeque::new(),
@@ -82,12 +111,13 @@ impl Ingress {
             unfinished: vec![0; senders.len()],
             quiet: vec![true; senders.len()],
             next_worker: 0,
-            next_sequence: 1,
+            next_sequence: start.sequence,
             next_id: 1,
             stopped: false,
         };
         Self {
             settings,
+            first_epoch: start.epoch,
             clock,
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -106,6 +136,15 @@ impl Ingress {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// The epoch that was open at the start.
+    pub(super) fn first_epoch(&self) -> Epoch {
+        self.first_epoch
+    }
+
+    pub(super) fn wake_workers(&self) {
+        self.threads.get().into_iter().flatten().for_each(Thread::unpark);
     }
 
     /// Tells which threads to wake when a message waits for them.
@@ -170,11 +209,16 @@ impl Ingress {
         &self,
         spec: Arc<SourceSpec>,
         counters: Arc<SourceCounters>,
+        restored: Option<&SourceRecord>,
     ) -> SourceId {
         let now = self.clock.now();
         let mut state = self.lock();
         let id = SourceId(state.take_id());
-        state.sources.insert(id, SourceState::new(spec, counters, now));
+        let mut source = SourceState::new(spec, counters, now);
+        if let Some(record) = restored {
+            source.restore(record);
+        }
+        state.sources.insert(id, source);
         id
     }
 
@@ -295,7 +339,7 @@ impl Ingress {
         }
         let mut sources = Vec::new();
         for id in query.sources() {
-            let Some(source) = state.sources.get(&id).filter(|source| !source.closed) else {
+            let Some(source) = state.sources.get(&id).filter(|source| source.is_readable()) else {
                 return Err(Error::closed("source").with_hint("create it again to read it anew"));
             };
             sources.push(InstalledSource {
@@ -325,6 +369,16 @@ impl Ingress {
             }
             self.tell_all(&question(reply));
         }
+        self.collect(&answers)
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.senders.len()
+    }
+
+    /// Waits for the answers of all workers, and puts them in order.
+    pub(crate) fn collect<T>(&self, answers: &Receiver<Answer<T>>) -> Result<Vec<T>> {
         let mut found = Vec::with_capacity(self.senders.len());
         while found.len() < self.senders.len() {
             match answers.recv_timeout(ANSWER_CHECK) {
@@ -365,9 +419,12 @@ impl Ingress {
     fn close_if(&self, state: &mut State, now: Duration, due: bool) {
         let ready = state.in_flight.is_empty()
             || (due && state.in_flight.len() < self.settings.epochs_in_flight_max);
-        if state.dirty_since.is_none() || !ready || state.stopped {
-            return;
+        if state.dirty_since.is_some() && ready && !state.stopped {
+            self.close(state, now);
         }
+    }
+
+    fn close(&self, state: &mut State, now: Duration) {
         let mut watermarks = Vec::new();
         for (id, source) in &mut state.sources {
             if let Some(watermark) = source.announce(now) {
@@ -385,6 +442,26 @@ impl Ingress {
         state.open += 1;
         state.open_bytes = 0;
         state.dirty_since = None;
+    }
+
+    /// Ends the open epoch, whatever is in flight, and sets up a barrier behind it.
+    pub(crate) fn set_up(&self, barrier: &Arc<Barrier>) -> Result<Standing> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        self.check()?;
+        if state.stopped {
+            return Err(Error::closed("engine"));
+        }
+        if state.dirty_since.is_some() {
+            self.close(&mut state, now);
+        }
+        self.tell_all(&Message::Checkpoint(Arc::clone(barrier)));
+        Ok(Standing {
+            epoch: state.open - 1,
+            next_sequence: state.next_sequence,
+            sources: state.sources.values().map(SourceState::record).collect(),
+            at: now,
+        })
     }
 
     /// A worker tells the first epoch that it has not worked through, and whether all its queries have ended.

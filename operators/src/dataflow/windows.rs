@@ -87,7 +87,7 @@ fn close_windows<'scope>(
     arrival: Arrival,
 ) -> Result<BatchStream<'scope>> {
     let WindowStage { aggregate, lag_ns, watermarks, context, .. } = stage;
-    let mut panes = Panes::new(window, aggregate.clone())?;
+    let panes = context.keep("panes", Panes::new(window, aggregate.clone())?)?;
     let exchange = Exchange::new(by_target);
     Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         exchange,
@@ -97,6 +97,7 @@ fn close_windows<'scope>(
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             let mut turns = 0u64;
             move |(input, frontier), output| {
+                let mut panes = panes.borrow_mut();
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
                         context.received(&batch.rows);
