@@ -24,6 +24,11 @@ pub struct Metrics {
     pub epochs_in_flight: u64,
     /// Bytes pushed and not worked through.
     pub ingress_bytes: u64,
+    /// Bytes of rows on their way in, of state, and of results that wait for readers, estimated; what
+    /// [`Settings::memory_bytes_max`](crate::Settings::memory_bytes_max) bounds.
+    pub memory_bytes: u64,
+    /// Pushes that were refused at that bound.
+    pub pushes_refused: u64,
     /// What checkpoints have cost; `None` for an engine that takes none.
     pub checkpoints: Option<CheckpointMetrics>,
     /// One entry per source, by name.

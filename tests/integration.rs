@@ -18,6 +18,7 @@ mod suite {
     mod hostile;
     mod joins;
     mod law;
+    mod limits;
     mod log_keys;
     mod memory;
     mod models;

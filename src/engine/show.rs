@@ -154,8 +154,11 @@ impl Core {
             }
         });
         let queries = queries.collect();
+        let (memory_bytes, pushes_refused) = self.ingress.memory_use();
         Metrics {
             epoch,
+            memory_bytes,
+            pushes_refused,
             epochs_in_flight: epochs_in_flight as u64,
             ingress_bytes: ingress_bytes as u64,
             checkpoints: self.coordinator().map(Coordinator::metrics),

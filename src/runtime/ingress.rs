@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, Sender};
+use driftline_operators::dataflow::QueryShared;
 use driftline_operators::error::Result as ModelResult;
 use driftline_operators::time::{Epoch, EventTime};
 
@@ -18,7 +19,7 @@ use super::{
     Answer, Installation, InstalledSource, Message, QueryId, Rows, SourceId, SourceWatermark,
 };
 use crate::checkpoint::SourceRecord;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::QuerySpec;
 use crate::settings::Settings;
 
@@ -52,6 +53,9 @@ struct State {
     in_flight: VecDeque<(Epoch, usize)>,
     held_bytes: usize,
     sources: BTreeMap<SourceId, SourceState>,
+    /// Queries that run, for what they hold.
+    queries: BTreeMap<QueryId, QueryShared>,
+    pushes_refused: u64,
     /// For each worker, the first epoch that it has not worked through.
     unfinished: Vec<Epoch>,
     /// For each worker, whether all its queries have ended.
@@ -108,6 +112,8 @@ impl Ingress {
             in_flight: VecDeque::new(),
             held_bytes: 0,
             sources: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            pushes_refused: 0,
             unfinished: vec![0; senders.len()],
             quiet: vec![true; senders.len()],
             next_worker: 0,
@@ -248,6 +254,13 @@ impl Ingress {
             if source.is_none() || state.stopped {
                 return Err(Error::closed(&format!("source \"{}\"", spec.name)));
             }
+            if let Some(used) = self.beyond_limit(&state, bytes) {
+                state.pushes_refused += 1;
+                return match wait {
+                    Wait::No => Ok(Pushed::Full),
+                    Wait::Yes => Err(self.limit_reached(&state, used)),
+                };
+            }
             if state.held_bytes == 0 || state.held_bytes + bytes <= self.settings.ingress_bytes_max
             {
                 break;
@@ -286,6 +299,45 @@ impl Ingress {
             self.alarm.ring();
         }
         Ok(Pushed::Accepted)
+    }
+
+    /// Bytes that rows on their way in, state and waiting results take.
+    fn memory(&self, state: &State) -> u64 {
+        let queries = state.queries.values().map(state_bytes).sum::<u64>();
+        let ports = lock(&self.ports);
+        let waiting: usize = ports.iter().filter_map(Weak::upgrade).map(|port| port.bytes()).sum();
+        (state.held_bytes + waiting) as u64 + queries
+    }
+
+    /// What is held, if so many bytes more would be too many.
+    fn beyond_limit(&self, state: &State, bytes: usize) -> Option<u64> {
+        let limit = self.settings.memory_bytes_max;
+        if limit == usize::MAX {
+            return None;
+        }
+        let used = self.memory(state);
+        (used.saturating_add(bytes as u64) > limit as u64).then_some(used)
+    }
+
+    fn limit_reached(&self, state: &State, used: u64) -> Error {
+        let limit = self.settings.memory_bytes_max;
+        let largest = state.queries.iter().max_by_key(|(_, query)| state_bytes(query));
+        let hint = match largest {
+            Some((id, query)) => format!(
+                "query {} holds {} bytes: move its watermark on, drop it, or raise \"memory_bytes_max\"",
+                id.0,
+                state_bytes(query)
+            ),
+            None => "raise \"memory_bytes_max\"".into(),
+        };
+        let text = format!("engine holds {used} bytes of {limit}");
+        Error::new(ErrorKind::Unavailable, text).with_hint(hint)
+    }
+
+    /// Bytes held for queries; pushes refused because there would have been too many.
+    pub(crate) fn memory_use(&self) -> (u64, u64) {
+        let state = self.lock();
+        (self.memory(&state), state.pushes_refused)
     }
 
     /// Changes what the host says of a source.
@@ -327,7 +379,7 @@ impl Ingress {
 
     /// Starts a query on all workers with the open epoch.
     pub(crate) fn install(&self, query: Arc<QuerySpec>) -> Result<()> {
-        let state = self.lock();
+        let mut state = self.lock();
         self.check()?;
         if state.stopped {
             return Err(Error::closed("engine"));
@@ -350,6 +402,7 @@ impl Ingress {
                 ended: source.end_announced,
             });
         }
+        state.queries.insert(query.id, query.context.clone());
         let installation = Installation { query, sources };
         self.tell_all(&Message::Install(Arc::new(installation)));
         Ok(())
@@ -398,7 +451,8 @@ impl Ingress {
 
     pub(crate) fn cancel(&self, id: QueryId) {
         // Under the lock, so that all workers see it between the same two epochs.
-        let _state = self.lock();
+        let mut state = self.lock();
+        state.queries.remove(&id);
         self.tell_all(&Message::Cancel(id));
     }
 
@@ -617,6 +671,11 @@ pub(crate) enum Wait {
 pub(super) enum Tick {
     Until(Option<Duration>),
     Stop,
+}
+
+/// Bytes of state of a query, on all workers.
+fn state_bytes(query: &QueryShared) -> u64 {
+    query.counters().state_bytes.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -178,11 +178,11 @@ impl Panes {
             return Vec::new();
         }
         let mut start = window.pane_start(EventTime(least));
-        if most - start < pane {
+        if most.saturating_sub(start) < pane {
             return vec![start];
         }
         let start_of = |&time: &i64| {
-            if time < start || time - start >= pane {
+            if time < start || time.saturating_sub(start) >= pane {
                 start = window.pane_start(EventTime(time));
             }
             start
