@@ -466,6 +466,7 @@
 //! registered, ends the engine with an error on every handle; it never hangs.
 
 mod analysis;
+mod checkpoint;
 mod engine;
 mod error;
 mod graph;
@@ -479,6 +480,7 @@ mod table;
 
 pub use analysis::{Analysis, OperatorAnalysis, WorkerAnalysis};
 pub use arrow;
+pub use checkpoint::{Checkpoint, CheckpointStore, Checkpoints, FolderStore, MemoryStore};
 pub use driftline_operators::keyed::KeyedStatePolicy;
 pub use driftline_operators::{detectors, evaluate};
 pub use driftline_queries::{
@@ -488,7 +490,7 @@ pub use driftline_queries::{
 pub use engine::{Engine, EngineBuilder};
 pub use error::{Error, ErrorKind, Position, Result};
 pub use futures_core;
-pub use metrics::{Metrics, QueryMetrics, SourceMetrics};
+pub use metrics::{CheckpointMetrics, Metrics, QueryMetrics, SourceMetrics};
 pub use runtime::clock::{Alarm, Clock, ManualClock, SystemClock};
 pub use settings::Settings;
 pub use sink::{FileSink, FileWriteOptions, WriteMode};

@@ -24,6 +24,13 @@ pub struct Metrics {
     pub epochs_in_flight: u64,
     /// Bytes pushed and not worked through.
     pub ingress_bytes: u64,
+    /// Bytes of rows on their way in, of state, and of results that wait for readers, estimated; what
+    /// [`Settings::memory_bytes_max`](crate::Settings::memory_bytes_max) bounds.
+    pub memory_bytes: u64,
+    /// Pushes that were refused at that bound.
+    pub pushes_refused: u64,
+    /// What checkpoints have cost; `None` for an engine that takes none.
+    pub checkpoints: Option<CheckpointMetrics>,
     /// One entry per source, by name.
     pub sources: Vec<SourceMetrics>,
     /// One entry per running query, detectors among them, in order of their start.
@@ -43,6 +50,35 @@ impl Metrics {
         let name = format!("detector \"{name}\"");
         self.queries.iter().find(|query| query.name == name)
     }
+}
+
+/// Counts of checkpoints.
+///
+/// ```
+/// use driftline::{CheckpointMetrics, Checkpoints, Engine};
+///
+/// let folder = tempfile::tempdir()?;
+/// let engine = Engine::builder().checkpoints(Checkpoints::in_folder(folder.path())?).build()?;
+/// engine.checkpoint()?;
+/// let checkpoints: CheckpointMetrics = engine.metrics().checkpoints.unwrap();
+/// assert_eq!((checkpoints.taken, checkpoints.failed), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct CheckpointMetrics {
+    /// Checkpoints taken by this engine.
+    pub taken: u64,
+    /// Checkpoints that could not be taken when their time had come.
+    pub failed: u64,
+    /// What the last of these failed with.
+    pub last_error: Option<String>,
+    /// Bytes written, unchanged parts not among them.
+    pub bytes_written: u64,
+    /// How long the last one took until it was durable.
+    pub last_millis: f64,
+    /// For how long workers took no rows during the last one.
+    pub last_stall_millis: f64,
 }
 
 /// Counts of one source.

@@ -25,6 +25,12 @@ pub struct Settings {
     /// Bytes of rows that have been pushed and not yet been worked through, over all sources. A push beyond them
     /// waits; one batch larger than all of it is let in alone. Default 64 MiB.
     pub ingress_bytes_max: usize,
+    /// Bytes of everything that an engine holds for its queries: rows on their way in, state of windows, joins, keys and
+    /// models, and results that wait for readers, as far as [`Metrics::memory_bytes`](crate::Metrics::memory_bytes) knows
+    /// them. At the limit [`Source::push`](crate::Source::push) answers with an error of kind `Unavailable` and
+    /// [`Source::try_push`](crate::Source::try_push) gives the rows back; watermarks are taken, so that windows can close
+    /// and make room. Default none (the greatest number).
+    pub memory_bytes_max: usize,
     /// An epoch closes when it has lasted this long, if earlier ones are still being worked on; if none is, it
     /// closes at once. In milliseconds, default 10.
     pub epoch_millis: u64,
@@ -78,6 +84,7 @@ impl Default for Settings {
         Self {
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             ingress_bytes_max: 64 << 20,
+            memory_bytes_max: usize::MAX,
             epoch_millis: 10,
             epoch_bytes: 16 << 20,
             epochs_in_flight_max: 4,
@@ -107,6 +114,7 @@ impl Settings {
         let ranges = [
             ("workers", self.workers as u64, 1, 1024),
             ("ingress_bytes_max", self.ingress_bytes_max as u64, 1, u64::MAX),
+            ("memory_bytes_max", self.memory_bytes_max as u64, 1, u64::MAX),
             ("epoch_millis", self.epoch_millis, 1, 60_000),
             ("epoch_bytes", self.epoch_bytes as u64, 1, u64::MAX),
             ("epochs_in_flight_max", self.epochs_in_flight_max as u64, 1, 1024),

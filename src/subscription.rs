@@ -65,6 +65,27 @@ impl Subscription {
         self.schema.clone()
     }
 
+    /// The epoch of the batch that was given last; 0 before the first. Epochs count on over restarts: after one, batches of
+    /// epochs after [`Checkpoint::epoch`](crate::Checkpoint::epoch) of the checkpoint that the engine goes on from come
+    /// again, in epochs of other numbers.
+    ///
+    /// ```
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// let mut results = engine.subscribe("s")?;
+    /// engine.execute("INSERT INTO s VALUES (1)")?;
+    /// engine.drain()?;
+    /// results.try_next()?;
+    /// assert!(results.epoch() > 0);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.port().taken()
+    }
+
     fn port(&self) -> &OutputPort {
         self.record.port.as_ref().expect("a subscription's query has a port")
     }

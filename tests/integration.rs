@@ -6,6 +6,7 @@
 mod suite {
     mod bad_input;
     mod behaviour;
+    mod checkpoints;
     mod drift;
     mod emit;
     mod ending;
@@ -17,6 +18,7 @@ mod suite {
     mod hostile;
     mod joins;
     mod law;
+    mod limits;
     mod log_keys;
     mod memory;
     mod models;

@@ -1,16 +1,18 @@
 //! The first of equal rows: rows that hold an event time need to be remembered only until none like them can come.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ahash::RandomState;
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 use hashbrown::HashSet;
 
 use crate::error::{OperatorError, Result};
 use crate::key::fixed_hasher;
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::EventTime;
 use crate::window::TimeType;
 
@@ -20,6 +22,7 @@ const CHUNK_NS: i64 = 1_000_000_000;
 /// The rows that have been seen.
 #[derive(Debug)]
 pub struct Distinct {
+    schema: SchemaRef,
     time_index: usize,
     time: TimeType,
     rows: RowConverter,
@@ -51,6 +54,7 @@ impl Distinct {
             });
         }
         Ok(Self {
+            schema: Arc::clone(schema),
             time_index,
             time: TimeType::new(schema.field(time_index).data_type())?,
             rows: RowConverter::new(sorts)?,
@@ -119,6 +123,32 @@ impl Distinct {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes + self.count * (size_of::<Box<[u8]>>() + 1)
+    }
+}
+
+impl Stateful for Distinct {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let parser = self.rows.parser();
+        for seen in self.seen.values() {
+            // In an order that does not depend on hashes, so that equal states are equal bytes.
+            let mut rows: Vec<&[u8]> = seen.iter().map(|row| &**row).collect();
+            rows.sort_unstable();
+            let arrays = self.rows.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
+            // Rows forget that a column was a dictionary.
+            let typed = arrays.iter().zip(self.schema.fields());
+            let arrays = typed.map(|(array, field)| cast(array, field.data_type()));
+            let arrays = arrays.collect::<std::result::Result<Vec<_>, _>>()?;
+            out.keyed("seen", RecordBatch::try_new(Arc::clone(&self.schema), arrays)?, &columns)?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        for rows in saved.rows_as("seen", &Arc::clone(&self.schema))? {
+            self.add(&rows)?;
+        }
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use crate::error::{OperatorError, Result};
 pub const KEY_GROUPS: u64 = 256;
 
 /// The group of a key, from its bytes; `None` is the NULL of a single text key.
-fn group_of(key: Option<&[u8]>) -> u64 {
+pub(crate) fn group_of(key: Option<&[u8]>) -> u64 {
     XxHash3_64::oneshot(key.unwrap_or(&[])) % KEY_GROUPS
 }
 
@@ -41,9 +41,15 @@ impl KeyShare {
     #[must_use]
     pub fn owns(self, key: Option<&[u8]>, is_keyed: bool) -> bool {
         match is_keyed && self.workers > 1 {
-            true => group_of(key) % self.workers as u64 == self.worker as u64,
+            true => self.owns_group(group_of(key)),
             false => self.worker == 0,
         }
+    }
+
+    /// Whether the keys of a group fall to the worker.
+    #[must_use]
+    pub fn owns_group(self, group: u64) -> bool {
+        group % self.workers as u64 == self.worker as u64
     }
 }
 

@@ -23,5 +23,6 @@ pub mod model;
 pub mod neural;
 pub mod options;
 pub mod over;
+pub mod state;
 pub mod time;
 pub mod window;

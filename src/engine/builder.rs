@@ -8,6 +8,7 @@ use driftline_operators::detectors::builtin_kinds;
 use driftline_queries::{AggregateFunction, Functions, ScalarFunction};
 
 use super::{Core, Engine};
+use crate::checkpoint::Checkpoints;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::settings::Settings;
@@ -31,6 +32,7 @@ pub struct EngineBuilder {
     kinds: Vec<Arc<dyn DetectorKind>>,
     scalars: Vec<ScalarFunction>,
     aggregates: Vec<AggregateFunction>,
+    checkpoints: Option<Checkpoints>,
 }
 
 impl EngineBuilder {
@@ -274,6 +276,43 @@ impl EngineBuilder {
         self
     }
 
+    /// Takes checkpoints, and goes on from the newest if there is one: the host then creates the same objects and
+    /// pushes rows from where [`Source::resume_at`](crate::Source::resume_at) says.
+    ///
+    /// ```
+    /// use driftline::{Checkpoints, Engine};
+    ///
+    /// const SETUP: &str = "CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts)";
+    /// const MEANS: &str = "SELECT host, avg(cpu) AS cpu FROM load GROUP BY host, tumble(interval '1 minute')";
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let start = || Engine::builder().checkpoints(Checkpoints::in_folder(folder.path())?).build();
+    ///
+    /// let engine = start()?;
+    /// engine.execute(SETUP)?;
+    /// let means = engine.subscribe(MEANS)?;
+    /// engine.execute("INSERT INTO load VALUES ('a', '2024-01-01 00:00:00', 1)")?;
+    /// engine.checkpoint()?;
+    /// engine.execute("INSERT INTO load VALUES ('a', '2024-01-01 00:00:10', 8)")?;
+    /// drop((means, engine)); // as if the process had died
+    ///
+    /// let engine = start()?;
+    /// engine.execute(SETUP)?;
+    /// let means = engine.subscribe(MEANS)?;
+    /// // The second row was not in the checkpoint: it is pushed again.
+    /// assert_eq!(engine.source("load")?.resume_at(), 1);
+    /// engine.execute("INSERT INTO load VALUES ('a', '2024-01-01 00:00:10', 8)")?;
+    /// engine.shutdown()?;
+    /// let means: Vec<_> = means.collect::<driftline::Result<_>>()?;
+    /// assert_eq!(driftline::arrow::util::pretty::pretty_format_batches(&means)?.to_string(),
+    ///     "+------+-----+\n| host | cpu |\n+------+-----+\n| a    | 4.5 |\n+------+-----+");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn checkpoints(mut self, checkpoints: Checkpoints) -> Self {
+        self.checkpoints = Some(checkpoints);
+        self
+    }
+
     /// Starts the engine.
     ///
     /// # Errors
@@ -297,7 +336,9 @@ impl EngineBuilder {
             }
         }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
-        let core = Core::start(&self.settings, clock, functions, kinds)?;
-        Ok(Engine { core: Arc::new(core) })
+        let core = Core::start(&self.settings, clock, functions, kinds, self.checkpoints)?;
+        let core = Arc::new(core);
+        Core::start_checkpoints(&core)?;
+        Ok(Engine { core })
     }
 }

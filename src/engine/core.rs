@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use driftline_operators::dataflow::{MAIN, QueryContext};
+use driftline_operators::dataflow::{MAIN, QueryShared};
 use driftline_operators::detector::{DetectorKind, DetectorRequest};
 use driftline_operators::detectors::DetectorSpec;
 use driftline_operators::key::KeyShare;
@@ -16,11 +16,15 @@ use driftline_operators::options::nearest_name;
 use driftline_queries::{Functions, Plan, Planner, Query, Scan, ScanStream};
 
 use super::explain;
-use super::registry::{DetectorObject, Lookups, Object, QueryRecord, Registry, SourceObject};
+use super::registry::{
+    DetectorObject, Identity, Lookups, Object, QueryRecord, Registry, SourceObject,
+};
 use crate::analysis::Analysis;
+use crate::checkpoint::{Checkpoint, Checkpoints, Coordinator, QueryToSave, no_store, run};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, DetectorStage, Leaf, QuerySpec, Upstream};
 use crate::runtime::background::Background;
+use crate::runtime::barrier::Reader;
 use crate::runtime::clock::Clock;
 use crate::runtime::ingress::Ingress;
 use crate::runtime::output::OutputPort;
@@ -38,6 +42,9 @@ pub(crate) struct Core {
     pub(crate) kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
     clock: Arc<dyn Clock>,
     background: Arc<Background>,
+    checkpoints: Option<Coordinator>,
+    /// The thread that takes checkpoints by the clock.
+    schedule: Mutex<Option<JoinHandle<()>>>,
     threads: Threads,
     registry: Mutex<Registry>,
     readers: Mutex<Readers>,
@@ -98,8 +105,11 @@ impl Core {
         clock: Arc<dyn Clock>,
         functions: Functions,
         kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
+        checkpoints: Option<Checkpoints>,
     ) -> Result<Self> {
-        let (ingress, threads) = Threads::start(settings, Arc::clone(&clock))?;
+        let checkpoints = checkpoints.map(Coordinator::open).transpose()?;
+        let start = checkpoints.as_ref().map(Coordinator::start).unwrap_or_default();
+        let (ingress, threads) = Threads::start(settings, Arc::clone(&clock), start)?;
         Ok(Self {
             ingress,
             planner: Planner::new(functions),
@@ -109,6 +119,8 @@ impl Core {
                 settings.background_threads,
                 settings.background_tasks_max,
             )),
+            checkpoints,
+            schedule: Mutex::default(),
             threads,
             registry: Mutex::default(),
             readers: Mutex::default(),
@@ -136,9 +148,15 @@ impl Core {
         registry.check_room(definition.name(), self.objects_max())?;
         let spec = Arc::new(definition.into_spec()?);
         let counters = Arc::default();
-        let id = self.ingress.add_source(Arc::clone(&spec), Arc::clone(&counters));
+        let restored = self.checkpoints.as_ref().map_or(Ok(None), |checkpoints| {
+            checkpoints.restored_source(&spec.name, &spec.declared())
+        })?;
+        let resume_at = restored.as_ref().map_or(0, |record| record.rows);
+        let id =
+            self.ingress.add_source(Arc::clone(&spec), Arc::clone(&counters), restored.as_ref());
         let name = spec.name.clone();
-        let object = Arc::new(SourceObject { id, spec, counters, files: Mutex::new(files) });
+        let object =
+            Arc::new(SourceObject { id, spec, counters, resume_at, files: Mutex::new(files) });
         registry.objects.insert(name, Object::Source(Arc::clone(&object)));
         Ok(object)
     }
@@ -387,10 +405,17 @@ impl Core {
         writes: Option<String>,
         port: Option<Arc<OutputPort>>,
     ) -> Result<Arc<QueryRecord>> {
-        let stage = detector.as_ref().map(|(_, stage)| stage);
-        let dataflow = explain::dataflow(self, registry, &planned, stage);
+        let named = detector.as_ref().map(|(name, stage)| (*name, stage));
+        let dataflow = explain::dataflow(self, registry, &planned, named.map(|(_, stage)| stage));
+        let identity = identity(registry, &planned.plan, query, named, writes.as_deref());
+        let restored = self.checkpoints.as_ref().map_or(Ok(None), |checkpoints| {
+            checkpoints.restored_query(&identity.name, &identity.plan)
+        })?;
+        if let (Some(port), Some(restored)) = (&port, &restored) {
+            port.refill(restored.unread.clone(), restored.epoch);
+        }
         let id = self.ingress.new_query_id();
-        let context = QueryContext::default();
+        let context = QueryShared::default();
         let name = match (&detector, &writes) {
             (Some((name, _)), _) => format!("detector \"{name}\""),
             (None, Some(sink)) => format!("insert {} into \"{sink}\"", id.0),
@@ -403,6 +428,7 @@ impl Core {
             reads: planned.reads,
             writes,
             context: context.clone(),
+            identity,
             dataflow,
             port: port.clone(),
             reader_error: OnceLock::new(),
@@ -414,9 +440,54 @@ impl Core {
             leaves: planned.leaves,
             port,
             context,
+            saved: restored.map(|restored| restored.operators),
         }))?;
         registry.queries.insert(id, Arc::clone(&record));
         Ok(record)
+    }
+
+    /// Takes a checkpoint.
+    pub(super) fn checkpoint(&self) -> Result<Checkpoint> {
+        let coordinator = self.checkpoints.as_ref().ok_or_else(no_store)?;
+        coordinator.take(&self.ingress, || {
+            let registry = self.registry();
+            let queries = registry.queries.values().map(|record| QueryToSave {
+                id: record.id,
+                name: record.identity.name.clone(),
+                plan: record.identity.plan.clone(),
+                reader: record.port.clone().map(Reader::Port),
+            });
+            (queries.collect(), registry)
+        })
+    }
+
+    /// Starts to take checkpoints by the clock, if that is wanted.
+    pub(super) fn start_checkpoints(core: &Arc<Self>) -> Result<()> {
+        if core.checkpoints.as_ref().and_then(Coordinator::every).is_none() {
+            return Ok(());
+        }
+        let (alarm, own) = (core.ingress.new_alarm(), Arc::clone(core));
+        let handle = threads::spawn("driftline-checkpoints".into(), move || {
+            if let Some(coordinator) = &own.checkpoints {
+                run(coordinator, &own.ingress, &alarm, || own.checkpoint());
+            }
+        })?;
+        *lock(&core.schedule) = Some(handle);
+        Ok(())
+    }
+
+    /// Waits for the thread that takes checkpoints.
+    fn end_checkpoints(&self) {
+        self.checkpoints.iter().for_each(Coordinator::end);
+        if let Some(schedule) = lock(&self.schedule).take() {
+            // It catches nothing and has nothing to say.
+            let _ = schedule.join();
+        }
+    }
+
+    /// What takes checkpoints, if something does.
+    pub(super) fn coordinator(&self) -> Option<&Coordinator> {
+        self.checkpoints.as_ref()
     }
 
     /// What a running query has done so far. It is called by its name, its number, or the name of its detector.
@@ -523,6 +594,7 @@ impl Core {
         let own = std::thread::current().id();
         let others = readers.running.into_iter().filter(|reader| reader.thread().id() != own);
         first = others.map(join).fold(first, Result::and);
+        self.end_checkpoints();
         self.threads.join();
         self.background.end();
         first
@@ -532,9 +604,37 @@ impl Core {
     pub(super) fn abandon(&self) {
         self.ingress.stop();
         self.ingress.abandon_readers();
+        self.end_checkpoints();
         self.threads.join();
         self.background.end();
     }
+}
+
+/// What a query is known by, so that a restarted host finds its state again.
+fn identity(
+    registry: &Registry,
+    plan: &Plan,
+    query: &Query,
+    detector: Option<(&str, &DetectorStage)>,
+    writes: Option<&str>,
+) -> Identity {
+    let mut lines = Vec::new();
+    let name = match (detector, writes) {
+        (Some((name, stage)), _) => {
+            lines.extend(
+                stage.plan.describe().into_iter().map(|(name, value)| format!("{name} = {value}")),
+            );
+            format!("detector \"{name}\"")
+        }
+        (None, Some(sink)) => format!("insert into \"{sink}\": {}", query.text()),
+        (None, None) => format!("subscription: {}", query.text()),
+    };
+    lines.extend(plan.explain());
+    // The same query may run more than once; then their order tells them apart.
+    let is_taken = |name: &str| registry.queries.values().any(|other| other.identity.name == name);
+    let numbered = (2..).map(|number| format!("{name} (number {number})"));
+    let name = std::iter::once(name.clone()).chain(numbered).find(|name| !is_taken(name));
+    Identity { name: name.expect("numbers do not end"), plan: lines.join("\n") }
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

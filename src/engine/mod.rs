@@ -19,6 +19,7 @@ pub(crate) use core::Core;
 pub(crate) use registry::{QueryRecord, SourceObject};
 
 use crate::analysis::Analysis;
+use crate::checkpoint::{Checkpoint, Coordinator};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -342,6 +343,51 @@ impl Engine {
     /// If the bytes are cut short or damaged, or of another kind, version, key or features; or as for exporting.
     pub fn import_models(&self, detector: &str, models: &[u8]) -> Result<()> {
         self.core.import_models(detector, models)
+    }
+
+    /// Takes a checkpoint of everything that was pushed before the call, and waits until it is durable. Rows may be pushed
+    /// meanwhile; workers stand still for [`Checkpoint::stall`].
+    ///
+    /// ```
+    /// use driftline::{Checkpoint, Checkpoints, Engine};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let engine = Engine::builder().checkpoints(Checkpoints::in_folder(folder.path())?).build()?;
+    /// let first: Checkpoint = engine.checkpoint()?;
+    /// assert_eq!(first.id, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Of kind `Settings` for an engine that was built without [`EngineBuilder::checkpoints`], `Unavailable` if the store
+    /// fails; then the one before stays in force.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        self.core.checkpoint()
+    }
+
+    /// The checkpoint that the engine goes on from.
+    #[must_use]
+    pub fn restored(&self) -> Option<&Checkpoint> {
+        self.core.coordinator()?.restored()
+    }
+
+    /// What the checkpoint that the engine goes on from holds and nobody has created again. It is not in the next one.
+    ///
+    /// ```
+    /// use driftline::{Checkpoints, Engine};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let start = || Engine::builder().checkpoints(Checkpoints::in_folder(folder.path())?).build();
+    /// let engine = start()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// engine.checkpoint()?;
+    /// drop(engine);
+    /// assert_eq!(start()?.not_restored(), ["source \"s\""]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn not_restored(&self) -> Vec<String> {
+        self.core.coordinator().map(Coordinator::left).unwrap_or_default()
     }
 
     /// Waits until all rows pushed before the call have been worked through and their results handed to their

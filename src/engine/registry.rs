@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::datatypes::SchemaRef;
-use driftline_operators::dataflow::QueryContext;
+use driftline_operators::dataflow::QueryShared;
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::detectors::DetectorSpec;
 use driftline_queries::{Catalog, Relation, RelationKind, TimeColumn};
@@ -41,6 +41,8 @@ pub(crate) struct SourceObject {
     pub(crate) id: SourceId,
     pub(crate) spec: Arc<SourceSpec>,
     pub(crate) counters: Arc<SourceCounters>,
+    /// Rows that the checkpoint holds which the engine goes on from.
+    pub(crate) resume_at: u64,
     /// Files that it reads once the engine is told to start; taken by then.
     pub(crate) files: Mutex<Option<FilePlan>>,
 }
@@ -69,6 +71,14 @@ pub(crate) struct DetectorObject {
     pub(crate) plan: Arc<dyn DetectorPlan>,
 }
 
+/// What a query is known by when a host starts it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    /// What must be as it was for its state to fit.
+    pub(crate) plan: String,
+}
+
 /// A query that runs.
 #[derive(Debug)]
 pub(crate) struct QueryRecord {
@@ -77,7 +87,8 @@ pub(crate) struct QueryRecord {
     pub(crate) text: String,
     pub(crate) reads: BTreeSet<String>,
     pub(crate) writes: Option<String>,
-    pub(crate) context: QueryContext,
+    pub(crate) context: QueryShared,
+    pub(crate) identity: Identity,
     /// What it became.
     pub(crate) dataflow: Dataflow,
     pub(crate) port: Option<Arc<OutputPort>>,

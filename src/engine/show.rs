@@ -9,6 +9,7 @@ use driftline_queries::Show;
 
 use super::core::Core;
 use super::registry::Object;
+use crate::checkpoint::Coordinator;
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, QueryMetrics, SourceMetrics};
 use crate::runtime::source_state::columns_text;
@@ -153,10 +154,14 @@ impl Core {
             }
         });
         let queries = queries.collect();
+        let (memory_bytes, pushes_refused) = self.ingress.memory_use();
         Metrics {
             epoch,
+            memory_bytes,
+            pushes_refused,
             epochs_in_flight: epochs_in_flight as u64,
             ingress_bytes: ingress_bytes as u64,
+            checkpoints: self.coordinator().map(Coordinator::metrics),
             sources,
             queries,
         }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use driftline_operators::batch::Batch;
 use driftline_operators::changes::result_schema;
 use driftline_operators::dataflow::{
-    Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinSide, JoinStage,
-    LogKeyStage, MAIN, NumberStage, Outbox, OverStage, QueryContext, Reorder, Retention,
-    SharedDetector, UpdatingJoinStage, WindowAssignment, WindowStage, aggregate_windows,
+    Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinSide, JoinStage, Keyed,
+    LogKeyStage, MAIN, NumberStage, Outbox, OverStage, QueryContext, QueryShared, Reorder,
+    Retention, SharedDetector, UpdatingJoinStage, WindowAssignment, WindowStage, aggregate_windows,
     append_additions, assign_windows, check_groups, check_side, collect_into, detect,
     distinct_rows, join, log_keys, look_up, maintain, number_rows, over_frames, transform,
     transform_changes, update_groups, update_windows, updating_join, with_schema,
@@ -27,6 +27,7 @@ use driftline_operators::key::{KeyInterner, KeySplitter};
 use driftline_operators::keyed::KeyLimit;
 use driftline_operators::model::Upkeep;
 use driftline_operators::over::{Frames, Limits, Over};
+use driftline_operators::state::SavedOperator;
 use driftline_operators::time::Watermarks;
 use driftline_operators::window::{
     Numbering, TimeType, UpdatingWindows, Window, WindowedAggregate,
@@ -51,7 +52,9 @@ pub(crate) struct QuerySpec {
     pub(crate) leaves: Vec<Leaf>,
     /// Where results go, besides the queries that read this one.
     pub(crate) port: Option<Arc<OutputPort>>,
-    pub(crate) context: QueryContext,
+    pub(crate) context: QueryShared,
+    /// What its operators held in the checkpoint that it goes on from.
+    pub(crate) saved: Option<Arc<Vec<SavedOperator>>>,
 }
 
 impl QuerySpec {
@@ -139,7 +142,7 @@ pub(crate) fn build<'scope>(
             let part = &wiring.of_next_part();
             let stages = detect_stage(stage, &query.plan, part, &rows.watermarks)?;
             let detector = Rc::new(RefCell::new(stage.plan.detector()));
-            let judged = detect(rows.stream, stages, Rc::clone(&detector));
+            let judged = detect(rows.stream, stages, Rc::clone(&detector))?;
             let kept = keep_up(judged, &stage.plan.relations(), part)?;
             let results = Flow { stream: kept, watermarks: rows.watermarks };
             (part.parts.close(results, &part.context, None), Some(detector))
@@ -293,7 +296,7 @@ fn wire_node<'scope>(
             .try_map(|rows, _| Ok(look_up(rows, Arc::clone(lookup), context))),
         Node::Distinct { input, time } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
-                Ok(distinct_rows(rows, distinct_stage(input, *time, wiring, watermarks)?))
+                distinct_rows(rows, distinct_stage(input, *time, wiring, watermarks)?)
             })
         }
         Node::Join { inputs, .. } => {
@@ -301,7 +304,7 @@ fn wire_node<'scope>(
             let (left, right) = (wire(left, leaves, wiring)?, wire(right, leaves, wiring)?);
             let watermarks = left.watermarks.clone().and(&right.watermarks);
             let stage = join_stage(plan, wiring, [left.watermarks, right.watermarks])?;
-            Ok(Flow { stream: join(left.stream, right.stream, stage), watermarks })
+            Ok(Flow { stream: join(left.stream, right.stream, stage)?, watermarks })
         }
         Node::UpdateJoin { inputs, .. } => {
             let [left, right] = &**inputs;
@@ -546,8 +549,9 @@ fn detect_stage(
     let time = time_type(plan, stage.time.index)?;
     let partition_by = stage.partition_by.clone();
     Ok(DetectStage {
-        splitter: KeySplitter::new(&plan.schema, partition_by, wiring.workers)?,
-        reorder: Reorder::new(stage.time.index, time, wiring.settings.reorder_rows_max),
+        splitter: KeySplitter::new(&plan.schema, partition_by.clone(), wiring.workers)?,
+        reorder: Reorder::new(stage.time.index, time, wiring.settings.reorder_rows_max)
+            .keyed_by(Keyed::Columns(partition_by)),
         lag_ns: stage.time.lag_ns,
         watermarks: watermarks.clone(),
         context: wiring.context.clone(),

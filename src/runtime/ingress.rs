@@ -6,17 +6,20 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
+use driftline_operators::dataflow::QueryShared;
 use driftline_operators::error::Result as ModelResult;
 use driftline_operators::time::{Epoch, EventTime};
 
+use super::barrier::Barrier;
 use super::clock::{Alarm, Clock};
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec, SourceState, bytes_of};
 use super::{
     Answer, Installation, InstalledSource, Message, QueryId, Rows, SourceId, SourceWatermark,
 };
-use crate::error::{Error, Result};
+use crate::checkpoint::SourceRecord;
+use crate::error::{Error, ErrorKind, Result};
 use crate::graph::QuerySpec;
 use crate::settings::Settings;
 
@@ -27,6 +30,7 @@ const ROWS_PER_SHARE_MIN: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Ingress {
     settings: Settings,
+    first_epoch: Epoch,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     /// Rings when bytes were given back, when all queries have ended, and when the engine fails.
@@ -49,6 +53,9 @@ struct State {
     in_flight: VecDeque<(Epoch, usize)>,
     held_bytes: usize,
     sources: BTreeMap<SourceId, SourceState>,
+    /// Queries that run, for what they hold.
+    queries: BTreeMap<QueryId, QueryShared>,
+    pushes_refused: u64,
     /// For each worker, the first epoch that it has not worked through.
     unfinished: Vec<Epoch>,
     /// For each worker, whether all its queries have ended.
@@ -57,6 +64,31 @@ struct State {
     next_sequence: u64,
     next_id: u64,
     stopped: bool,
+}
+
+/// Where an engine begins to count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    /// The first epoch.
+    pub(crate) epoch: Epoch,
+    /// The number of the first batch.
+    pub(crate) sequence: u64,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { epoch: 1, sequence: 1 }
+    }
+}
+
+/// Where an engine stood when an epoch had closed.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) epoch: Epoch,
+    pub(crate) next_sequence: u64,
+    pub(crate) sources: Vec<SourceRecord>,
+    /// When the barrier was set up, by the clock.
+    pub(crate) at: Duration,
 }
 
 /// How a push went.
@@ -71,23 +103,27 @@ impl Ingress {
         settings: Settings,
         clock: Arc<dyn Clock>,
         senders: Vec<Sender<Message>>,
+        start: Start,
     ) -> Self {
         let state = State {
-            open: 1,
+            open: start.epoch,
             open_bytes: 0,
             dirty_since: None,
             in_flight: VecDeque::new(),
             held_bytes: 0,
             sources: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            pushes_refused: 0,
             unfinished: vec![0; senders.len()],
             quiet: vec![true; senders.len()],
             next_worker: 0,
-            next_sequence: 1,
+            next_sequence: start.sequence,
             next_id: 1,
             stopped: false,
         };
         Self {
             settings,
+            first_epoch: start.epoch,
             clock,
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -106,6 +142,15 @@ impl Ingress {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// The epoch that was open at the start.
+    pub(super) fn first_epoch(&self) -> Epoch {
+        self.first_epoch
+    }
+
+    pub(super) fn wake_workers(&self) {
+        self.threads.get().into_iter().flatten().for_each(Thread::unpark);
     }
 
     /// Tells which threads to wake when a message waits for them.
@@ -170,11 +215,16 @@ impl Ingress {
         &self,
         spec: Arc<SourceSpec>,
         counters: Arc<SourceCounters>,
+        restored: Option<&SourceRecord>,
     ) -> SourceId {
         let now = self.clock.now();
         let mut state = self.lock();
         let id = SourceId(state.take_id());
-        state.sources.insert(id, SourceState::new(spec, counters, now));
+        let mut source = SourceState::new(spec, counters, now);
+        if let Some(record) = restored {
+            source.restore(record);
+        }
+        state.sources.insert(id, source);
         id
     }
 
@@ -203,6 +253,13 @@ impl Ingress {
             let source = state.sources.get(&id).filter(|source| !source.closed);
             if source.is_none() || state.stopped {
                 return Err(Error::closed(&format!("source \"{}\"", spec.name)));
+            }
+            if let Some(used) = self.beyond_limit(&state, bytes) {
+                state.pushes_refused += 1;
+                return match wait {
+                    Wait::No => Ok(Pushed::Full),
+                    Wait::Yes => Err(self.limit_reached(&state, used)),
+                };
             }
             if state.held_bytes == 0 || state.held_bytes + bytes <= self.settings.ingress_bytes_max
             {
@@ -244,6 +301,45 @@ impl Ingress {
         Ok(Pushed::Accepted)
     }
 
+    /// Bytes that rows on their way in, state and waiting results take.
+    fn memory(&self, state: &State) -> u64 {
+        let queries = state.queries.values().map(state_bytes).sum::<u64>();
+        let ports = lock(&self.ports);
+        let waiting: usize = ports.iter().filter_map(Weak::upgrade).map(|port| port.bytes()).sum();
+        (state.held_bytes + waiting) as u64 + queries
+    }
+
+    /// What is held, if so many bytes more would be too many.
+    fn beyond_limit(&self, state: &State, bytes: usize) -> Option<u64> {
+        let limit = self.settings.memory_bytes_max;
+        if limit == usize::MAX {
+            return None;
+        }
+        let used = self.memory(state);
+        (used.saturating_add(bytes as u64) > limit as u64).then_some(used)
+    }
+
+    fn limit_reached(&self, state: &State, used: u64) -> Error {
+        let limit = self.settings.memory_bytes_max;
+        let largest = state.queries.iter().max_by_key(|(_, query)| state_bytes(query));
+        let hint = match largest {
+            Some((id, query)) => format!(
+                "query {} holds {} bytes: move its watermark on, drop it, or raise \"memory_bytes_max\"",
+                id.0,
+                state_bytes(query)
+            ),
+            None => "raise \"memory_bytes_max\"".into(),
+        };
+        let text = format!("engine holds {used} bytes of {limit}");
+        Error::new(ErrorKind::Unavailable, text).with_hint(hint)
+    }
+
+    /// Bytes held for queries; pushes refused because there would have been too many.
+    pub(crate) fn memory_use(&self) -> (u64, u64) {
+        let state = self.lock();
+        (self.memory(&state), state.pushes_refused)
+    }
+
     /// Changes what the host says of a source.
     pub(crate) fn with_source(
         &self,
@@ -283,7 +379,7 @@ impl Ingress {
 
     /// Starts a query on all workers with the open epoch.
     pub(crate) fn install(&self, query: Arc<QuerySpec>) -> Result<()> {
-        let state = self.lock();
+        let mut state = self.lock();
         self.check()?;
         if state.stopped {
             return Err(Error::closed("engine"));
@@ -295,7 +391,7 @@ impl Ingress {
         }
         let mut sources = Vec::new();
         for id in query.sources() {
-            let Some(source) = state.sources.get(&id).filter(|source| !source.closed) else {
+            let Some(source) = state.sources.get(&id).filter(|source| source.is_readable()) else {
                 return Err(Error::closed("source").with_hint("create it again to read it anew"));
             };
             sources.push(InstalledSource {
@@ -306,6 +402,7 @@ impl Ingress {
                 ended: source.end_announced,
             });
         }
+        state.queries.insert(query.id, query.context.clone());
         let installation = Installation { query, sources };
         self.tell_all(&Message::Install(Arc::new(installation)));
         Ok(())
@@ -325,6 +422,16 @@ impl Ingress {
             }
             self.tell_all(&question(reply));
         }
+        self.collect(&answers)
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.senders.len()
+    }
+
+    /// Waits for the answers of all workers, and puts them in order.
+    pub(crate) fn collect<T>(&self, answers: &Receiver<Answer<T>>) -> Result<Vec<T>> {
         let mut found = Vec::with_capacity(self.senders.len());
         while found.len() < self.senders.len() {
             match answers.recv_timeout(ANSWER_CHECK) {
@@ -344,7 +451,8 @@ impl Ingress {
 
     pub(crate) fn cancel(&self, id: QueryId) {
         // Under the lock, so that all workers see it between the same two epochs.
-        let _state = self.lock();
+        let mut state = self.lock();
+        state.queries.remove(&id);
         self.tell_all(&Message::Cancel(id));
     }
 
@@ -365,9 +473,12 @@ impl Ingress {
     fn close_if(&self, state: &mut State, now: Duration, due: bool) {
         let ready = state.in_flight.is_empty()
             || (due && state.in_flight.len() < self.settings.epochs_in_flight_max);
-        if state.dirty_since.is_none() || !ready || state.stopped {
-            return;
+        if state.dirty_since.is_some() && ready && !state.stopped {
+            self.close(state, now);
         }
+    }
+
+    fn close(&self, state: &mut State, now: Duration) {
         let mut watermarks = Vec::new();
         for (id, source) in &mut state.sources {
             if let Some(watermark) = source.announce(now) {
@@ -385,6 +496,26 @@ impl Ingress {
         state.open += 1;
         state.open_bytes = 0;
         state.dirty_since = None;
+    }
+
+    /// Ends the open epoch, whatever is in flight, and sets up a barrier behind it.
+    pub(crate) fn set_up(&self, barrier: &Arc<Barrier>) -> Result<Standing> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        self.check()?;
+        if state.stopped {
+            return Err(Error::closed("engine"));
+        }
+        if state.dirty_since.is_some() {
+            self.close(&mut state, now);
+        }
+        self.tell_all(&Message::Checkpoint(Arc::clone(barrier)));
+        Ok(Standing {
+            epoch: state.open - 1,
+            next_sequence: state.next_sequence,
+            sources: state.sources.values().map(SourceState::record).collect(),
+            at: now,
+        })
     }
 
     /// A worker tells the first epoch that it has not worked through, and whether all its queries have ended.
@@ -540,6 +671,11 @@ pub(crate) enum Wait {
 pub(super) enum Tick {
     Until(Option<Duration>),
     Stop,
+}
+
+/// Bytes of state of a query, on all workers.
+fn state_bytes(query: &QueryShared) -> u64 {
+    query.counters().state_bytes.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,6 +12,7 @@
 //! epoch counts as unfinished, so that no further epoch closes and in the end `push` waits.
 
 pub(crate) mod background;
+pub(crate) mod barrier;
 mod busy;
 pub(crate) mod clock;
 pub(crate) mod ingress;
@@ -28,6 +29,7 @@ use driftline_operators::error::Result as ModelResult;
 use driftline_operators::time::{Epoch, EventTime};
 
 use crate::graph::QuerySpec;
+use barrier::Barrier;
 use source_state::{SourceCounters, SourceSpec};
 
 /// Names a source within its engine.
@@ -54,6 +56,8 @@ pub(crate) enum Message {
     Export { query: QueryId, reply: Sender<Answer<Vec<u8>>> },
     /// Every worker takes up its share of models, written by as many workers as there are snapshots.
     Import { query: QueryId, models: Arc<Vec<Vec<u8>>>, reply: Sender<Answer<()>> },
+    /// Every worker gives the state of its operators away, as of the epoch that has just ended.
+    Checkpoint(Arc<Barrier>),
     /// A query's results no longer matter.
     Cancel(QueryId),
     /// A source is forgotten; no query reads it.

@@ -6,8 +6,18 @@ use std::task::{Poll, Waker};
 use std::thread::Thread;
 
 use arrow::record_batch::RecordBatch;
+use driftline_operators::time::Epoch;
 
 use crate::error::{Error, Result};
+
+/// What a reader meets.
+#[derive(Clone, Debug)]
+pub(crate) enum Delivery {
+    /// Results of an epoch.
+    Rows(RecordBatch, Epoch),
+    /// All that belongs to this checkpoint has been taken.
+    Mark(u64),
+}
 
 /// Results of one query on their way to its reader.
 #[derive(Debug)]
@@ -20,7 +30,9 @@ pub(crate) struct OutputPort {
 
 #[derive(Debug, Default)]
 struct State {
-    batches: VecDeque<RecordBatch>,
+    deliveries: VecDeque<Delivery>,
+    /// The epoch of the rows that were taken last.
+    taken: Epoch,
     bytes: usize,
     workers_done: usize,
     error: Option<Error>,
@@ -34,7 +46,7 @@ impl State {
     /// Drops what is here and all that follows; whoever waits for a result sees the end.
     fn close(&mut self, workers: usize) {
         self.reader_gone = true;
-        self.batches.clear();
+        self.deliveries.clear();
         self.bytes = 0;
         self.workers_done = workers;
     }
@@ -51,21 +63,55 @@ impl OutputPort {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Offers a batch; `false` if there is no room, in which case the worker is woken when there is.
-    pub(crate) fn offer(&self, rows: &RecordBatch) -> bool {
+    /// Offers a batch; `false` if there is no room, in which case the worker is woken when there is. What must not wait
+    /// finds room.
+    pub(crate) fn offer(&self, rows: &RecordBatch, epoch: Epoch, must_not_wait: bool) -> bool {
         let bytes = rows.get_array_memory_size();
         let mut state = self.lock();
         if state.reader_gone || state.error.is_some() {
             return true;
         }
-        if !state.unbounded && state.bytes > 0 && state.bytes + bytes > self.bytes_max {
+        let is_bounded = !state.unbounded && !must_not_wait;
+        if is_bounded && state.bytes > 0 && state.bytes + bytes > self.bytes_max {
             state.worker_waits = true;
             return false;
         }
         state.bytes += bytes;
-        state.batches.push_back(rows.clone());
+        state.deliveries.push_back(Delivery::Rows(rows.clone(), epoch));
         self.wake_reader(state);
         true
+    }
+
+    /// Puts what a reader had not taken before it can take anything else.
+    pub(crate) fn refill(&self, unread: Vec<RecordBatch>, epoch: Epoch) {
+        let mut state = self.lock();
+        for rows in unread {
+            state.bytes += rows.get_array_memory_size();
+            state.deliveries.push_back(Delivery::Rows(rows, epoch));
+        }
+    }
+
+    /// What the reader has not taken.
+    pub(crate) fn unread(&self) -> Vec<RecordBatch> {
+        let rows = |delivery: &Delivery| match delivery {
+            Delivery::Rows(rows, _) => Some(rows.clone()),
+            Delivery::Mark(_) => None,
+        };
+        self.lock().deliveries.iter().filter_map(rows).collect()
+    }
+
+    /// Marks the place of a checkpoint among what the reader takes.
+    pub(crate) fn mark(&self, checkpoint: u64) {
+        let mut state = self.lock();
+        if !state.reader_gone {
+            state.deliveries.push_back(Delivery::Mark(checkpoint));
+            self.wake_reader(state);
+        }
+    }
+
+    /// The epoch of the rows that were taken last; 0 before the first.
+    pub(crate) fn taken(&self) -> Epoch {
+        self.lock().taken
     }
 
     /// Tells that one worker has given all that it had.
@@ -114,13 +160,16 @@ impl OutputPort {
         self.workers.iter().for_each(Thread::unpark);
     }
 
-    fn take(&self, state: &mut State) -> Poll<Option<Result<RecordBatch>>> {
-        if let Some(rows) = state.batches.pop_front() {
-            state.bytes -= rows.get_array_memory_size().min(state.bytes);
+    fn take(&self, state: &mut State) -> Poll<Option<Result<Delivery>>> {
+        if let Some(delivery) = state.deliveries.pop_front() {
+            if let Delivery::Rows(rows, epoch) = &delivery {
+                state.taken = *epoch;
+                state.bytes -= rows.get_array_memory_size().min(state.bytes);
+            }
             if std::mem::take(&mut state.worker_waits) {
                 self.wake_workers();
             }
-            return Poll::Ready(Some(Ok(rows)));
+            return Poll::Ready(Some(Ok(delivery)));
         }
         if let Some(error) = state.error.take() {
             // Given once; after it the queue reads as ended, whatever workers still bring.
@@ -130,13 +179,37 @@ impl OutputPort {
         if state.workers_done >= self.workers.len() { Poll::Ready(None) } else { Poll::Pending }
     }
 
+    /// The next batch. A reader that does not publish has no use for marks.
+    fn take_rows(&self, state: &mut State) -> Poll<Option<Result<RecordBatch>>> {
+        loop {
+            return match self.take(state) {
+                Poll::Ready(Some(Ok(Delivery::Mark(_)))) => continue,
+                Poll::Ready(Some(Ok(Delivery::Rows(rows, _)))) => Poll::Ready(Some(Ok(rows))),
+                Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+
     /// The next batch, if there is one now.
     pub(crate) fn try_next(&self) -> Poll<Option<Result<RecordBatch>>> {
-        self.take(&mut self.lock())
+        self.take_rows(&mut self.lock())
     }
 
     /// The next batch; waits for it.
     pub(crate) fn next(&self) -> Option<Result<RecordBatch>> {
+        let mut state = self.lock();
+        loop {
+            if let Poll::Ready(next) = self.take_rows(&mut state) {
+                return next;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The next batch or mark; waits for it.
+    pub(crate) fn next_delivery(&self) -> Option<Result<Delivery>> {
         let mut state = self.lock();
         loop {
             if let Poll::Ready(next) = self.take(&mut state) {
@@ -149,7 +222,7 @@ impl OutputPort {
     /// The next batch; `waker` is woken when it is worth asking again.
     pub(crate) fn poll_next(&self, waker: &Waker) -> Poll<Option<Result<RecordBatch>>> {
         let mut state = self.lock();
-        let next = self.take(&mut state);
+        let next = self.take_rows(&mut state);
         let before = match next.is_pending() {
             true => state.waker.replace(waker.clone()),
             false => None,

@@ -10,6 +10,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use driftline_operators::time::EventTime;
 use driftline_operators::window::TimeType;
 
+use crate::checkpoint::SourceRecord;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a source was declared.
@@ -55,6 +56,23 @@ impl SourceSpec {
     /// Columns of the side relation.
     pub(crate) fn late_schema(&self) -> SchemaRef {
         driftline_queries::late_schema(&self.schema)
+    }
+
+    /// Its columns, one a line, and its event time.
+    pub(crate) fn declared(&self) -> String {
+        let column = |field: &Arc<Field>| {
+            let null = if field.is_nullable() { "" } else { " NOT NULL" };
+            format!("{} {}{null}\n", field.name(), field.data_type())
+        };
+        let columns: String = self.schema.fields().iter().map(column).collect();
+        match &self.time {
+            None => columns,
+            Some(time) => {
+                let SourceTime { index, delay_ns, lateness_ns, .. } = time;
+                let name = self.schema.field(*index).name();
+                format!("{columns}WATERMARK FOR {name} {delay_ns:?} {lateness_ns}\n")
+            }
+        }
     }
 
     /// The batch with this source's own schema.
@@ -233,6 +251,8 @@ pub(crate) struct SourceState {
     pub(crate) closed: bool,
     /// Whether the workers have been told that it is closed.
     pub(crate) end_announced: bool,
+    /// It had been closed when the checkpoint was taken that the engine goes on from.
+    was_closed: bool,
 }
 
 impl SourceState {
@@ -248,7 +268,50 @@ impl SourceState {
             idle_by_host: false,
             closed: false,
             end_announced: false,
+            was_closed: false,
         }
+    }
+
+    /// Goes on from where a source stood. It is not idle until it has been silent again.
+    pub(crate) fn restore(&mut self, record: &SourceRecord) {
+        self.latest = EventTime(record.latest);
+        self.by_host = EventTime(record.by_host);
+        self.announced = EventTime(record.announced);
+        self.while_open = EventTime(record.while_open);
+        self.idle_by_host = record.idle;
+        self.closed = record.closed;
+        self.end_announced = record.closed;
+        self.was_closed = record.closed;
+        let counters = &self.counters;
+        counters.rows.store(record.rows, Ordering::Relaxed);
+        counters.batches.store(record.batches, Ordering::Relaxed);
+        counters.rows_late.store(record.rows_late, Ordering::Relaxed);
+        counters.rows_malformed.store(record.rows_malformed, Ordering::Relaxed);
+    }
+
+    /// Where the source stands, for a checkpoint.
+    pub(crate) fn record(&self) -> SourceRecord {
+        let counters = &self.counters;
+        SourceRecord {
+            name: self.spec.name.clone(),
+            declared: self.spec.declared(),
+            rows: counters.rows.load(Ordering::Relaxed),
+            batches: counters.batches.load(Ordering::Relaxed),
+            rows_late: counters.rows_late.load(Ordering::Relaxed),
+            rows_malformed: counters.rows_malformed.load(Ordering::Relaxed),
+            latest: self.latest.0,
+            by_host: self.by_host.0,
+            announced: self.announced.0,
+            while_open: self.while_open.0,
+            idle: self.idle_by_host,
+            closed: self.closed,
+        }
+    }
+
+    /// Whether queries may start to read it. One that was closed before a restart may be read by the queries that had
+    /// read it: they have nothing more to say.
+    pub(crate) fn is_readable(&self) -> bool {
+        !self.closed || self.was_closed
     }
 
     /// Takes note of a push.

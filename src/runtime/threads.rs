@@ -9,7 +9,7 @@ use timely::communication::{WorkerGuards, initialize_from};
 use timely::worker::Worker as TimelyWorker;
 
 use super::clock::{self, Clock};
-use super::ingress::{Ingress, Tick};
+use super::ingress::{Ingress, Start, Tick};
 use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::Settings;
@@ -26,13 +26,14 @@ impl Threads {
     pub(crate) fn start(
         settings: &Settings,
         clock: Arc<dyn Clock>,
+        start: Start,
     ) -> Result<(Arc<Ingress>, Self)> {
         let refuse = |problem| Error::internal(format!("workers could not start: {problem}"));
         let (builders, others) =
             timely::CommunicationConfig::Process(settings.workers).try_build().map_err(refuse)?;
         let (senders, receivers): (Vec<_>, Vec<_>) =
             builders.iter().map(|_| crossbeam_channel::unbounded()).unzip();
-        let ingress = Arc::new(Ingress::new(settings.clone(), clock, senders));
+        let ingress = Arc::new(Ingress::new(settings.clone(), clock, senders, start));
         let shared = Arc::clone(&ingress);
         let workers = initialize_from(builders, others, move |allocator| {
             let messages = receivers[allocator.index()].clone();

@@ -12,11 +12,13 @@ use driftline_operators::dataflow::{MAIN, Outbox, Outgoing, QueryContext, Shared
 use driftline_operators::detector::Detector;
 use driftline_operators::error::{OperatorError, Result as ModelResult};
 use driftline_operators::key::KeyShare;
+use driftline_operators::state::Registered;
 use driftline_operators::time::{Epoch, EventTime, Watermarks};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::worker::Worker as TimelyWorker;
 
+use super::barrier::{Barrier, WorkerState};
 use super::busy::BusyTimes;
 use super::ingress::Ingress;
 use super::output::OutputPort;
@@ -41,6 +43,8 @@ pub(super) struct Worker {
     sources: BTreeMap<SourceId, WorkerSource>,
     queries: BTreeMap<QueryId, Running>,
     busy: BusyTimes,
+    /// The barrier that this worker stands before, and whether it has given its state away.
+    barrier: Option<(Arc<Barrier>, bool)>,
     reported: (Epoch, bool),
 }
 
@@ -57,6 +61,7 @@ struct Running {
     outbox: Outbox,
     detector: Option<SharedDetector>,
     context: QueryContext,
+    registered: Registered,
     port: Option<Arc<OutputPort>>,
     downstream: Vec<QueryId>,
     ended: bool,
@@ -108,9 +113,10 @@ impl Worker {
         Self {
             timely,
             busy,
+            open: ingress.first_epoch(),
             ingress,
             messages,
-            open: 1,
+            barrier: None,
             sources: BTreeMap::new(),
             queries: BTreeMap::new(),
             reported: (0, true),
@@ -121,6 +127,9 @@ impl Worker {
     pub(super) fn run(&mut self) {
         loop {
             for _ in 0..MESSAGES_PER_TURN {
+                if self.barrier.is_some() {
+                    break;
+                }
                 match self.messages.try_recv() {
                     Ok(Message::Stop) => return,
                     Ok(message) => self.handle(message),
@@ -129,7 +138,8 @@ impl Worker {
             }
             let moved = self.pass_on();
             self.report();
-            if moved || !self.messages.is_empty() {
+            let passed = self.stand_before_barrier();
+            if moved || passed || (self.barrier.is_none() && !self.messages.is_empty()) {
                 self.timely.step();
             } else {
                 // Whoever sends a message, makes room for results or sends rows from another worker unparks this
@@ -153,12 +163,37 @@ impl Worker {
                     self.with_detector(query, |detector, share| detector.adopt(&models, share)),
                 );
             }
+            Message::Checkpoint(barrier) => self.barrier = Some((barrier, false)),
             Message::Cancel(id) => self.cancel(id),
             Message::Forget(id) => {
                 self.sources.remove(&id);
             }
             Message::Stop => unreachable!("the loop returns on it"),
         }
+    }
+
+    /// Gives the worker's state away once the epoch before the barrier has been worked through; whether the barrier has
+    /// been passed.
+    fn stand_before_barrier(&mut self) -> bool {
+        let Some((barrier, has_given)) = &mut self.barrier else { return false };
+        let barrier = Arc::clone(barrier);
+        if !*has_given && self.reported.0 >= self.open {
+            *has_given = true;
+            let state = (self.timely.index(), self.save());
+            if barrier.give(state, || self.ingress.clock().now()) {
+                self.ingress.wake_workers();
+            }
+        }
+        let is_over = barrier.is_passed() || self.ingress.is_stopped();
+        if is_over {
+            self.barrier = None;
+        }
+        is_over
+    }
+
+    fn save(&self) -> ModelResult<WorkerState> {
+        let queries = self.queries.iter().filter(|(_, query)| !query.context.is_over());
+        queries.map(|(id, query)| Ok((*id, query.registered.save()?))).collect()
     }
 
     fn take_rows(&mut self, rows: &Rows) {
@@ -242,7 +277,14 @@ impl Worker {
             });
         }
         let ingress = Arc::clone(&self.ingress);
-        let (outbox, context) = (Outbox::default(), query.context.clone());
+        let (outbox, registered) = (Outbox::default(), Registered::default());
+        let share = KeyShare { worker: self.timely.index(), workers: self.timely.peers() };
+        let context = QueryContext::new(
+            query.context.clone(),
+            registered.clone(),
+            query.saved.clone(),
+            share,
+        );
         let parts = Parts::default();
         let wiring = Wiring {
             settings: ingress.settings(),
@@ -293,6 +335,7 @@ impl Worker {
             outbox,
             detector,
             context,
+            registered,
             port: query.port.clone(),
             downstream: Vec::new(),
             ended: false,
@@ -333,6 +376,8 @@ impl Worker {
     /// Hands results on to readers and to the queries that read them; whether anything moved.
     fn pass_on(&mut self) -> bool {
         let mut moved = false;
+        // Before a barrier everything has to come out, however slow its reader is.
+        let is_held_up = self.barrier.is_some();
         // A query's readers have higher numbers than the query itself, so that one pass carries rows all the way.
         let ids: Vec<QueryId> = self.queries.keys().copied().collect();
         for id in ids {
@@ -354,7 +399,10 @@ impl Worker {
                 }
             }
             while let Some(Outgoing { epoch, relation, rows }) = outbox.peek() {
-                if port.as_ref().is_some_and(|port| relation == MAIN && !port.offer(&rows)) {
+                if port
+                    .as_ref()
+                    .is_some_and(|port| relation == MAIN && !port.offer(&rows, epoch, is_held_up))
+                {
                     break;
                 }
                 for reader in &downstream {

@@ -83,6 +83,23 @@ impl Source {
         &self.object.spec.name
     }
 
+    /// How many of its rows are in the checkpoint that the engine goes on from, in the order in which they were pushed,
+    /// rows that were late or malformed among them. The host pushes those after them again. Files are read from there
+    /// without being told.
+    ///
+    /// ```
+    /// use driftline::Engine;
+    ///
+    /// let engine = Engine::builder().build()?;
+    /// engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    /// assert_eq!(engine.source("s")?.resume_at(), 0);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    #[must_use]
+    pub fn resume_at(&self) -> u64 {
+        self.object.resume_at
+    }
+
     /// Its columns, which pushed batches must have, in this order.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {

@@ -499,6 +499,8 @@ fn settings_at_their_ends_run() {
     let least = Settings {
         workers: 1,
         ingress_bytes_max: 1,
+        // With less no row would come in at all.
+        memory_bytes_max: 1 << 20,
         epoch_millis: 1,
         epoch_bytes: 1,
         epochs_in_flight_max: 1,
@@ -520,6 +522,7 @@ fn settings_at_their_ends_run() {
     let most = Settings {
         workers: 3,
         ingress_bytes_max: usize::MAX,
+        memory_bytes_max: usize::MAX,
         epoch_millis: 60_000,
         epoch_bytes: usize::MAX,
         epochs_in_flight_max: 1024,

@@ -1,5 +1,8 @@
 //! What the operators of one query share: counters, the first failure, and whether it was cancelled.
 
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -7,13 +10,28 @@ use arrow::record_batch::RecordBatch;
 
 use super::Meter;
 use crate::error::{OperatorError, Result};
+use crate::key::KeyShare;
+use crate::state::{Keeper, Registered, SavedOperator, Stateful};
 
-/// Shared by all operators of one query on all workers. An operator's own may have a [`Meter`] besides, for what it alone
-/// does on one worker.
+/// What all operators of one query share, on all workers.
+#[derive(Clone, Debug, Default)]
+pub struct QueryShared(Arc<Shared>);
+
+/// What an operator of a query has on one worker: what all share, a [`Meter`] for what it alone does, and a place where
+/// its state is reached from outside the dataflow.
 #[derive(Clone, Debug, Default)]
 pub struct QueryContext {
-    shared: Arc<Shared>,
+    shared: QueryShared,
     meter: Option<Arc<Meter>>,
+    keeper: Option<Keeper>,
+}
+
+impl Deref for QueryContext {
+    type Target = QueryShared;
+
+    fn deref(&self) -> &QueryShared {
+        &self.shared
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,17 +76,111 @@ pub struct Counters {
     pub state_bytes: AtomicU64,
 }
 
-impl QueryContext {
+impl QueryShared {
     /// The counts so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {
-        &self.shared.counters
+        &self.0.counters
+    }
+
+    /// All meters of the query, on all workers.
+    #[must_use]
+    pub fn meters(&self) -> Vec<Arc<Meter>> {
+        self.lock_meters().clone()
+    }
+
+    fn lock_meters(&self) -> MutexGuard<'_, Vec<Arc<Meter>>> {
+        // Nothing is done under the lock that could panic.
+        self.0.meters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The failure that ended the query, if any.
+    #[must_use]
+    pub fn failure(&self) -> Option<&OperatorError> {
+        self.0.failure.get()
+    }
+
+    /// What the first row that an expression failed on had to say.
+    #[must_use]
+    pub fn first_row_error(&self) -> Option<&str> {
+        self.0.first_row_error.get().map(String::as_str)
+    }
+
+    /// Keeps the first failure; the engine ends the query on seeing it.
+    pub fn fail(&self, error: OperatorError) {
+        // A later failure is a consequence of the first as often as not.
+        let _ = self.0.failure.set(error);
+    }
+
+    /// Asks the query's operators to drop their state instead of finishing it.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether results no longer matter.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.cancelled.load(Ordering::Acquire) || self.0.failure.get().is_some()
+    }
+
+    /// Applies `step` unless the query is over; keeps its failure.
+    pub fn attempt<T>(&self, step: impl FnOnce() -> Result<T>) -> Option<T> {
+        if self.is_over() {
+            return None;
+        }
+        step().map_err(|error| self.fail(error)).ok()
+    }
+}
+
+impl QueryContext {
+    /// The context of a query's operators on one worker. They register in `registered` what they keep, after they have
+    /// taken up this worker's share of `saved`.
+    #[must_use]
+    pub fn new(
+        shared: QueryShared,
+        registered: Registered,
+        saved: Option<Arc<Vec<SavedOperator>>>,
+        share: KeyShare,
+    ) -> Self {
+        let keeper = Some(Keeper::new(registered, saved, share));
+        Self { shared, meter: None, keeper }
+    }
+
+    /// What all workers share.
+    #[must_use]
+    pub fn shared(&self) -> &QueryShared {
+        &self.shared
+    }
+
+    /// Registers what an operator keeps from epoch to epoch, under a name of its own within the part, after it has taken
+    /// up what a checkpoint has for it.
+    ///
+    /// # Errors
+    /// If the checkpoint holds something else.
+    pub fn keep<S: Stateful + 'static>(&self, name: &str, state: S) -> Result<Rc<RefCell<S>>> {
+        let state = Rc::new(RefCell::new(state));
+        self.keep_shared(name, Rc::clone(&state) as Rc<RefCell<dyn Stateful>>)?;
+        Ok(state)
+    }
+
+    /// As [`QueryContext::keep`], for what is shared already.
+    ///
+    /// # Errors
+    /// If the checkpoint holds something else.
+    pub fn keep_shared(&self, name: &str, state: Rc<RefCell<dyn Stateful>>) -> Result<()> {
+        self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.keep(name, state))
+    }
+
+    /// Whether the query goes on from a checkpoint.
+    #[must_use]
+    pub fn is_restored(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::is_restored)
     }
 
     /// Adds to a counter.
     pub fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64, by: u64) {
         if by > 0 {
-            counter(&self.shared.counters).fetch_add(by, Ordering::Relaxed);
+            counter(self.counters()).fetch_add(by, Ordering::Relaxed);
             if let Some(meter) = &self.meter {
                 counter(&meter.counters).fetch_add(by, Ordering::Relaxed);
             }
@@ -78,7 +190,8 @@ impl QueryContext {
     /// The same context for the operators of one part of the query on one worker, with a meter of their own.
     #[must_use]
     pub fn of_part(&self, part: usize, worker: usize) -> Self {
-        self.metered(Meter::new(part, "", worker))
+        let keeper = self.keeper.as_ref().map(|keeper| keeper.of_part(part));
+        Self { keeper, ..self.metered(Meter::new(part, "", worker)) }
     }
 
     /// The same context for an operator of a part that is measured by itself, by its name in the dataflow.
@@ -93,24 +206,13 @@ impl QueryContext {
     fn metered(&self, meter: Meter) -> Self {
         let meter = Arc::new(meter);
         self.lock_meters().push(Arc::clone(&meter));
-        Self { shared: Arc::clone(&self.shared), meter: Some(meter) }
+        Self { meter: Some(meter), ..self.clone() }
     }
 
     /// The meter of this context.
     #[must_use]
     pub fn meter(&self) -> Option<&Arc<Meter>> {
         self.meter.as_ref()
-    }
-
-    /// All meters of the query, on all workers.
-    #[must_use]
-    pub fn meters(&self) -> Vec<Arc<Meter>> {
-        self.lock_meters().clone()
-    }
-
-    fn lock_meters(&self) -> MutexGuard<'_, Vec<Arc<Meter>>> {
-        // Nothing is done under the lock that could panic.
-        self.shared.meters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes batches that leave the query.
@@ -128,35 +230,6 @@ impl QueryContext {
         }
     }
 
-    /// The failure that ended the query, if any.
-    #[must_use]
-    pub fn failure(&self) -> Option<&OperatorError> {
-        self.shared.failure.get()
-    }
-
-    /// What the first row that an expression failed on had to say.
-    #[must_use]
-    pub fn first_row_error(&self) -> Option<&str> {
-        self.shared.first_row_error.get().map(String::as_str)
-    }
-
-    /// Keeps the first failure; the engine ends the query on seeing it.
-    pub fn fail(&self, error: OperatorError) {
-        // A later failure is a consequence of the first as often as not.
-        let _ = self.shared.failure.set(error);
-    }
-
-    /// Asks the query's operators to drop their state instead of finishing it.
-    pub fn cancel(&self) {
-        self.shared.cancelled.store(true, Ordering::Release);
-    }
-
-    /// Whether results no longer matter.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.shared.cancelled.load(Ordering::Acquire) || self.shared.failure.get().is_some()
-    }
-
     /// Applies `step` to the batch; where it fails, to its halves, so that only the rows it fails on are left out.
     /// They are counted.
     pub fn isolate(&self, batch: &RecordBatch, step: &mut impl FnMut(&RecordBatch) -> Result<()>) {
@@ -165,21 +238,13 @@ impl QueryContext {
             Ok(()) => {}
             Err(error) if rows <= 1 => {
                 self.count(|c| &c.rows_failed, rows as u64);
-                let _ = self.shared.first_row_error.set(describe(&error));
+                let _ = self.shared.0.first_row_error.set(describe(&error));
             }
             Err(_) => {
                 self.isolate(&batch.slice(0, rows / 2), step);
                 self.isolate(&batch.slice(rows / 2, rows - rows / 2), step);
             }
         }
-    }
-
-    /// Runs `step` unless the query is over; keeps its failure.
-    pub fn attempt<T>(&self, step: impl FnOnce() -> Result<T>) -> Option<T> {
-        if self.is_over() {
-            return None;
-        }
-        step().map_err(|error| self.fail(error)).ok()
     }
 }
 

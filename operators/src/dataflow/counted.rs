@@ -1,5 +1,7 @@
 //! Windows of so many rows: rows are moved to where their key lives, put into order, and counted.
 
+use std::sync::Arc;
+
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
@@ -8,7 +10,7 @@ use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::by_target;
 use super::range::within_range;
-use super::{BatchStream, Reorder, WindowStage, measure};
+use super::{BatchStream, Keyed, Reorder, WindowStage, measure};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::expression::AggregateProgram;
@@ -28,7 +30,7 @@ pub(super) fn aggregate_counted<'scope>(
     let splitting = WindowStage { context: stage.context.of_step("SplitRows"), ..stage.clone() };
     let rows = split_by_program(stream, splitter, &splitting);
     let rows = measure(rows, &splitting.context, &stage.watermarks, None);
-    Ok(count_rows(rows, windows, stage))
+    count_rows(rows, windows, stage)
 }
 
 /// Marks rows with the worker that owns their key. Rows that an expression fails on are left out here, before they could
@@ -64,19 +66,23 @@ fn split_by_program<'scope>(
 /// Counts rows once the watermark has passed them, and gives the windows that are complete.
 fn count_rows<'scope>(
     stream: BatchStream<'scope>,
-    mut windows: CountedWindows,
+    windows: CountedWindows,
     stage: WindowStage,
-) -> BatchStream<'scope> {
+) -> Result<BatchStream<'scope>> {
     let WindowStage { aggregate, reorder_rows_max, lag_ns, watermarks, context, .. } = stage;
-    let mut reorder = Reorder::new(aggregate.time_index, aggregate.time.clone(), reorder_rows_max);
+    let windows = context.keep("windows", windows)?;
+    let reorder = Reorder::new(aggregate.time_index, aggregate.time.clone(), reorder_rows_max);
+    let reorder = context
+        .keep("waiting", reorder.keyed_by(Keyed::Program(Arc::clone(&aggregate.program))))?;
     let exchange = Exchange::new(by_target);
-    stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+    Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         exchange,
         "CountRows",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             move |(input, frontier), output| {
+                let (mut windows, mut reorder) = (windows.borrow_mut(), reorder.borrow_mut());
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
                         context.received(&batch.rows);
@@ -98,7 +104,7 @@ fn count_rows<'scope>(
                 }
             }
         },
-    )
+    ))
 }
 
 fn release(

@@ -16,6 +16,7 @@ use crate::batch::Batch;
 use crate::detector::{Answers, Detector, DetectorStatistics};
 use crate::error::Result;
 use crate::key::KeySplitter;
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::{EventTime, Watermarks};
 
 /// A detector as a dataflow builds it.
@@ -44,20 +45,33 @@ pub fn detect<'scope>(
     stream: BatchStream<'scope>,
     stage: DetectStage,
     detector: SharedDetector,
-) -> BatchStream<'scope> {
-    let DetectStage { splitter, mut reorder, lag_ns, watermarks, context } = stage;
+) -> Result<BatchStream<'scope>> {
+    let DetectStage { splitter, reorder, lag_ns, watermarks, context } = stage;
+    let reorder = context.keep("waiting", reorder)?;
+    let models = Models { detector: Rc::clone(&detector) };
+    context.keep_shared("models", Rc::new(RefCell::new(models)))?;
     let moved = split_by_key(stream, splitter, context.clone());
     let exchange = Exchange::new(by_target);
-    moved.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+    Ok(moved.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         exchange,
         "Detect",
         |capability, _| {
+            // What restored models have in counted relations enters again before anything else.
+            let mut restored = context.is_restored().then(|| capability.clone());
             let mut closing = Closing::new(capability, watermarks, lag_ns);
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             let mut models = Gauge::new(&context, |c| &c.models);
             let mut ready = Gauge::new(&context, |c| &c.models_ready);
             let mut before = DetectorStatistics::default();
             move |(input, frontier), output| {
+                let mut reorder = reorder.borrow_mut();
+                if let Some(capability) = restored.take() {
+                    let mut standing = Answers::default();
+                    context
+                        .attempt(|| detector.borrow_mut().advance(EventTime::MIN, &mut standing));
+                    let mut session = output.session(&capability);
+                    batches_of(standing).for_each(|batch| session.give(batch));
+                }
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
                         context.received(&batch.rows);
@@ -72,11 +86,7 @@ pub fn detect<'scope>(
                     let step = || judge(&mut **detector, &mut reorder, complete);
                     let judged = context.attempt(step).unwrap_or_default();
                     let mut session = output.session(&capability);
-                    let main = judged.rows.into_iter().map(|rows| (MAIN, rows));
-                    let side = judged.side.into_iter().map(|(i, rows)| (MAIN + 1 + i as u32, rows));
-                    for (target, rows) in main.chain(side).filter(|(_, rows)| rows.num_rows() > 0) {
-                        session.give(Batch { rows, sequence: 0, target });
-                    }
+                    batches_of(judged).for_each(|batch| session.give(batch));
                 }
                 if !is_new {
                     return;
@@ -92,7 +102,31 @@ pub fn detect<'scope>(
                 before = now;
             }
         },
-    )
+    ))
+}
+
+/// Answers as batches that are marked with their relation.
+fn batches_of(answers: Answers) -> impl Iterator<Item = Batch> {
+    let main = answers.rows.into_iter().map(|rows| (MAIN, rows));
+    let side = answers.side.into_iter().map(|(i, rows)| (MAIN + 1 + i as u32, rows));
+    let all = main.chain(side).filter(|(_, rows)| rows.num_rows() > 0);
+    all.map(|(target, rows)| Batch { rows, sequence: 0, target })
+}
+
+/// The detector's models as state: what it writes for a file of models.
+struct Models {
+    detector: SharedDetector,
+}
+
+impl Stateful for Models {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        out.bytes(self.detector.borrow().snapshot()?);
+        Ok(())
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        self.detector.borrow_mut().adopt(&saved.bytes(), saved.share())
+    }
 }
 
 fn judge(

@@ -10,6 +10,7 @@ use super::exchange::{by_target, split_by_key};
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::distinct::Distinct;
+use crate::error::Result;
 use crate::key::KeySplitter;
 use crate::time::Watermarks;
 
@@ -32,16 +33,18 @@ pub struct DistinctStage {
 pub fn distinct_rows<'scope>(
     stream: BatchStream<'scope>,
     stage: DistinctStage,
-) -> BatchStream<'scope> {
-    let DistinctStage { splitter, mut distinct, lag_ns, watermarks, context } = stage;
+) -> Result<BatchStream<'scope>> {
+    let DistinctStage { splitter, distinct, lag_ns, watermarks, context } = stage;
+    let distinct = context.keep("distinct", distinct)?;
     let moved = split_by_key(stream, splitter, context.clone());
-    moved.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+    Ok(moved.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         Exchange::new(by_target),
         "Distinct",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             move |(input, frontier), output| {
+                let mut distinct = distinct.borrow_mut();
                 input.for_each(|capability, batches| {
                     let mut session = output.session(&capability);
                     for batch in batches.drain(..) {
@@ -58,5 +61,5 @@ pub fn distinct_rows<'scope>(
                 bytes.set(distinct.bytes() as u64);
             }
         },
-    )
+    ))
 }

@@ -62,6 +62,10 @@ impl Outbox {
     }
 }
 
+/// The epoch before all others. What a checkpoint has kept of rows that enter and leave enters again in it; what they
+/// come to was given before.
+pub(super) const RESTORED: Epoch = 0;
+
 /// Collects results into `outbox`.
 pub fn collect_into(stream: BatchStream<'_>, outbox: Outbox, context: QueryContext) {
     let mut waiting: BTreeMap<Epoch, Vec<Batch>> = BTreeMap::new();
@@ -76,6 +80,9 @@ pub fn collect_into(stream: BatchStream<'_>, outbox: Outbox, context: QueryConte
         if !context.is_over() {
             let mut results = outbox.0.results.borrow_mut();
             for (epoch, batches) in complete {
+                if epoch == RESTORED && context.is_restored() {
+                    continue;
+                }
                 let main = batches.iter().filter(|batch| batch.target == MAIN);
                 context
                     .count(|c| &c.rows_out, main.map(|batch| batch.rows.num_rows() as u64).sum());

@@ -13,6 +13,7 @@ use super::context::Gauge;
 use super::exchange::{by_target, split_by_key};
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
+use crate::error::Result;
 use crate::expression::Transform;
 use crate::join::{Joining, Side};
 use crate::key::KeySplitter;
@@ -40,12 +41,13 @@ pub fn join<'scope>(
     left: BatchStream<'scope>,
     right: BatchStream<'scope>,
     stage: JoinStage,
-) -> BatchStream<'scope> {
-    let JoinStage { splitters, mut join, residual, lags_ns, watermarks, context } = stage;
+) -> Result<BatchStream<'scope>> {
+    let JoinStage { splitters, join, residual, lags_ns, watermarks, context } = stage;
+    let join = context.keep("join", join)?;
     let [left_splitter, right_splitter] = splitters;
     let left = split_by_key(left, left_splitter, context.clone());
     let right = split_by_key(right, right_splitter, context.clone());
-    left.binary_frontier::<_, CapacityContainerBuilder<Vec<_>>, _, _, _, _>(
+    Ok(left.binary_frontier::<_, CapacityContainerBuilder<Vec<_>>, _, _, _, _>(
         right,
         Exchange::new(by_target),
         Exchange::new(by_target),
@@ -55,6 +57,7 @@ pub fn join<'scope>(
             let mut closing = Closing::new(capability, both, 0);
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             move |(left, left_frontier), (right, right_frontier), output| {
+                let mut join = join.borrow_mut();
                 left.for_each(|capability, batches| {
                     let Some(&epoch) = capability.least() else { return };
                     batches.drain(..).for_each(|batch| join.add(epoch, Side::Left, &batch.rows));
@@ -96,5 +99,5 @@ pub fn join<'scope>(
                 bytes.set(join.bytes() as u64);
             }
         },
-    )
+    ))
 }

@@ -32,7 +32,7 @@ mod windows;
 
 pub use assign::{WindowAssignment, assign_windows};
 pub use changes::{append_additions, transform_changes};
-pub use context::{Counters, QueryContext};
+pub use context::{Counters, QueryContext, QueryShared};
 pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use distinct::{DistinctStage, distinct_rows};
 pub use egress::{Outbox, Outgoing, collect_into};
@@ -42,7 +42,7 @@ pub use lookup::look_up;
 pub use measure::{Meter, measure};
 pub use number::{NumberStage, number_rows};
 pub use over::{OverStage, over_frames};
-pub use reorder::Reorder;
+pub use reorder::{Keyed, Reorder};
 pub use retain::Retention;
 pub use transform::{transform, with_schema};
 pub use update_groups::{Arriving, GroupStage, check_groups, update_groups};

@@ -1,13 +1,27 @@
 //! Puts rows into order of event time: they wait until the watermark says that no earlier row can come.
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{SortOptions, interleave_record_batch, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use arrow_row::{RowConverter, SortField};
 
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::expression::AggregateProgram;
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::EventTime;
 use crate::window::TimeType;
+
+/// How rows are split over workers.
+#[derive(Clone, Debug)]
+pub enum Keyed {
+    /// By columns of theirs; without columns the first worker has all.
+    Columns(Vec<usize>),
+    /// By the keys that a program works out.
+    Program(Arc<dyn AggregateProgram>),
+}
 
 /// Rows that wait for the watermark.
 ///
@@ -19,6 +33,7 @@ pub struct Reorder {
     time_index: usize,
     time: TimeType,
     rows_max: usize,
+    keys: Keyed,
     waiting: Vec<Waiting>,
     rows: usize,
     bytes: usize,
@@ -39,7 +54,22 @@ impl Reorder {
     /// Holds at most `rows_max` rows.
     #[must_use]
     pub fn new(time_index: usize, time: TimeType, rows_max: usize) -> Self {
-        Self { time_index, time, rows_max, waiting: Vec::new(), rows: 0, bytes: 0, refused: 0 }
+        Self {
+            time_index,
+            time,
+            rows_max,
+            keys: Keyed::Columns(Vec::new()),
+            waiting: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            refused: 0,
+        }
+    }
+
+    /// Says how the rows are split over workers, for a checkpoint.
+    #[must_use]
+    pub fn keyed_by(self, keys: Keyed) -> Self {
+        Self { keys, ..self }
     }
 
     /// Adds rows. Those beyond the bound are refused and counted.
@@ -148,12 +178,57 @@ impl Reorder {
     }
 }
 
+/// The column of sequence numbers, behind those of the rows.
+const SEQUENCE: &str = "sequence";
+
+impl Stateful for Reorder {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        for Waiting { rows, sequence, next, .. } in &self.waiting {
+            let rows = rows.slice(*next, rows.num_rows() - next);
+            let sequences = Arc::new(UInt64Array::from_value(*sequence, rows.num_rows()));
+            let plain = rows.clone();
+            let (schema, mut columns, _) = rows.into_parts();
+            let schema = with_sequence(&schema);
+            columns.push(sequences);
+            let rows = RecordBatch::try_new(schema, columns)?;
+            match &self.keys {
+                Keyed::Columns(keys) => out.keyed("waiting", rows, keys)?,
+                Keyed::Program(program) => {
+                    let keys = program.prepare(&plain)?.keys;
+                    out.keyed_by("waiting", rows, &program.key_fields(), &keys)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        for mut rows in saved.rows("waiting")? {
+            let last = rows.num_columns() - 1;
+            let sequences = rows.remove_column(last);
+            let sequences = sequences.as_primitive::<UInt64Type>().values().clone();
+            let mut start = 0;
+            // Rows of one batch stand together, in their order.
+            for alike in sequences.chunk_by(|a, b| a == b) {
+                let rows = rows.slice(start, alike.len());
+                start += alike.len();
+                self.push(&Batch { rows, sequence: alike[0], target: 0 })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn with_sequence(schema: &SchemaRef) -> SchemaRef {
+    let field = Arc::new(Field::new(SEQUENCE, DataType::UInt64, false));
+    let fields: Vec<_> = schema.fields().iter().cloned().chain([field]).collect();
+    Arc::new(Schema::new(fields))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ArrayRef, AsArray, Int64Array, TimestampNanosecondArray};
-    use arrow::datatypes::{DataType, Int64Type, TimeUnit};
+    use arrow::array::{ArrayRef, Int64Array, TimestampNanosecondArray};
+    use arrow::datatypes::{Int64Type, TimeUnit};
 
     use super::*;
 

@@ -31,7 +31,7 @@ pub(super) fn aggregate_sessions<'scope>(
     let pieces = fold_epochs(stream, fold, &folding);
     let pieces = measure(pieces, &folding.context, &stage.watermarks, None);
     let moved = split_by_key(pieces, splitter, stage.context.clone());
-    Ok(close_sessions(moved, sessions, stage))
+    close_sessions(moved, sessions, stage)
 }
 
 /// Folds the rows of each epoch into pieces, when the epoch closes.
@@ -84,18 +84,20 @@ fn add_rows(
 /// Joins pieces, and gives the sessions that the watermark has passed.
 fn close_sessions<'scope>(
     stream: BatchStream<'scope>,
-    mut sessions: Sessions,
+    sessions: Sessions,
     stage: WindowStage,
-) -> BatchStream<'scope> {
+) -> Result<BatchStream<'scope>> {
     let WindowStage { lag_ns, watermarks, context, .. } = stage;
+    let sessions = context.keep("sessions", sessions)?;
     let exchange = Exchange::new(by_target);
-    stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+    Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         exchange,
         "Sessions",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             move |(input, frontier), output| {
+                let mut sessions = sessions.borrow_mut();
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
                         context.received(&batch.rows);
@@ -114,5 +116,5 @@ fn close_sessions<'scope>(
                 }
             }
         },
-    )
+    ))
 }

@@ -16,7 +16,7 @@ use timely::dataflow::operators::generic::Operator;
 use twox_hash::XxHash3_64;
 
 use super::bytes::{Codec, give_changes};
-use super::retain::{Held, Retention, retain};
+use super::retain::{Held, HeldRow, Retention, retain};
 use super::{BatchStream, QueryContext};
 use crate::changes::diffs;
 use crate::error::Result;
@@ -61,6 +61,16 @@ impl Held for Row {
     }
 }
 
+impl HeldRow for Row {
+    fn parts(&self) -> (Option<&[u8]>, i64, &[u8]) {
+        (Some(&self.0.0), self.0.1, &self.1)
+    }
+
+    fn of_parts(key: Option<Vec<u8>>, bucket: i64, row: Vec<u8>) -> Self {
+        ((key.unwrap_or_default(), bucket), row)
+    }
+}
+
 /// A key and its result.
 type Answer = (Vec<u8>, Vec<u8>);
 
@@ -86,14 +96,14 @@ pub fn update_groups<'scope>(
         Arriving::Rows(retention) => {
             let bucket_ns = (retention.retain_ns / BUCKETS).max(1);
             let (time, time_index) = (retention.time.clone(), retention.time_index);
-            retain(stream, retention, context.clone(), move |rows, encoded| {
+            retain(stream, retention, "rows", context.clone(), move |rows, encoded| {
                 let times = time.read(rows.column(time_index));
                 let made = encoder.encode(rows)?;
                 encoded.extend(made.zip(times.iter()).map(|((key, arguments), &time)| {
                     (time, ((key, time.div_euclid(bucket_ns)), arguments))
                 }));
                 Ok(())
-            })
+            })?
         }
         Arriving::Changes => encode_changes(stream, encoder, context.clone()),
     };

@@ -44,17 +44,18 @@ pub fn update_windows<'scope>(
     };
     let splitter = KeySplitter::new(&schema, keys, workers)?;
     let moved = split_by_key(partials, splitter, stage.context.clone());
-    Ok(answer(moved, groups, stage))
+    answer(moved, groups, stage)
 }
 
 /// Answers for each epoch once it has closed.
 fn answer<'scope>(
     stream: BatchStream<'scope>,
-    mut groups: UpdatingWindows,
+    groups: UpdatingWindows,
     stage: WindowStage,
-) -> BatchStream<'scope> {
+) -> Result<BatchStream<'scope>> {
     let WindowStage { lag_ns, watermarks, context, .. } = stage;
-    stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+    let groups = context.keep("groups", groups)?;
+    Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         Exchange::new(by_target),
         "UpdateWindows",
         |capability, _| {
@@ -63,6 +64,7 @@ fn answer<'scope>(
             // Partial states of open epochs, so that an answer holds the rows of its epoch and none beyond.
             let mut waiting: Vec<(Epoch, RecordBatch)> = Vec::new();
             move |(input, frontier), output| {
+                let mut groups = groups.borrow_mut();
                 input.for_each(|capability, batches| {
                     let Some(&epoch) = capability.least() else { return };
                     waiting.extend(batches.drain(..).map(|batch| (epoch, batch.rows)));
@@ -86,5 +88,5 @@ fn answer<'scope>(
                 }
             }
         },
-    )
+    ))
 }

@@ -10,7 +10,7 @@ use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::ValSpine;
 
 use super::bytes::{Codec, give_changes};
-use super::retain::{Held, Retention, retain};
+use super::retain::{Held, HeldRow, Retention, retain};
 use super::{BatchStream, QueryContext};
 use crate::error::Result;
 use crate::join::JoinKind;
@@ -53,6 +53,16 @@ impl Held for Row {
     }
 }
 
+impl HeldRow for Row {
+    fn parts(&self) -> (Option<&[u8]>, i64, &[u8]) {
+        (self.0.as_deref(), 0, &self.1)
+    }
+
+    fn of_parts(key: Option<Vec<u8>>, _number: i64, row: Vec<u8>) -> Self {
+        (key, row)
+    }
+}
+
 /// A row of the result: at least one of its sides.
 type Pair = (Option<Vec<u8>>, Option<Vec<u8>>);
 
@@ -77,8 +87,8 @@ pub fn updating_join<'scope>(
     let UpdatingJoinStage { left: left_side, right: right_side, kind, schema, watermarks, context } =
         stage;
     let codecs = (row_codec(&left_side.schema)?, row_codec(&right_side.schema)?);
-    let left = enter(left, left_side, context.clone())?;
-    let right = enter(right, right_side, context.clone())?;
+    let left = enter(left, left_side, "left", context.clone())?;
+    let right = enter(right, right_side, "right", context.clone())?;
     let by_key: (ByKey<'scope>, ByKey<'scope>) =
         (with_key(left.clone()).arrange_by_key(), with_key(right.clone()).arrange_by_key());
     let mut pairs: Rows<'scope, Pair> = by_key
@@ -119,6 +129,7 @@ fn row_codec(schema: &SchemaRef) -> Result<Codec> {
 fn enter<'scope>(
     stream: BatchStream<'scope>,
     side: JoinSide,
+    name: &str,
     context: QueryContext,
 ) -> Result<Rows<'scope, Row>> {
     let JoinSide { schema, keys: indexes, retention } = side;
@@ -137,7 +148,7 @@ fn enter<'scope>(
         }
         Ok(())
     };
-    Ok(retain(stream, retention, context, encode))
+    retain(stream, retention, name, context, encode)
 }
 
 fn with_key<'scope>(rows: Rows<'scope, Row>) -> Rows<'scope, (Vec<u8>, Vec<u8>)> {

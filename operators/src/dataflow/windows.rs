@@ -18,7 +18,7 @@ use crate::key::KeySplitter;
 use crate::time::Watermarks;
 use crate::window::{PANE_COLUMNS, Panes, Window, WindowSpec, WindowedAggregate};
 
-/// The size of the state is read at least once in so many epochs.
+/// The size of the state is read at least once in so many epochs, and whenever it has grown by a quarter.
 const TURNS_PER_READING: u64 = 64;
 
 /// A windowed aggregation as a dataflow builds it.
@@ -87,7 +87,7 @@ fn close_windows<'scope>(
     arrival: Arrival,
 ) -> Result<BatchStream<'scope>> {
     let WindowStage { aggregate, lag_ns, watermarks, context, .. } = stage;
-    let mut panes = Panes::new(window, aggregate.clone())?;
+    let panes = context.keep("panes", Panes::new(window, aggregate.clone())?)?;
     let exchange = Exchange::new(by_target);
     Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         exchange,
@@ -95,8 +95,9 @@ fn close_windows<'scope>(
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
-            let mut turns = 0u64;
+            let (mut turns, mut groups) = (0u64, 0);
             move |(input, frontier), output| {
+                let mut panes = panes.borrow_mut();
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
                         context.received(&batch.rows);
@@ -119,7 +120,9 @@ fn close_windows<'scope>(
                     }
                     // Adding up the state of many panes takes longer than closing an epoch without a window.
                     turns += 1;
-                    if closed_any || turns.is_multiple_of(TURNS_PER_READING) {
+                    let has_grown = panes.groups() > groups + groups / 4;
+                    if closed_any || has_grown || turns.is_multiple_of(TURNS_PER_READING) {
+                        groups = panes.groups();
                         bytes.set(panes.bytes() as u64);
                     }
                 }

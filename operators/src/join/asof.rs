@@ -14,9 +14,11 @@ use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 
 use super::held::{Held, Place, Waiting};
+use super::saved::{load_held, save_held};
 use super::{Accept, Joining, Keys, Pending, Side, SideTime};
 use crate::error::{OperatorError, Result};
 use crate::key::fixed_hasher;
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::{Epoch, EventTime};
 
 /// Left rows that wait share chunks of this length.
@@ -253,6 +255,49 @@ impl AsOf {
 
     fn rows(&self) -> usize {
         self.pending.rows() + self.left.rows() + self.right_rows
+    }
+}
+
+impl AsOf {
+    /// The right rows that are kept, as they came.
+    fn right_batch(&self) -> Result<Option<RecordBatch>> {
+        let parser = self.rows.parser();
+        let mut all: Vec<(&[u8], i64, &[u8])> = Vec::with_capacity(self.right_rows);
+        for (key, history) in &self.right {
+            all.extend(history.iter().map(|(time, row)| (&**key, *time, &**row)));
+        }
+        if all.is_empty() {
+            return Ok(None);
+        }
+        // In an order that does not depend on hashes, so that equal states are equal bytes.
+        all.sort_unstable();
+        let columns = self.rows.convert_rows(all.iter().map(|(.., row)| parser.parse(row)))?;
+        // Rows forget that a column was a dictionary.
+        let typed = columns.iter().zip(self.right_schema.fields());
+        let columns = typed.map(|(column, field)| cast(column, field.data_type()));
+        let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+        Ok(Some(RecordBatch::try_new(Arc::clone(&self.right_schema), columns)?))
+    }
+}
+
+impl Stateful for AsOf {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        save_held(&self.left, Side::Left, &self.spec.keys[Side::Left as usize], out)?;
+        match self.right_batch()? {
+            Some(rows) => out.keyed("kept", rows, &self.spec.keys[Side::Right as usize]),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        for rows in saved.rows_as("kept", &Arc::clone(&self.right_schema))? {
+            self.keep(&rows)?;
+        }
+        for (rows, _) in load_held(saved, Side::Left)? {
+            // Rows without a key have been answered, so that there is nothing to answer.
+            self.wait(&rows, &mut Vec::new())?;
+        }
+        Ok(())
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Held {
     free: Vec<u32>,
     /// Times of the rows that may have to be given without a partner, the earliest on top.
     due: BinaryHeap<Reverse<(i64, i64, u32)>>,
+    /// Rows below it are over, and stay only as long as their chunk does.
+    past: i64,
     rows: usize,
     bytes: usize,
 }
@@ -130,6 +132,7 @@ impl Held {
             pieces: Vec::new(),
             free: Vec::new(),
             due: BinaryHeap::new(),
+            past: i64::MIN,
             rows: 0,
             bytes: 0,
         }
@@ -275,6 +278,24 @@ impl Held {
         (0..first.num_columns()).map(column).collect()
     }
 
+    /// The rows that are not over, and whether each has found a partner.
+    pub(super) fn saved(&self) -> Result<Vec<(RecordBatch, Vec<bool>)>> {
+        let mut of_piece: Vec<Vec<(u32, bool)>> = vec![Vec::new(); self.pieces.len()];
+        for entry in self.chunks.values().flat_map(|chunk| &chunk.entries) {
+            if entry.time >= self.past {
+                of_piece[entry.piece as usize].push((entry.row, entry.has_partner));
+            }
+        }
+        let mut saved = Vec::new();
+        for (piece, mut rows) in self.pieces.iter().zip(of_piece) {
+            let Some(piece) = piece.as_ref().filter(|_| !rows.is_empty()) else { continue };
+            rows.sort_unstable();
+            let (places, partners): (Vec<u32>, Vec<bool>) = rows.into_iter().unzip();
+            saved.push((take_record_batch(&piece.rows, &UInt32Array::from(places))?, partners));
+        }
+        Ok(saved)
+    }
+
     /// Rows before `time` that have found no partner, each once. All rows, where there is no time.
     pub(super) fn take_due(&mut self, time: Option<i64>) -> Vec<Place> {
         let mut places = Vec::new();
@@ -292,6 +313,7 @@ impl Held {
 
     /// Forgets the chunks that lie before `time` as a whole; everything, where there is no time.
     pub(super) fn forget(&mut self, time: Option<i64>) {
+        self.past = time.unwrap_or(self.past);
         let first = time.map(|time| self.chunk_of(time));
         while let Some(oldest) = self.chunks.first_entry()
             && first.is_none_or(|first| *oldest.key() < first)

@@ -8,9 +8,11 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::held::{Held, Place, Waiting};
+use super::saved::{load_held, save_held};
 use super::{Accept, JoinSpec, Joining, Keys, Pending, Side, SideTime};
 use crate::error::Result;
 use crate::key::fixed_hasher;
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::{Epoch, EventTime};
 
 /// Most pairs that are looked at together.
@@ -174,6 +176,35 @@ impl Join {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.pending.rows() + self.held.iter().map(Held::rows).sum::<usize>()
+    }
+}
+
+impl Stateful for Join {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        for side in Side::BOTH {
+            save_held(&self.held[side as usize], side, &self.spec.keys[side as usize], out)?;
+        }
+        out.note(&self.complete)
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        // Workers follow the same watermarks.
+        self.complete = saved.notes()?.into_iter().max().unwrap_or(self.complete);
+        for side in Side::BOTH {
+            for (rows, partners) in load_held(saved, side)? {
+                let SideTime { index, kind } = &self.times[side as usize];
+                let times = kind.read(rows.column(*index));
+                let keys = self.keys.read(side, &rows, *index)?;
+                let mut waiting = Vec::with_capacity(rows.num_rows());
+                for (row, has_partner) in partners.into_iter().enumerate() {
+                    let Some(key) = keys.get(row) else { continue };
+                    let (hash, time, row) = (self.hasher.hash_one(key), times[row], row as u32);
+                    waiting.push(Waiting { row, time, hash, key, has_partner });
+                }
+                self.held[side as usize].add(&rows, waiting)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ mod asof;
 mod held;
 mod keys;
 mod matching;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ use arrow::record_batch::RecordBatch;
 
 use crate::error::{OperatorError, Result};
 use crate::expression::Transform;
+use crate::state::Stateful;
 use crate::time::{Epoch, EventTime};
 use crate::window::TimeType;
 
@@ -35,7 +37,7 @@ pub type Accept<'a> = dyn FnMut(&RecordBatch) -> Vec<u32> + 'a;
 
 /// The state of a join. Rows wait until their epoch is closed, so that results are a function of rows and epochs, and
 /// rows that come in one epoch on both sides leave in one.
-pub trait Joining: Debug {
+pub trait Joining: Stateful + Debug {
     /// Takes rows of an epoch. Those beyond the bound are refused and counted.
     fn add(&mut self, epoch: Epoch, side: Side, rows: &RecordBatch);
 

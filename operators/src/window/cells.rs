@@ -228,6 +228,21 @@ impl Cells {
         }
     }
 
+    /// All partial states: for each chunk the cells of its rows, and the rows.
+    pub(super) fn saved(&self) -> Result<Vec<(Vec<CellId>, Vec<Vec<ArrayRef>>)>> {
+        let mut saved = Vec::new();
+        for chunk in self.chunks.iter().flatten().filter(|chunk| chunk.in_use > 0) {
+            let rows = (0..chunk.owners.len() as u32)
+                .filter(|row| chunk.owners[*row as usize] != NOBODY)
+                .collect::<Vec<_>>();
+            let cells = rows.iter().map(|row| chunk.owners[*row as usize]).collect();
+            let rows = UInt32Array::from(rows);
+            let states = chunk.states.iter().map(|state| take_arrays(state, &rows));
+            saved.push((cells, states.collect::<Result<_>>()?));
+        }
+        Ok(saved)
+    }
+
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         // A cell's list has room for at least four places.

@@ -3,8 +3,11 @@
 //! As in a hop, rows are added to panes, here of the greatest common divisor of both numbers of rows, and a window merges
 //! its panes, so that a row costs one update however many windows hold it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::aggregate::{
@@ -16,6 +19,7 @@ use super::groups::REFUSED;
 use crate::error::Result;
 use crate::expression::AggregateInput;
 use crate::key::{KeyId, KeyInterner};
+use crate::state::{StateReader, StateWriter, Stateful};
 
 /// Keys are looked through for idle ones when more than this many are known, and then each time they have doubled.
 const KEYS_BEFORE_RENUMBERING: usize = 1 << 16;
@@ -302,6 +306,89 @@ impl Pending {
         self.window_cells.clear();
         self.window_of.clear();
         self.done.clear();
+    }
+}
+
+/// What a saved count begins with: the key's rows so far.
+const COUNT_COLUMNS: [&str; 1] = ["rows"];
+/// What a saved pane begins with: its number, and its first and last time.
+const SAVED_PANE_COLUMNS: [&str; 3] = ["pane", "first", "last"];
+
+impl CountedWindows {
+    fn key_columns(&self, offset: usize) -> Vec<usize> {
+        (0..self.aggregate.program.key_fields().len()).map(|key| offset + key).collect()
+    }
+
+    fn count_schema(&self) -> SchemaRef {
+        let panes = self.aggregate.partial_schema(&COUNT_COLUMNS);
+        let fields = COUNT_COLUMNS.len() + self.aggregate.program.key_fields().len();
+        Arc::new(Schema::new(panes.fields()[..fields].to_vec()))
+    }
+}
+
+impl Stateful for CountedWindows {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        let ids: Vec<KeyId> = (0..self.counters.len() as KeyId).collect();
+        let rows = self.counters.iter().map(|counter| counter.rows as i64);
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from_iter_values(rows))];
+        columns.extend(self.keys.columns(&ids)?);
+        let counts = RecordBatch::try_new(self.count_schema(), columns)?;
+        out.keyed("counts", counts, &self.key_columns(COUNT_COLUMNS.len()))?;
+        let mut of_cell: HashMap<CellId, (KeyId, Pane)> = HashMap::new();
+        for (key, counter) in self.counters.iter().enumerate() {
+            of_cell.extend(counter.panes.iter().map(|pane| (pane.cell, (key as KeyId, *pane))));
+        }
+        let schema = self.aggregate.partial_schema(&SAVED_PANE_COLUMNS);
+        let keys = self.key_columns(SAVED_PANE_COLUMNS.len());
+        for (cells, states) in self.cells.saved()? {
+            let panes: Vec<(KeyId, Pane)> = cells.iter().map(|cell| of_cell[cell]).collect();
+            let numbers = |of: fn(&Pane) -> i64| -> ArrayRef {
+                Arc::new(Int64Array::from_iter_values(panes.iter().map(|(_, pane)| of(pane))))
+            };
+            let ids: Vec<KeyId> = panes.iter().map(|(key, _)| *key).collect();
+            let mut columns =
+                vec![numbers(|p| p.number as i64), numbers(|p| p.first), numbers(|p| p.last)];
+            columns.extend(self.keys.columns(&ids)?);
+            columns.extend(states.into_iter().flatten());
+            out.keyed("panes", RecordBatch::try_new(Arc::clone(&schema), columns)?, &keys)?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        for counts in saved.rows_as("counts", &self.count_schema())? {
+            let (numbers, keys) = counts.columns().split_at(COUNT_COLUMNS.len());
+            self.keys.intern(keys, counts.num_rows(), &mut self.ids)?;
+            self.counters.resize_with(self.keys.len(), Counter::default);
+            let rows = numbers[0].as_primitive::<Int64Type>().values();
+            for (id, rows) in self.ids.iter().zip(rows) {
+                self.counters[*id as usize].rows = *rows as u64;
+            }
+        }
+        let schema = self.aggregate.partial_schema(&SAVED_PANE_COLUMNS);
+        for panes in saved.rows_as("panes", &schema)? {
+            let (numbers, columns) = panes.columns().split_at(SAVED_PANE_COLUMNS.len());
+            let number = |i: usize| numbers[i].as_primitive::<Int64Type>().values();
+            let (panes_of, firsts, lasts) = (number(0), number(1), number(2));
+            let (keys, states) = self.aggregate.keys_and_states(columns);
+            self.keys.intern(keys, panes.num_rows(), &mut self.ids)?;
+            self.counters.resize_with(self.keys.len(), Counter::default);
+            let chunk = self.cells.store(states, panes.num_rows());
+            for row in 0..panes.num_rows() {
+                let number = panes_of[row] as u64;
+                let counter = &mut self.counters[self.ids[row] as usize];
+                let known = counter.panes.iter().find(|pane| pane.number == number);
+                let cell = known.map_or_else(|| self.cells.open(), |pane| pane.cell);
+                if known.is_none() {
+                    let (first, last) = (firsts[row], lasts[row]);
+                    let pane = Pane { number, cell, first, last, group: 0, flush: 0 };
+                    let place = counter.panes.partition_point(|pane| pane.number < number);
+                    counter.panes.insert(place, pane);
+                }
+                self.cells.add(cell, chunk, row);
+            }
+        }
+        self.cells.tidy(&*self.aggregate.program)
     }
 }
 

@@ -20,6 +20,7 @@ use super::spec::WindowSpec;
 use crate::error::Result;
 use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram};
 use crate::key::{KeyId, KeyInterner};
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::EventTime;
 
 /// Keys are renumbered when more than this many are known and fewer than a quarter of them are in an open pane.
@@ -77,6 +78,21 @@ impl Pane {
         Ok(self.sealed.as_deref().unwrap_or_default())
     }
 
+    /// The partial states, while rows may still come. An accumulator gives its state away, so that a new one takes it.
+    fn copy_states(&mut self, program: &dyn AggregateProgram) -> Result<Vec<Vec<ArrayRef>>> {
+        if let Some(sealed) = &self.sealed {
+            return Ok(sealed.clone());
+        }
+        let states = self.accumulators.iter_mut().map(|a| a.state());
+        let states: Vec<Vec<ArrayRef>> = states.collect::<Result<_>>()?;
+        self.accumulators = program.accumulators()?;
+        let groups: Vec<usize> = (0..self.map.ids().len()).collect();
+        for (accumulator, state) in self.accumulators.iter_mut().zip(&states) {
+            accumulator.merge(state, &groups, groups.len())?;
+        }
+        Ok(states)
+    }
+
     fn bytes(&self) -> usize {
         let sealed = self.sealed.iter().flatten().flatten();
         self.map.bytes()
@@ -118,10 +134,8 @@ impl Panes {
     /// If an aggregate refuses a value.
     pub fn update(&mut self, rows: &RecordBatch, input: &AggregateInput) -> Result<()> {
         let times = self.aggregate.time.read(rows.column(self.aggregate.time_index));
-        let window = self.window;
-        let starts = times.iter().map(|&time| window.pane_start(EventTime(time))).collect();
         self.keys.intern(&input.keys, rows.num_rows(), &mut self.ids)?;
-        self.each_pane(starts, |panes, start, rows| match rows {
+        self.each_pane(self.pane_starts(&times), |panes, start, rows| match rows {
             None => panes.add(start, None, Part::Rows(&input.arguments)),
             Some(rows) => {
                 let arguments = input
@@ -152,6 +166,28 @@ impl Panes {
                 panes.add(start, Some(rows), Part::States(&states))
             }
         })
+    }
+
+    /// The start of each row's pane, or of the first's alone where all rows lie in one pane. A division for each row
+    /// would cost as much as the rest of its way into the pane; most rows lie in the pane of the one before.
+    fn pane_starts(&self, times: &[i64]) -> Vec<i64> {
+        let (window, pane) = (self.window, self.window.pane_ns());
+        let (least, most) =
+            times.iter().fold((i64::MAX, i64::MIN), |(a, b), &time| (a.min(time), b.max(time)));
+        if least > most {
+            return Vec::new();
+        }
+        let mut start = window.pane_start(EventTime(least));
+        if most.saturating_sub(start) < pane {
+            return vec![start];
+        }
+        let start_of = |&time: &i64| {
+            if time < start || time.saturating_sub(start) >= pane {
+                start = window.pane_start(EventTime(time));
+            }
+            start
+        };
+        times.iter().map(start_of).collect()
     }
 
     /// Calls `add` once per pane with the indexes of its rows, or with `None` where all rows lie in one pane.
@@ -411,6 +447,34 @@ impl Panes {
     pub fn bytes(&self) -> usize {
         let panes = self.panes.values().map(Pane::bytes).sum::<usize>();
         self.keys.bytes() + panes + self.blocks.bytes()
+    }
+}
+
+impl Stateful for Panes {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        let schema = self.aggregate.partial_schema(&PANE_COLUMNS);
+        let keys: Vec<usize> = (1..=self.aggregate.program.key_fields().len()).collect();
+        for (&start, pane) in &mut self.panes {
+            let ids = pane.map.ids().to_vec();
+            let states = pane.copy_states(&*self.aggregate.program)?;
+            let mut columns: Vec<ArrayRef> =
+                vec![Arc::new(Int64Array::from_value(start, ids.len()))];
+            columns.extend(self.keys.columns(&ids)?);
+            columns.extend(states.into_iter().flatten());
+            out.keyed("panes", RecordBatch::try_new(Arc::clone(&schema), columns)?, &keys)?;
+        }
+        out.note(&self.closed_until)
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        let schema = self.aggregate.partial_schema(&PANE_COLUMNS);
+        for rows in saved.rows_as("panes", &schema)? {
+            self.merge(&rows)?;
+        }
+        // All workers close windows alike; one that had no panes may not have been asked.
+        let closed: Vec<EventTime> = saved.notes()?;
+        self.closed_until = closed.into_iter().max().unwrap_or(self.closed_until);
+        Ok(())
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::aggregate::WindowedAggregate;
@@ -12,6 +14,7 @@ use super::fold::PIECE_COLUMNS;
 use super::session::SessionSpec;
 use crate::error::Result;
 use crate::key::{KeyId, KeyInterner};
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::EventTime;
 
 /// Keys are renumbered when more than this many are known and fewer than a quarter of them have an open session.
@@ -175,6 +178,11 @@ impl Sessions {
         self.ends = ends.into_iter().map(|(end, start, key)| (end, start, renamed(key))).collect();
     }
 
+    /// Columns of the pieces that the state is written as.
+    fn piece_schema(&self) -> SchemaRef {
+        self.aggregate.partial_schema(&PIECE_COLUMNS)
+    }
+
     /// Rows refused since the last call, because a bound was reached.
     pub fn take_rows_refused(&mut self) -> u64 {
         std::mem::take(&mut self.rows_refused)
@@ -197,6 +205,40 @@ impl Sessions {
     pub fn bytes(&self) -> usize {
         let session = size_of::<((KeyId, i64), Open)>() + size_of::<(i64, i64, KeyId)>();
         self.keys.bytes() + self.cells.bytes() + self.open.len() * session
+    }
+}
+
+impl Stateful for Sessions {
+    /// A session is written as pieces of its whole length, one for each partial state, which become one again.
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        let mut of_cell: Vec<(KeyId, i64, i64)> = Vec::new();
+        for (&(key, first), open) in &self.open {
+            let cell = open.cell as usize;
+            of_cell.resize(of_cell.len().max(cell + 1), (0, 0, 0));
+            of_cell[cell] = (key, first, open.last);
+        }
+        let (schema, offset) = (self.piece_schema(), PIECE_COLUMNS.len());
+        let keys: Vec<usize> =
+            (0..self.aggregate.program.key_fields().len()).map(|key| offset + key).collect();
+        for (cells, states) in self.cells.saved()? {
+            let sessions: Vec<_> = cells.iter().map(|cell| of_cell[*cell as usize]).collect();
+            let numbers = |of: fn(&(KeyId, i64, i64)) -> i64| -> ArrayRef {
+                Arc::new(Int64Array::from_iter_values(sessions.iter().map(of)))
+            };
+            let ids: Vec<KeyId> = sessions.iter().map(|session| session.0).collect();
+            let mut columns = vec![numbers(|s| s.1), numbers(|s| s.2), numbers(|_| 1)];
+            columns.extend(self.keys.columns(&ids)?);
+            columns.extend(states.into_iter().flatten());
+            out.keyed("pieces", RecordBatch::try_new(Arc::clone(&schema), columns)?, &keys)?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        for pieces in saved.rows_as("pieces", &self.piece_schema())? {
+            self.merge(&pieces)?;
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! proportion to what has changed. It also holds the answer given last, as bytes, which is taken back when it changes.
 
 mod place;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 

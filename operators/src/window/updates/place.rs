@@ -145,7 +145,7 @@ impl UpdatingWindows {
         Some(cell)
     }
 
-    fn open(&mut self, group: Group) -> GroupId {
+    pub(super) fn open(&mut self, group: Group) -> GroupId {
         match self.free.pop() {
             Some(id) => {
                 self.groups[id as usize] = Some(group);

@@ -1,0 +1,212 @@
+//! What a checkpoint consists of: one manifest that names its parts.
+//!
+//! The form is described byte by byte in ARCHITECTURE.md.
+
+use driftline_operators::state::OperatorId;
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The version that this code writes, and the only one that it reads.
+const VERSION: u16 = 1;
+const MAGIC: &[u8; 6] = b"DRIFT\0";
+/// Magic, version and checksum.
+const HEAD_BYTES: usize = 6 + 2 + 16;
+
+/// A checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// Counts up from 1.
+    pub(super) id: u64,
+    /// The last epoch in it.
+    pub(super) epoch: u64,
+    /// The number of the next batch.
+    pub(super) next_sequence: u64,
+    pub(super) sources: Vec<SourceRecord>,
+    pub(super) queries: Vec<QueryState>,
+}
+
+/// Where a source stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SourceRecord {
+    pub(crate) name: String,
+    /// Columns and event time as they were declared.
+    pub(crate) declared: String,
+    /// Rows pushed, whatever became of them.
+    pub(crate) rows: u64,
+    pub(crate) batches: u64,
+    pub(crate) rows_late: u64,
+    pub(crate) rows_malformed: u64,
+    /// The latest event time of a row.
+    pub(crate) latest: i64,
+    /// The watermark that the host has given.
+    pub(crate) by_host: i64,
+    /// The watermark last told to the workers.
+    pub(crate) announced: i64,
+    pub(crate) while_open: i64,
+    pub(crate) idle: bool,
+    pub(crate) closed: bool,
+}
+
+/// What a query holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct QueryState {
+    /// What it is known by when the host starts it again.
+    pub(super) name: String,
+    /// What must be as it was for its state to fit.
+    pub(super) plan: String,
+    pub(super) operators: Vec<OperatorRecord>,
+    /// Results that its reader had not taken.
+    pub(super) unread: Vec<PartRef>,
+    /// What its sink has to publish; empty for other readers.
+    pub(super) sink: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct OperatorRecord {
+    pub(super) id: OperatorId,
+    /// One for each worker that wrote it.
+    pub(super) workers: Vec<WorkerRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct WorkerRecord {
+    pub(super) note: Note,
+    /// Tables by name.
+    pub(super) tables: Vec<(String, Vec<PartRef>)>,
+}
+
+/// A small value is here, a large one is a part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Note {
+    Here(Vec<u8>),
+    Part(PartRef),
+}
+
+/// A part, by its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct PartRef {
+    pub(super) hash: u128,
+    pub(super) bytes: u64,
+}
+
+/// 128 bits of a content: XXH3 of 64 bits, with seed 0 above that with seed 1.
+fn fingerprint(bytes: &[u8]) -> u128 {
+    let (high, low) = (XxHash3_64::oneshot(bytes), XxHash3_64::oneshot_with_seed(1, bytes));
+    u128::from(high) << 64 | u128::from(low)
+}
+
+impl PartRef {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self { hash: fingerprint(bytes), bytes: bytes.len() as u64 }
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("{PARTS}{:032x}-{}", self.hash, self.bytes)
+    }
+}
+
+/// What names of parts begin with.
+pub(super) const PARTS: &str = "parts/";
+
+/// What names of manifests begin with; twenty digits follow, so that their order is that of their ids.
+pub(super) const MANIFESTS: &str = "manifest-";
+
+pub(super) fn manifest_name(id: u64) -> String {
+    format!("{MANIFESTS}{id:020}")
+}
+
+impl Manifest {
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let content = postcard::to_stdvec(self).map_err(|error| {
+            Error::internal("a checkpoint cannot be written").with_source(error)
+        })?;
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + content.len());
+        bytes.extend(MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend(fingerprint(&content).to_le_bytes());
+        bytes.extend(content);
+        Ok(bytes)
+    }
+
+    pub(super) fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
+        let refuse = |problem: String| {
+            Err(Error::new(ErrorKind::Incompatible, format!("checkpoint \"{name}\" {problem}")))
+        };
+        let Some((head, content)) = bytes.split_at_checked(HEAD_BYTES) else {
+            return refuse("is cut short".into());
+        };
+        if !head.starts_with(MAGIC) {
+            return refuse("is no manifest".into());
+        }
+        let version = u16::from_le_bytes([head[6], head[7]]);
+        if version != VERSION {
+            return refuse(format!("is of version {version}, this is version {VERSION}"));
+        }
+        if head[8..] != fingerprint(content).to_le_bytes() {
+            return refuse("is cut short or damaged".into());
+        }
+        match postcard::take_from_bytes(content) {
+            Ok((manifest, [])) => Ok(manifest),
+            _ => refuse("holds something else".into()),
+        }
+    }
+
+    /// All parts that it names.
+    pub(super) fn parts(&self) -> impl Iterator<Item = PartRef> {
+        let of_worker = |worker: &WorkerRecord| {
+            let note = match &worker.note {
+                Note::Part(part) => Some(*part),
+                Note::Here(_) => None,
+            };
+            let tables = worker.tables.iter().flat_map(|(_, parts)| parts.iter().copied());
+            tables.chain(note).collect::<Vec<_>>()
+        };
+        self.queries.iter().flat_map(move |query| {
+            let workers = query.operators.iter().flat_map(|operator| &operator.workers);
+            workers.flat_map(of_worker).chain(query.unread.iter().copied()).collect::<Vec<_>>()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anything_but_the_whole_is_refused() {
+        let part = PartRef::of(b"rows");
+        let worker =
+            WorkerRecord { note: Note::Part(part), tables: vec![("rows".into(), vec![part])] };
+        let id = OperatorId { part: 1, state: "panes".into() };
+        let query = QueryState {
+            name: "detector a".into(),
+            plan: "plan".into(),
+            operators: vec![OperatorRecord { id, workers: vec![worker] }],
+            unread: vec![part],
+            sink: vec![],
+        };
+        let source = SourceRecord { name: "s".into(), ..SourceRecord::default() };
+        let manifest = Manifest {
+            id: 3,
+            epoch: 70,
+            next_sequence: 9,
+            sources: vec![source],
+            queries: vec![query],
+        };
+        assert_eq!(manifest.parts().count(), 3);
+        let bytes = manifest.to_bytes().unwrap();
+        assert_eq!(Manifest::from_bytes("m", &bytes).unwrap(), manifest);
+        for cut in 0..bytes.len() {
+            Manifest::from_bytes("m", &bytes[..cut]).unwrap_err();
+        }
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            let error = Manifest::from_bytes("m", &damaged).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Incompatible);
+        }
+        assert!(manifest_name(9) < manifest_name(10));
+    }
+}

@@ -1,0 +1,105 @@
+//! Checkpoints: everything an engine knows between two epochs, written so that another engine goes on from there.
+//!
+//! ```text
+//!   all workers       ── epoch ends ──│ state of operators, as tables that share their buffers │── go on ──>
+//!   thread that asked                 └──> parts, by content ──> manifest (atomic) ──> sinks publish, old ones go
+//! ```
+//!
+//! A host that starts again builds its engine with the same store, creates the same objects, and pushes rows from where
+//! [`Source::resume_at`](crate::Source::resume_at) says. Sources are known by their names, detectors by theirs, a query
+//! into a sink by the sink and its text, a subscription by its text. What is not created again is not in the next
+//! checkpoint.
+//!
+//! | reads results by | what is guaranteed after a crash |
+//! |---|---|
+//! | a file sink with `publish = 'checkpoint'` | each row once: files hold the rows of whole checkpoints |
+//! | any other sink, or a callback | each row at least once: rows since the last checkpoint come again |
+//! | a subscription | the same; [`Subscription::epoch`](crate::Subscription::epoch) tells which: batches of epochs after [`Checkpoint::epoch`] of the restored checkpoint come again |
+//!
+//! What a reader had not taken when the checkpoint was made is in it.
+
+mod coordinator;
+mod manifest;
+mod parts;
+mod restore;
+mod retry;
+mod schedule;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) use coordinator::{Coordinator, QueryToSave, no_store};
+pub(crate) use manifest::SourceRecord;
+pub(crate) use schedule::run;
+pub use store::{CheckpointStore, FolderStore, MemoryStore};
+
+/// Where checkpoints go, and how often they are taken.
+///
+/// ```
+/// use std::time::Duration;
+/// use driftline::{Checkpoints, Engine};
+///
+/// let folder = tempfile::tempdir()?;
+/// let checkpoints = Checkpoints::in_folder(folder.path())?.every(Duration::from_secs(10)).keep(3);
+/// let engine = Engine::builder().checkpoints(checkpoints).build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Checkpoints {
+    store: Arc<dyn CheckpointStore>,
+    every: Option<Duration>,
+    keep: usize,
+}
+
+impl Checkpoints {
+    /// In a store, on demand, two of them kept.
+    pub fn new(store: Arc<dyn CheckpointStore>) -> Self {
+        Self { store, every: None, keep: 2 }
+    }
+
+    /// In a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or listed.
+    pub fn in_folder(folder: impl Into<std::path::PathBuf>) -> Result<Self> {
+        let folder = folder.into();
+        let store = FolderStore::open(&folder).map_err(|error| {
+            let text = format!("folder \"{}\" cannot be opened: {error}", folder.display());
+            Error::new(ErrorKind::Unavailable, text).with_source(error)
+        })?;
+        Ok(Self::new(Arc::new(store)))
+    }
+
+    /// Takes one so often, besides those on demand.
+    pub fn every(mut self, interval: Duration) -> Self {
+        self.every = Some(interval);
+        self
+    }
+
+    /// Keeps so many, at least one.
+    pub fn keep(mut self, checkpoints: usize) -> Self {
+        self.keep = checkpoints.max(1);
+        self
+    }
+}
+
+/// A checkpoint that has been taken, or that an engine goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Its number, counted up from 1 for as long as the store lives.
+    pub id: u64,
+    /// The last epoch in it.
+    pub epoch: u64,
+    /// Bytes of all its parts.
+    pub bytes: u64,
+    /// Bytes of those that had to be written: the others had not changed.
+    pub bytes_written: u64,
+    /// For how long workers took no rows.
+    pub stall: Duration,
+    /// How long it took until it was durable.
+    pub took: Duration,
+}

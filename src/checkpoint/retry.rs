@@ -1,0 +1,81 @@
+//! A store that fails now and then: tried again, with pauses that grow, then an error.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::store::CheckpointStore;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Pauses before a call is tried again. What cannot change by waiting is not.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_millis(1000),
+];
+
+/// A store whose calls are repeated when they fail.
+#[derive(Debug)]
+pub(super) struct Retrying {
+    store: Arc<dyn CheckpointStore>,
+    is_over: Mutex<bool>,
+    over: Condvar,
+}
+
+impl Retrying {
+    pub(super) fn new(store: Arc<dyn CheckpointStore>) -> Self {
+        Self { store, is_over: Mutex::default(), over: Condvar::new() }
+    }
+
+    /// Cuts pauses short: the engine ends.
+    pub(super) fn end(&self) {
+        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.over.notify_all();
+    }
+
+    /// Waits; whether it is worth trying again.
+    fn pause(&self, length: Duration) -> bool {
+        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.over.wait_timeout_while(is_over, length, |is_over| !*is_over);
+        !*waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.attempt("written", name, || self.store.put(name, bytes))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.attempt("read", name, || self.store.get(name))
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<String>> {
+        self.attempt("listed", "", || self.store.list())
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Result<()> {
+        self.attempt("removed", name, || self.store.remove(name))
+    }
+
+    fn attempt<T>(&self, done: &str, name: &str, call: impl Fn() -> io::Result<T>) -> Result<T> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            let error = match call() {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            let is_final = matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::StorageFull
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::InvalidInput
+            );
+            let pause = pauses.next().filter(|_| !is_final);
+            if !pause.is_some_and(|pause| self.pause(*pause)) {
+                let text = format!("checkpoint store: \"{name}\" could not be {done}: {error}");
+                return Err(Error::new(ErrorKind::Unavailable, text).with_source(error));
+            }
+        }
+    }
+}

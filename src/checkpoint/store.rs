@@ -1,0 +1,251 @@
+//! Where checkpoints are kept: named blobs, written whole.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Named blobs. A folder is [`FolderStore`]; a host may bring an object store of its own.
+///
+/// Names are made of lower-case letters, digits, `-`, `.` and `/`. Calls come from one thread at a time and may be slow:
+/// the engine works on meanwhile. A call that fails is tried again some times, so that it must be safe to repeat.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use std::sync::{Arc, Mutex};
+/// use driftline::{CheckpointStore, Checkpoints, Engine};
+///
+/// #[derive(Debug, Default)]
+/// struct InMemory(Mutex<BTreeMap<String, Vec<u8>>>);
+///
+/// impl CheckpointStore for InMemory {
+///     fn put(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+///         self.0.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
+///         Ok(())
+///     }
+///     fn get(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+///         Ok(self.0.lock().unwrap().get(name).cloned())
+///     }
+///     fn list(&self) -> std::io::Result<Vec<String>> {
+///         Ok(self.0.lock().unwrap().keys().cloned().collect())
+///     }
+///     fn remove(&self, name: &str) -> std::io::Result<()> {
+///         self.0.lock().unwrap().remove(name);
+///         Ok(())
+///     }
+/// }
+///
+/// let engine = Engine::builder().checkpoints(Checkpoints::new(Arc::new(InMemory::default()))).build()?;
+/// assert!(engine.restored().is_none(), "there was nothing to go on from");
+/// # Ok::<(), driftline::Error>(())
+/// ```
+pub trait CheckpointStore: Debug + Send + Sync {
+    /// Writes a blob, in place of one of that name. When it returns the blob is whole and durable; before, a reader sees
+    /// what was there, or nothing.
+    ///
+    /// # Errors
+    /// If it could not be written.
+    fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// A blob; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// If it could not be read.
+    fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// The names of all blobs.
+    ///
+    /// # Errors
+    /// If they could not be listed.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Removes a blob, if it is there.
+    ///
+    /// # Errors
+    /// If it could not be removed.
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// A folder on a local disk.
+///
+/// A blob is written under another name, synced, and renamed; then the folder is synced. What a crash has left under
+/// other names is removed when the folder is opened again.
+#[derive(Debug)]
+pub struct FolderStore {
+    root: PathBuf,
+}
+
+/// What a file is called until it is whole.
+const UNFINISHED: &str = ".unfinished";
+
+impl FolderStore {
+    /// Opens a folder, which is made if it is missing.
+    ///
+    /// ```
+    /// use driftline::{CheckpointStore, FolderStore};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let store = FolderStore::open(folder.path().join("state"))?;
+    /// store.put("a", b"bytes")?;
+    /// assert_eq!(store.get("a")?.as_deref(), Some(&b"bytes"[..]));
+    /// assert_eq!(store.list()?, ["a"]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If it cannot be made or listed.
+    pub fn open(folder: impl Into<PathBuf>) -> io::Result<Self> {
+        let store = Self { root: folder.into() };
+        fs::create_dir_all(&store.root)?;
+        for path in store.files(&store.root)? {
+            if path.to_string_lossy().ends_with(UNFINISHED) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(store)
+    }
+
+    fn path(&self, name: &str) -> io::Result<PathBuf> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+        let is_whole = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+        if !is_whole || !name.chars().all(is_plain) {
+            return Err(io::Error::new(ErrorKind::InvalidInput, format!("\"{name}\" is no name")));
+        }
+        Ok(self.root.join(name))
+    }
+
+    /// All files below a folder; names have one slash at most.
+    fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true if folder == self.root => found.extend(self.files(&path)?),
+                true => {}
+                false => found.push(path),
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl CheckpointStore for FolderStore {
+    fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(name)?;
+        let folder = path.parent().unwrap_or(&self.root);
+        if !folder.is_dir() {
+            fs::create_dir_all(folder)?;
+            sync_folder(&self.root)?;
+        }
+        let unfinished = self.path(&format!("{name}{UNFINISHED}"))?;
+        let written = File::create(&unfinished).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+        written.and_then(|()| fs::rename(&unfinished, &path)).inspect_err(|_| {
+            // A second failure says nothing new; the file is removed when the folder is opened again.
+            let _ = fs::remove_file(&unfinished);
+        })?;
+        sync_folder(folder)
+    }
+
+    fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.path(name)?) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let name = |path: PathBuf| {
+            let name = path.strip_prefix(&self.root).ok()?.to_str()?.replace('\\', "/");
+            (!name.ends_with(UNFINISHED)).then_some(name)
+        };
+        Ok(self.files(&self.root)?.into_iter().filter_map(name).collect())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(name)?) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Makes renames in a folder durable, where folders can be opened.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    match cfg!(unix) {
+        true => File::open(folder)?.sync_all(),
+        false => Ok(()),
+    }
+}
+
+/// Blobs in memory, for tests.
+///
+/// ```
+/// use driftline::{CheckpointStore, MemoryStore};
+///
+/// let store = MemoryStore::default();
+/// store.put("a", b"bytes")?;
+/// assert_eq!(store.list()?, ["a"]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<BTreeMap<String, Vec<u8>>>);
+
+impl MemoryStore {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        // No code panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CheckpointStore for MemoryStore {
+    fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.lock().insert(name.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.lock().get(name).cloned())
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.lock().keys().cloned().collect())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.lock().remove(name);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_keeps_whole_blobs_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FolderStore::open(folder.path()).unwrap();
+        store.put("parts/a", b"1").unwrap();
+        store.put("parts/a", b"2").unwrap();
+        store.put("b", b"3").unwrap();
+        fs::write(folder.path().join(format!("c{UNFINISHED}")), "half").unwrap();
+        let mut names = store.list().unwrap();
+        names.sort();
+        assert_eq!(names, ["b", "parts/a"]);
+        assert_eq!(store.get("parts/a").unwrap().as_deref(), Some(&b"2"[..]));
+        let again = FolderStore::open(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        again.remove("b").unwrap();
+        again.remove("b").unwrap();
+        assert_eq!(again.get("b").unwrap(), None);
+        for name in ["../a", "/a", "", "a//b", "ä"] {
+            assert_eq!(again.put(name, b"").unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A moment between two epochs at which every worker gives its state away.
+//!
+//! A barrier is a message like any other, right behind the end of an epoch. A worker that meets it takes no further
+//! message until the epoch has been worked through, gives its state away, and waits for the others to have done so: what
+//! it would take next could otherwise reach a worker that has not. Meanwhile hosts push; rows wait in the queues. The last
+//! worker looks at what readers have not taken, and lets all go on.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use crossbeam_channel::Sender;
+use driftline_operators::state::{OperatorId, SavedState};
+
+use super::output::OutputPort;
+use super::{Answer, QueryId};
+
+/// What the operators of one worker hold, by query.
+pub(crate) type WorkerState = Vec<(QueryId, Vec<(OperatorId, SavedState)>)>;
+
+/// What is known once all workers have given their state away.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// Results that readers had not taken.
+    pub(crate) unread: BTreeMap<QueryId, Vec<RecordBatch>>,
+    /// When workers were let go, by the clock.
+    pub(crate) at: Duration,
+}
+
+/// How a query's reader takes part.
+#[derive(Clone, Debug)]
+pub(crate) enum Reader {
+    /// What it has not taken is part of the checkpoint.
+    Port(Arc<OutputPort>),
+    /// It takes all that comes before the checkpoint, and then publishes it.
+    Sink(Arc<OutputPort>),
+}
+
+/// A barrier on its way through the workers.
+#[derive(Debug)]
+pub(crate) struct Barrier {
+    workers: usize,
+    id: u64,
+    saved: AtomicUsize,
+    is_passed: AtomicBool,
+    readers: BTreeMap<QueryId, Reader>,
+    reply: Sender<Answer<WorkerState>>,
+    passed: Mutex<Passed>,
+}
+
+impl Barrier {
+    pub(crate) fn new(
+        id: u64,
+        workers: usize,
+        readers: BTreeMap<QueryId, Reader>,
+        reply: Sender<Answer<WorkerState>>,
+    ) -> Self {
+        Self {
+            workers,
+            id,
+            saved: AtomicUsize::new(0),
+            is_passed: AtomicBool::new(false),
+            readers,
+            reply,
+            passed: Mutex::default(),
+        }
+    }
+
+    /// Takes a worker's state; whether it was the last.
+    pub(super) fn give(&self, state: Answer<WorkerState>, now: impl Fn() -> Duration) -> bool {
+        let is_last = self.saved.fetch_add(1, Ordering::AcqRel) + 1 == self.workers;
+        if is_last {
+            let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+            for (query, reader) in &self.readers {
+                match reader {
+                    Reader::Port(port) => drop(passed.unread.insert(*query, port.unread())),
+                    Reader::Sink(port) => port.mark(self.id),
+                }
+            }
+            passed.at = now();
+            drop(passed);
+            self.is_passed.store(true, Ordering::Release);
+        }
+        // Whoever asked may have gone.
+        let _ = self.reply.send(state);
+        is_last
+    }
+
+    /// Whether all workers have given their state away.
+    pub(super) fn is_passed(&self) -> bool {
+        self.is_passed.load(Ordering::Acquire)
+    }
+
+    /// What is known once it is passed.
+    pub(crate) fn take_passed(&self) -> Passed {
+        std::mem::take(&mut *self.passed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

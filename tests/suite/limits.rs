@@ -1,0 +1,57 @@
+//! One limit for all that an engine holds.
+
+use driftline::{Engine, ErrorKind, EventTime, Result, Settings, TryPush};
+
+const SETUP: &str = "CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu BIGINT, WATERMARK FOR ts)";
+
+/// An INSERT of a thousand rows of hosts that nobody has seen.
+fn insert(step: usize) -> String {
+    let row =
+        |row| format!("('host {}', '2024-01-01 00:00:{:02}', {row})", step * 1000 + row, row % 60);
+    let rows: Vec<String> = (0..1000).map(row).collect();
+    format!("INSERT INTO load VALUES {}", rows.join(", "))
+}
+
+#[test]
+fn pushes_are_refused_at_the_limit_and_taken_again_when_windows_have_closed() -> Result<()> {
+    for workers in [1, 2, 4] {
+        const LIMIT: usize = 2 << 20;
+        let settings = Settings { workers, memory_bytes_max: LIMIT, ..Settings::default() };
+        let engine = Engine::builder().settings(settings).build()?;
+        engine.execute(SETUP)?;
+        let mut counts = engine.subscribe(
+            "SELECT host, count(*) AS n FROM load GROUP BY host, tumble(interval '1 minute')",
+        )?;
+        let mut taken = 0;
+        let refused = loop {
+            match engine.execute(&insert(taken)) {
+                Ok(_) => taken += 1,
+                Err(error) => break error,
+            }
+            // State is read now and then, by epochs.
+            engine.drain()?;
+            assert!(taken < 2_000, "nothing was refused");
+        };
+        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+        assert!(refused.hint().unwrap().contains("memory_bytes_max"), "{refused}");
+        let metrics = engine.metrics();
+        assert_eq!(metrics.pushes_refused, 1);
+        assert!(metrics.memory_bytes < 2 * LIMIT as u64, "{} bytes", metrics.memory_bytes);
+        let source = engine.source("load")?;
+        let more = driftline::arrow::array::RecordBatch::new_empty(source.schema());
+        assert!(matches!(source.try_push(more)?, TryPush::Accepted), "no rows need no room");
+
+        // The watermark is taken at the limit, and makes room.
+        let minute = EventTime(1_704_067_200_000_000_000 + 60_000_000_000);
+        source.watermark(minute)?;
+        engine.drain()?;
+        let mut rows = 0;
+        while let Some(batch) = counts.try_next()? {
+            rows += batch.num_rows();
+        }
+        assert_eq!(rows, taken * 1000);
+        engine.execute("INSERT INTO load VALUES ('host 0', '2024-01-01 00:02:00', 1)")?;
+        engine.shutdown()?;
+    }
+    Ok(())
+}
