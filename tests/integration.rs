@@ -6,6 +6,7 @@
 mod suite {
     mod bad_input;
     mod behaviour;
+    mod deeplog_device;
     mod drift;
     mod emit;
     mod ending;
@@ -15,6 +16,8 @@ mod suite {
     mod files;
     mod fuzz;
     mod hostile;
+    mod inference;
+    mod inference_kind;
     mod joins;
     mod law;
     mod log_keys;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use driftline_operators::detector::DetectorKind;
 use driftline_operators::detectors::builtin_kinds;
+use driftline_operators::inference::Device;
 use driftline_queries::{AggregateFunction, Functions, ScalarFunction};
 
 use super::{Core, Engine};
@@ -31,6 +32,7 @@ pub struct EngineBuilder {
     kinds: Vec<Arc<dyn DetectorKind>>,
     scalars: Vec<ScalarFunction>,
     aggregates: Vec<AggregateFunction>,
+    device: Option<Arc<dyn Device>>,
 }
 
 impl EngineBuilder {
@@ -192,6 +194,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Brings a device of the host's own for networks, in the place of a GPU: `device = 'auto'` and `'gpu'` mean it then,
+    /// in every build. What it fails to score is scored on the processor, and counted. See [`inference`](crate::inference).
+    pub fn with_device(mut self, device: Arc<dyn Device>) -> Self {
+        self.device = Some(device);
+        self
+    }
+
     /// Adds a function of rows for use in SQL.
     ///
     /// ```
@@ -297,7 +306,7 @@ impl EngineBuilder {
             }
         }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
-        let core = Core::start(&self.settings, clock, functions, kinds)?;
+        let core = Core::start(&self.settings, clock, functions, kinds, self.device)?;
         Ok(Engine { core: Arc::new(core) })
     }
 }

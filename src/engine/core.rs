@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use driftline_operators::dataflow::{MAIN, QueryContext};
 use driftline_operators::detector::{DetectorKind, DetectorRequest};
 use driftline_operators::detectors::DetectorSpec;
+use driftline_operators::inference::Device;
 use driftline_operators::key::KeyShare;
 use driftline_operators::model::{pack_models, unpack_models};
 use driftline_operators::options::nearest_name;
@@ -22,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, DetectorStage, Leaf, QuerySpec, Upstream};
 use crate::runtime::background::Background;
 use crate::runtime::clock::Clock;
+use crate::runtime::inference::Services;
 use crate::runtime::ingress::Ingress;
 use crate::runtime::output::OutputPort;
 use crate::runtime::threads::{self, Threads};
@@ -38,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
     clock: Arc<dyn Clock>,
     background: Arc<Background>,
+    pub(super) inference: Arc<Services>,
     threads: Threads,
     registry: Mutex<Registry>,
     readers: Mutex<Readers>,
@@ -98,6 +101,7 @@ impl Core {
         clock: Arc<dyn Clock>,
         functions: Functions,
         kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
+        device: Option<Arc<dyn Device>>,
     ) -> Result<Self> {
         let (ingress, threads) = Threads::start(settings, Arc::clone(&clock))?;
         Ok(Self {
@@ -109,6 +113,7 @@ impl Core {
                 settings.background_threads,
                 settings.background_tasks_max,
             )),
+            inference: Arc::new(Services::new(settings, device)),
             threads,
             registry: Mutex::default(),
             readers: Mutex::default(),
@@ -331,6 +336,7 @@ impl Core {
             options: &spec.options,
             models_max: self.ingress.settings().models_max,
             executor: self.background.clone(),
+            inference: self.inference.clone(),
         })?;
         let stage = DetectorStage { plan: plan_of_detector, partition_by, time };
         graph::check(plan, Some(&stage), self.ingress.settings())?;
@@ -525,6 +531,7 @@ impl Core {
         first = others.map(join).fold(first, Result::and);
         self.threads.join();
         self.background.end();
+        self.inference.end();
         first
     }
 
@@ -534,6 +541,7 @@ impl Core {
         self.ingress.abandon_readers();
         self.threads.join();
         self.background.end();
+        self.inference.end();
     }
 }
 

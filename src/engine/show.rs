@@ -157,6 +157,7 @@ impl Core {
             epoch,
             epochs_in_flight: epochs_in_flight as u64,
             ingress_bytes: ingress_bytes as u64,
+            inference: self.inference.metrics(),
             sources,
             queries,
         }

@@ -14,6 +14,7 @@
 pub(crate) mod background;
 mod busy;
 pub(crate) mod clock;
+pub(crate) mod inference;
 pub(crate) mod ingress;
 pub(crate) mod output;
 pub(crate) mod source_state;
