@@ -1,5 +1,7 @@
 //! What an engine counts, as plain structs that a host can print, serialize or export.
 
+use std::fmt;
+
 use driftline_operators::inference::ServiceStatistics;
 use serde::Serialize;
 
@@ -190,6 +192,36 @@ impl InferenceMetrics {
             fallbacks: statistics.fallbacks,
             is_given_up: statistics.is_given_up,
             problem: statistics.problem,
+        }
+    }
+}
+
+impl fmt::Display for InferenceMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Inference service on {}: {} rows in {} launches, {:.1} rows and {:.3} ms each, {:.0} rows per second, {} rows \
+             wait",
+            self.device,
+            self.rows,
+            self.launches,
+            self.rows_per_launch,
+            self.millis_per_launch,
+            self.rows_per_second,
+            self.queued_rows,
+        )?;
+        for (figure, what) in [
+            (self.refused, "requests refused"),
+            (self.failures, "failures"),
+            (self.fallbacks, "fallbacks to the processor"),
+        ] {
+            if figure > 0 {
+                write!(f, ", {figure} {what}")?;
+            }
+        }
+        match &self.problem {
+            Some(problem) => write!(f, "; the last failure: {problem}"),
+            None => Ok(()),
         }
     }
 }

@@ -57,7 +57,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::background::Executor;
 use crate::error::{OperatorError, Result};
-use crate::inference::Inference;
+use crate::inference::{Inference, Placement};
 use crate::key::KeyShare;
 use crate::model::Upkeep;
 use crate::options::{OptionSpec, Options};
@@ -120,6 +120,11 @@ pub trait DetectorPlan: Debug + Send + Sync {
 
     /// Settled options and choices, for EXPLAIN: name and value.
     fn describe(&self) -> Vec<(String, String)>;
+
+    /// Where its network is scored, if it has one.
+    fn placement(&self) -> Option<&Placement> {
+        None
+    }
 
     /// A detector for one worker, without any models yet.
     fn detector(&self) -> Box<dyn Detector>;

@@ -437,7 +437,16 @@ impl Core {
         let mut queries = registry.queries.values();
         match queries.find(|query| query.name == name || query.name == of_detector) {
             Some(record) => {
-                Ok(Analysis::new(&record.name, record.dataflow.clone(), &record.context.meters()))
+                let is_placed = registry.objects.values().any(|object| match object {
+                    Object::Detector(detector) if detector.query == record.id => detector
+                        .plan
+                        .placement()
+                        .is_some_and(|placement| placement.service.is_some()),
+                    _ => false,
+                });
+                let inference = if is_placed { self.inference.metrics() } else { None };
+                let (dataflow, meters) = (record.dataflow.clone(), record.context.meters());
+                Ok(Analysis::new(&record.name, dataflow, &meters, inference))
             }
             None => {
                 let names: Vec<&str> = registry.queries.values().map(|q| q.name.as_str()).collect();

@@ -1,42 +1,10 @@
 //! `deeplog` in the engine: refused by name without its features, the same on any device and number of workers.
 
-use std::fmt::Write;
-
 use driftline::detectors::DeepLog;
 use driftline::{Engine, ErrorKind};
 
-#[cfg(feature = "neural")]
-use super::support::within_minutes;
-
 const CREATE_LINES: &str =
     "CREATE SOURCE lines (ts TIMESTAMP, block TEXT, log_key TEXT, WATERMARK FOR ts AS ts)";
-
-/// Lines of sessions that run a task with a fork and repetitions; every 17th after the first 60 does something odd.
-fn lines(sessions: usize) -> String {
-    let mut rows = Vec::new();
-    for session in 0..sessions {
-        let mut keys = vec!["open"];
-        keys.extend(if session % 3 == 0 { ["disk", "net"] } else { ["net", "disk"] });
-        keys.extend(std::iter::repeat_n("write", 1 + session % 2));
-        if session > 60 && session % 17 == 0 {
-            keys.push(if session % 2 == 0 { "burn" } else { "open" });
-        }
-        keys.push("close");
-        for (place, key) in keys.into_iter().enumerate() {
-            // Sessions overlap.
-            rows.push((4 * session + 3 * place, session, key));
-        }
-    }
-    rows.sort_unstable();
-    let mut sql = "INSERT INTO lines VALUES ".to_owned();
-    for (i, (second, session, key)) in rows.iter().enumerate() {
-        let comma = if i == 0 { "" } else { ", " };
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        let time = format!("1970-01-01 {hour:02}:{minute:02}:{second:02}");
-        write!(sql, "{comma}('{time}', 'b{session}', '{key}')").unwrap();
-    }
-    sql
-}
 
 #[test]
 fn a_network_needs_its_feature_and_an_ngram_model_none() {
@@ -64,6 +32,7 @@ fn a_network_needs_its_feature_and_an_ngram_model_none() {
 /// Answers of a detector over the lines, and of its sessions, on some device.
 #[cfg(feature = "neural")]
 mod with_network {
+    use std::fmt::Write;
     use std::sync::Arc;
 
     use driftline::arrow::array::{Array, AsArray, RecordBatch};
@@ -72,7 +41,7 @@ mod with_network {
     use driftline::{InferenceMetrics, Settings};
 
     use super::super::inference_kind::{Whim, Whimsical};
-    use super::super::support::{assert_same, collect};
+    use super::super::support::{assert_same, collect, within_minutes};
     use super::*;
 
     const DETECTOR: &str = "
@@ -80,6 +49,33 @@ mod with_network {
             swap_after = INTERVAL '5 seconds', hidden = 12, layers = 1, epochs = 30, learning_rate = 0.02, batch = 16,
             history = 4, cache_bytes = 0)
           AS SELECT * FROM lines";
+
+    /// Lines of sessions that run a task with a fork and repetitions; every 17th after the first 60 does something odd.
+    fn lines(sessions: usize) -> String {
+        let mut rows = Vec::new();
+        for session in 0..sessions {
+            let mut keys = vec!["open"];
+            keys.extend(if session % 3 == 0 { ["disk", "net"] } else { ["net", "disk"] });
+            keys.extend(std::iter::repeat_n("write", 1 + session % 2));
+            if session > 60 && session % 17 == 0 {
+                keys.push(if session % 2 == 0 { "burn" } else { "open" });
+            }
+            keys.push("close");
+            for (place, key) in keys.into_iter().enumerate() {
+                // Sessions overlap.
+                rows.push((4 * session + 3 * place, session, key));
+            }
+        }
+        rows.sort_unstable();
+        let mut sql = "INSERT INTO lines VALUES ".to_owned();
+        for (i, (second, session, key)) in rows.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+            let time = format!("1970-01-01 {hour:02}:{minute:02}:{second:02}");
+            write!(sql, "{comma}('{time}', 'b{session}', '{key}')").unwrap();
+        }
+        sql
+    }
 
     struct Judged {
         rows: RecordBatch,
@@ -140,7 +136,8 @@ mod with_network {
                     assert_same(&[found.rows], std::slice::from_ref(&expected.rows), &what);
                     assert_same(&[found.sessions], std::slice::from_ref(&expected.sessions), &what);
                     let inference = found.inference.expect("the detector is placed on the device");
-                    assert!(inference.rows > 100, "{what}: {inference:?}");
+                    // Of histories that come again the answer is known.
+                    assert!(inference.rows > 20 && inference.launches > 5, "{what}: {inference:?}");
                     assert_eq!(inference.fallbacks > 0, whims.len() > 1, "{what}: {inference:?}");
                 }
             }
@@ -162,7 +159,7 @@ mod with_network {
                     assert_eq!(inference.fallbacks, inference.launches, "{inference:?}");
                 }
             }
-            assert!(inference.rows > 100, "{inference:?}");
+            assert!(inference.rows > 20 && inference.launches > 5, "{inference:?}");
             let order = |rows: &RecordBatch| {
                 let text = |row: usize| {
                     let columns = rows.columns()[..3].iter();

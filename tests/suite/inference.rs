@@ -324,7 +324,7 @@ fn models_are_written_between_two_steps() {
 fn figures_of_the_service_are_told() {
     let engine = on(Whimsical::new(&[Whim::Wait(2)]), tight(2));
     assert_eq!(inference(&engine).launches, 0, "its thread has nothing to do yet");
-    let _judged = engine.subscribe("d").unwrap();
+    let judged = engine.subscribe("d").unwrap();
     push_all(&engine, "samples", &samples(600), 100).unwrap();
     engine.drain().unwrap();
     let InferenceMetrics {
@@ -343,7 +343,13 @@ fn figures_of_the_service_are_told() {
     assert!(rows_per_second > 0.0 && rows_per_second < 500.0 * rows_per_launch);
     let shown =
         engine.explain("CREATE DETECTOR e USING chained AS SELECT ts, service, value FROM samples");
-    assert!(shown.unwrap().contains("scored_by = the inference service on Whimsical"));
+    let shown = shown.unwrap();
+    assert!(shown.contains("scored_by = the inference service on Whimsical"), "{shown}");
+    assert!(shown.contains("until the inference service has scored its rows"), "{shown}");
+    let analysis = engine.analyze("d").unwrap().to_string();
+    assert!(analysis.contains("\nInference service on Whimsical"), "{analysis}");
+    let reader = engine.analyze(judged.name()).unwrap();
+    assert!(reader.inference.is_none(), "only what is placed on it");
 }
 
 #[test]

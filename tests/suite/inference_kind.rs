@@ -102,6 +102,10 @@ impl DetectorPlan for ChainedPlan {
         vec![("scored_by".into(), self.placement.note.clone())]
     }
 
+    fn placement(&self) -> Option<&Placement> {
+        Some(&self.placement)
+    }
+
     fn detector(&self) -> Box<dyn Detector> {
         Box::new(ChainedDetector {
             schema: Arc::clone(&self.schema),

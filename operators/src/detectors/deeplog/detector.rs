@@ -32,7 +32,7 @@ use super::windows::Window;
 use crate::background::Task;
 use crate::detector::{Answers, Detector, DetectorPlan, DetectorStatistics, SideRelation};
 use crate::error::{OperatorError, Result};
-use crate::inference::Asking;
+use crate::inference::{Asking, Placement};
 use crate::key::KeyShare;
 use crate::model::{Phase, snapshot};
 use crate::time::EventTime;
@@ -55,6 +55,10 @@ impl DetectorPlan for DeepLogPlan {
 
     fn describe(&self) -> Vec<(String, String)> {
         self.described.clone()
+    }
+
+    fn placement(&self) -> Option<&Placement> {
+        Some(&self.settings.placement)
     }
 
     fn detector(&self) -> Box<dyn Detector> {
