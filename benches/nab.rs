@@ -29,6 +29,7 @@ use driftline::arrow::compute::{cast, concat_batches};
 use driftline::arrow::datatypes::{
     DataType, Float64Type, Int64Type, TimeUnit, TimestampSecondType,
 };
+use driftline::detector::DetectorKind;
 use driftline::detectors::builtin_kinds;
 use driftline::evaluate::{NabProfile, NabSeries, Segment, nab_best, nab_raw, random_scores};
 
@@ -65,7 +66,10 @@ fn main() -> BoxResult<()> {
     println!("{} series, {rows} rows, {windows} labelled windows\n", series.len());
 
     let mut ours = Vec::new();
-    for kind in builtin_kinds() {
+    // Kinds that read numbers.
+    let reads_features =
+        |kind: &dyn DetectorKind| kind.options().iter().any(|o| o.name == "features");
+    for kind in builtin_kinds().iter().filter(|kind| reads_features(&***kind)) {
         ours.push(run(kind.name(), &series)?);
     }
     let random = Scored {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::graph::describe::{Dataflow, Operator};
 use crate::graph::render::render;
+use crate::metrics::InferenceMetrics;
 
 /// What the operators of one query have done; see [`Engine::analyze`](crate::Engine::analyze).
 ///
@@ -24,6 +25,8 @@ pub struct Analysis {
     pub query: String,
     /// Its operators, each after those that it takes rows from.
     pub operators: Vec<OperatorAnalysis>,
+    /// The inference service as a whole, where the query's detector is placed on it.
+    pub inference: Option<InferenceMetrics>,
     #[serde(skip)]
     dataflow: Dataflow,
 }
@@ -75,7 +78,12 @@ pub struct WorkerAnalysis {
 }
 
 impl Analysis {
-    pub(crate) fn new(query: &str, dataflow: Dataflow, meters: &[Arc<Meter>]) -> Self {
+    pub(crate) fn new(
+        query: &str,
+        dataflow: Dataflow,
+        meters: &[Arc<Meter>],
+        inference: Option<InferenceMetrics>,
+    ) -> Self {
         let latest = meters.iter().map(|meter| meter.latest()).max().unwrap_or(EventTime::MIN);
         let mut operators: Vec<OperatorAnalysis> = Vec::new();
         for (place, operator) in dataflow.operators.iter().enumerate() {
@@ -108,7 +116,7 @@ impl Analysis {
                 workers,
             });
         }
-        Self { query: query.to_owned(), operators, dataflow }
+        Self { query: query.to_owned(), operators, inference, dataflow }
     }
 
     /// The dataflow as a Mermaid flowchart, with figures summed over workers.
@@ -151,7 +159,11 @@ impl fmt::Display for Analysis {
             let workers = self.operators.get(place).map_or(&[][..], |operator| &operator.workers);
             workers.iter().map(ToString::to_string).collect()
         };
-        f.write_str(&render(&self.dataflow, ExplainFormat::Text, &notes))
+        f.write_str(&render(&self.dataflow, ExplainFormat::Text, &notes))?;
+        match &self.inference {
+            Some(inference) => write!(f, "\n{inference}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -490,7 +490,7 @@ pub use driftline_queries::{
 pub use engine::{Engine, EngineBuilder};
 pub use error::{Error, ErrorKind, Position, Result};
 pub use futures_core;
-pub use metrics::{CheckpointMetrics, Metrics, QueryMetrics, SourceMetrics};
+pub use metrics::{CheckpointMetrics, InferenceMetrics, Metrics, QueryMetrics, SourceMetrics};
 pub use runtime::clock::{Alarm, Clock, ManualClock, SystemClock};
 pub use settings::Settings;
 pub use sink::{FileSink, FileWriteOptions, WriteMode};
@@ -570,6 +570,88 @@ pub mod detector {
 pub mod logs {
     pub use driftline_operators::logs::{
         HeaderFormat, LOGHUB_FORMATS, LogKeyParser, LogKeys, LoghubFormat,
+    };
+}
+
+/// Networks of detectors on a device that all workers share, and what a host needs to bring a device or a network.
+///
+/// [`Settings::device`], or the option `device` of a detector, says where a network is scored. On the processor workers
+/// score themselves. On a GPU, or on a device of the host's ([`EngineBuilder::with_device`]), a thread of the engine does,
+/// for all workers together: rows are handed to it, their epoch stays open, and the worker goes on with other work until
+/// it is woken. Answers and their order do not depend on how fast the device is. When it fails the processor makes up for
+/// it, which [`InferenceMetrics`] count.
+///
+/// A detector of the host's own asks [`DetectorRequest::inference`](detector::DetectorRequest::inference) for its place,
+/// and deals with the service by an [`Asking`](inference::Asking) in [`Detector::poll`](detector::Detector::poll):
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::task::{Poll, Waker};
+/// use std::time::Duration;
+/// use driftline::detector::OperatorError;
+/// use driftline::inference::{
+///     Asking, Compute, Device, DeviceChoice, Inference, InferenceService, Network, Placement, ServiceError,
+///     ServiceSettings, ServiceStatistics, Ticket,
+/// };
+/// use driftline::{Engine, InferenceMetrics, Settings};
+///
+/// /// A network of one weight.
+/// #[derive(Debug)]
+/// struct Halve;
+///
+/// impl Network for Halve {
+///     fn inputs(&self) -> usize {
+///         1
+///     }
+///     fn outputs(&self) -> usize {
+///         1
+///     }
+///     fn score(&self, _on: Compute, rows: &[f32], out: &mut Vec<f32>) -> Result<(), String> {
+///         out.extend(rows.iter().map(|x| x / 2.0));
+///         Ok(())
+///     }
+/// }
+///
+/// /// A device that works on a processor somewhere.
+/// #[derive(Debug)]
+/// struct Remote;
+///
+/// impl Device for Remote {
+///     fn score(&self, network: &dyn Network, rows: &[f32], out: &mut Vec<f32>) -> Result<(), String> {
+///         network.score(Compute::Cpu, rows, out)
+///     }
+/// }
+///
+/// // What an engine does with it: the service, a thread for it, and detectors that are placed on it.
+/// fn placed(by: &dyn Inference) -> Result<Placement, OperatorError> {
+///     by.place("detector kind \"half\"", Some(DeviceChoice::Auto))
+/// }
+/// let service = Arc::new(InferenceService::new(ServiceSettings::default()));
+/// let network: Arc<dyn Network> = Arc::new(Halve);
+/// let ticket: Ticket = service.submit(&network, vec![4.0], Waker::noop()).expect("there is room");
+/// let mut asking = Asking::new(Arc::clone(&service));
+/// asking.start(&network, vec![5.0, 7.0]);
+/// assert!(asking.poll(Waker::noop()).is_pending());
+/// service.close();
+/// service.run(&Remote, &|| Duration::ZERO);
+/// assert_eq!(ticket.take(), Some(Ok(vec![2.0])));
+/// assert_eq!(asking.poll(Waker::noop()), Poll::Ready(Ok(vec![2.5, 3.5])));
+/// let statistics: ServiceStatistics = service.statistics();
+/// assert_eq!((statistics.launches, statistics.rows), (1, 3), "both requests shared a launch");
+/// let (error, _) = service.submit(&network, vec![1.0], Waker::noop()).unwrap_err();
+/// assert_eq!(error, ServiceError::Closed);
+///
+/// // The same device in an engine.
+/// let settings = Settings { device: DeviceChoice::Gpu, ..Settings::default() };
+/// let engine = Engine::builder().settings(settings).with_device(Arc::new(Remote)).build()?;
+/// let inference: Option<InferenceMetrics> = engine.metrics().inference;
+/// assert!(inference.is_none(), "it starts with the first detector that is placed on it");
+/// # Ok::<(), driftline::Error>(())
+/// ```
+pub mod inference {
+    pub use driftline_operators::inference::{
+        Asking, Compute, Device, DeviceChoice, Inference, InferenceService, Network, Placement,
+        ServiceError, ServiceSettings, ServiceStatistics, Ticket,
     };
 }
 

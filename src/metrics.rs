@@ -1,5 +1,8 @@
 //! What an engine counts, as plain structs that a host can print, serialize or export.
 
+use std::fmt;
+
+use driftline_operators::inference::ServiceStatistics;
 use serde::Serialize;
 
 use crate::source::EventTime;
@@ -35,6 +38,8 @@ pub struct Metrics {
     pub sources: Vec<SourceMetrics>,
     /// One entry per running query, detectors among them, in order of their start.
     pub queries: Vec<QueryMetrics>,
+    /// The inference service; none before a detector's network was placed on it.
+    pub inference: Option<InferenceMetrics>,
 }
 
 impl Metrics {
@@ -171,4 +176,88 @@ pub struct QueryMetrics {
     pub waiting_bytes: u64,
     /// What the first row that an expression failed on had to say.
     pub first_row_error: Option<String>,
+}
+
+/// Counts of the service that scores networks on a device; see [`inference`](crate::inference) for an example.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct InferenceMetrics {
+    /// The device: the host's own by its `Debug`, or what kind of GPU there is.
+    pub device: String,
+    /// Rows that wait.
+    pub queued_rows: u64,
+    /// Requests of workers that were answered.
+    pub requests: u64,
+    /// Requests that found the queue full and came again later.
+    pub refused: u64,
+    /// Times that rows were scored together, on the device or in its stead.
+    pub launches: u64,
+    /// Rows scored.
+    pub rows: u64,
+    /// Rows of a launch, in the mean.
+    pub rows_per_launch: f64,
+    /// Milliseconds of a launch, in the mean, fallbacks among them.
+    pub millis_per_launch: f64,
+    /// Rows for each second of launches.
+    pub rows_per_second: f64,
+    /// Launches that failed on the device.
+    pub failures: u64,
+    /// Launches that the processor made up for: those that failed, and all since the device was given up.
+    pub fallbacks: u64,
+    /// Whether the device was given up.
+    pub is_given_up: bool,
+    /// What the device said when it failed last.
+    pub problem: Option<String>,
+}
+
+impl InferenceMetrics {
+    pub(crate) fn new(device: String, statistics: ServiceStatistics) -> Self {
+        let ServiceStatistics { launches, rows, launch_ns, .. } = statistics;
+        let share = |of: f64, by: f64| if by > 0.0 { of / by } else { 0.0 };
+        Self {
+            device,
+            queued_rows: statistics.queued_rows,
+            requests: statistics.requests,
+            refused: statistics.refused,
+            launches,
+            rows,
+            rows_per_launch: share(rows as f64, launches as f64),
+            millis_per_launch: share(launch_ns as f64 / 1e6, launches as f64),
+            rows_per_second: share(rows as f64, launch_ns as f64 / 1e9),
+            failures: statistics.failures,
+            fallbacks: statistics.fallbacks,
+            is_given_up: statistics.is_given_up,
+            problem: statistics.problem,
+        }
+    }
+}
+
+impl fmt::Display for InferenceMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Inference service on {}: {} rows in {} launches, {:.1} rows and {:.3} ms each, {:.0} rows per second, {} rows \
+             wait",
+            self.device,
+            self.rows,
+            self.launches,
+            self.rows_per_launch,
+            self.millis_per_launch,
+            self.rows_per_second,
+            self.queued_rows,
+        )?;
+        for (figure, what) in [
+            (self.refused, "requests refused"),
+            (self.failures, "failures"),
+            (self.fallbacks, "fallbacks to the processor"),
+        ] {
+            if figure > 0 {
+                write!(f, ", {figure} {what}")?;
+            }
+        }
+        match &self.problem {
+            Some(problem) => write!(f, "; the last failure: {problem}"),
+            None => Ok(()),
+        }
+    }
 }

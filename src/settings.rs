@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use driftline_operators::inference::{DeviceChoice, ServiceSettings};
 use driftline_operators::keyed::KeyedStatePolicy;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,17 @@ pub struct Settings {
     /// Pieces of heavy work that wait for a background thread; those beyond are done by the worker that needs them.
     /// Default 10,000.
     pub background_tasks_max: usize,
+    /// Where the networks of detectors are scored that do not say so themselves. Default [`DeviceChoice::Auto`].
+    pub device: DeviceChoice,
+    /// Rows that wait for the device, over all detectors. Those beyond stay with their worker, which keeps their epoch
+    /// open and does other work meanwhile. Default 65,536.
+    pub inference_queue_rows_max: usize,
+    /// Rows that the device is given at once. Default 8,192.
+    pub inference_batch_rows_max: usize,
+    /// How long rows may wait for others to share a launch with, in microseconds. Default 2,000.
+    pub inference_latency_micros: u64,
+    /// Failures of the device in a row after which it is given up, and the processor scores for it. Default 3.
+    pub inference_failures_max: u32,
 }
 
 impl Default for Settings {
@@ -101,6 +113,11 @@ impl Default for Settings {
             objects_max: 10_000,
             background_threads: 1,
             background_tasks_max: 10_000,
+            device: DeviceChoice::default(),
+            inference_queue_rows_max: 65_536,
+            inference_batch_rows_max: 8_192,
+            inference_latency_micros: 2_000,
+            inference_failures_max: 3,
         }
     }
 }
@@ -130,6 +147,10 @@ impl Settings {
             ("objects_max", self.objects_max as u64, 1, u64::from(u32::MAX)),
             ("background_threads", self.background_threads as u64, 0, 1024),
             ("background_tasks_max", self.background_tasks_max as u64, 1, 10_000_000),
+            ("inference_queue_rows_max", self.inference_queue_rows_max as u64, 1, 1 << 40),
+            ("inference_batch_rows_max", self.inference_batch_rows_max as u64, 1, 1 << 30),
+            ("inference_latency_micros", self.inference_latency_micros, 0, 60_000_000),
+            ("inference_failures_max", u64::from(self.inference_failures_max), 1, 1_000_000),
         ];
         for (name, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
@@ -139,6 +160,16 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// The bounds of the inference service.
+    pub(crate) fn service(&self) -> ServiceSettings {
+        ServiceSettings {
+            queue_rows_max: self.inference_queue_rows_max,
+            launch_rows_max: self.inference_batch_rows_max,
+            latency: Duration::from_micros(self.inference_latency_micros),
+            failures_max: self.inference_failures_max,
+        }
     }
 
     pub(crate) fn epoch_length(&self) -> Duration {

@@ -7,6 +7,7 @@ mod suite {
     mod bad_input;
     mod behaviour;
     mod checkpoints;
+    mod deeplog_device;
     mod drift;
     mod emit;
     mod ending;
@@ -16,6 +17,8 @@ mod suite {
     mod files;
     mod fuzz;
     mod hostile;
+    mod inference;
+    mod inference_kind;
     mod joins;
     mod law;
     mod limits;

@@ -11,6 +11,10 @@
 //!
 //! A detector does no I/O, reads no clock and owns its random seed: the same rows give the same answers.
 //!
+//! Rows come in steps: what one watermark completes. Most detectors answer within the step. One whose network is scored
+//! elsewhere ([`crate::inference`]) may leave answers open, and gives them in [`Detector::poll`]; the next step comes when
+//! they have all been given, so that a model never has to know two states at once.
+//!
 //! # Examples
 //! What the engine does on each worker, done by hand:
 //! ```
@@ -45,6 +49,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -52,6 +57,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::background::Executor;
 use crate::error::{OperatorError, Result};
+use crate::inference::{Inference, Placement};
 use crate::key::KeyShare;
 use crate::model::Upkeep;
 use crate::options::{OptionSpec, Options};
@@ -98,6 +104,8 @@ pub struct DetectorRequest<'a> {
     pub models_max: usize,
     /// Where heavy work goes.
     pub executor: Arc<dyn Executor>,
+    /// Where networks are scored.
+    pub inference: Arc<dyn Inference>,
 }
 
 /// A detector whose columns and options are settled; the same on every worker.
@@ -112,6 +120,11 @@ pub trait DetectorPlan: Debug + Send + Sync {
 
     /// Settled options and choices, for EXPLAIN: name and value.
     fn describe(&self) -> Vec<(String, String)>;
+
+    /// Where its network is scored, if it has one.
+    fn placement(&self) -> Option<&Placement> {
+        None
+    }
 
     /// A detector for one worker, without any models yet.
     fn detector(&self) -> Box<dyn Detector>;
@@ -134,6 +147,18 @@ pub trait Detector: Send {
     /// If an answer cannot be built.
     fn advance(&mut self, _watermark: EventTime, _out: &mut Answers) -> Result<()> {
         Ok(())
+    }
+
+    /// Gives, in their order, answers that calls of this step have left open, as far as they are there. It is called at
+    /// the end of each step, and again after `waker` was woken, or without a reason, until it is ready. Before that no
+    /// other call comes but [`Detector::statistics`].
+    ///
+    /// It must not wait. A detector that answers in the step itself leaves it as it is.
+    ///
+    /// # Errors
+    /// If an answer cannot be had, or cannot be built.
+    fn poll(&mut self, _waker: &Waker, _out: &mut Answers) -> Result<Poll<()>> {
+        Ok(Poll::Ready(()))
     }
 
     /// Counts for metrics.

@@ -13,6 +13,7 @@ pub mod distinct;
 pub mod error;
 pub mod evaluate;
 pub mod expression;
+pub mod inference;
 pub mod join;
 pub mod key;
 pub mod keyed;

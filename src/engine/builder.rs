@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use driftline_operators::detector::DetectorKind;
 use driftline_operators::detectors::builtin_kinds;
+use driftline_operators::inference::Device;
 use driftline_queries::{AggregateFunction, Functions, ScalarFunction};
 
 use super::{Core, Engine};
@@ -33,6 +34,7 @@ pub struct EngineBuilder {
     scalars: Vec<ScalarFunction>,
     aggregates: Vec<AggregateFunction>,
     checkpoints: Option<Checkpoints>,
+    device: Option<Arc<dyn Device>>,
 }
 
 impl EngineBuilder {
@@ -194,6 +196,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Brings a device of the host's own for networks, in the place of a GPU: `device = 'auto'` and `'gpu'` mean it then,
+    /// in every build. What it fails to score is scored on the processor, and counted. See [`inference`](crate::inference).
+    pub fn with_device(mut self, device: Arc<dyn Device>) -> Self {
+        self.device = Some(device);
+        self
+    }
+
     /// Adds a function of rows for use in SQL.
     ///
     /// ```
@@ -336,7 +345,8 @@ impl EngineBuilder {
             }
         }
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
-        let core = Core::start(&self.settings, clock, functions, kinds, self.checkpoints)?;
+        let (device, checkpoints) = (self.device, self.checkpoints);
+        let core = Core::start(&self.settings, clock, functions, kinds, device, checkpoints)?;
         let core = Arc::new(core);
         Core::start_checkpoints(&core)?;
         Ok(Engine { core })

@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use driftline_operators::dataflow::{MAIN, QueryShared};
 use driftline_operators::detector::{DetectorKind, DetectorRequest};
 use driftline_operators::detectors::DetectorSpec;
+use driftline_operators::inference::Device;
 use driftline_operators::key::KeyShare;
 use driftline_operators::model::{pack_models, unpack_models};
 use driftline_operators::options::nearest_name;
@@ -26,6 +27,7 @@ use crate::graph::{self, DetectorStage, Leaf, QuerySpec, Upstream};
 use crate::runtime::background::Background;
 use crate::runtime::barrier::Reader;
 use crate::runtime::clock::Clock;
+use crate::runtime::inference::Services;
 use crate::runtime::ingress::Ingress;
 use crate::runtime::output::OutputPort;
 use crate::runtime::threads::{self, Threads};
@@ -45,6 +47,7 @@ pub(crate) struct Core {
     checkpoints: Option<Coordinator>,
     /// The thread that takes checkpoints by the clock.
     schedule: Mutex<Option<JoinHandle<()>>>,
+    pub(super) inference: Arc<Services>,
     threads: Threads,
     registry: Mutex<Registry>,
     readers: Mutex<Readers>,
@@ -105,6 +108,7 @@ impl Core {
         clock: Arc<dyn Clock>,
         functions: Functions,
         kinds: BTreeMap<String, Arc<dyn DetectorKind>>,
+        device: Option<Arc<dyn Device>>,
         checkpoints: Option<Checkpoints>,
     ) -> Result<Self> {
         let checkpoints = checkpoints.map(Coordinator::open).transpose()?;
@@ -121,6 +125,7 @@ impl Core {
             )),
             checkpoints,
             schedule: Mutex::default(),
+            inference: Arc::new(Services::new(settings, device)),
             threads,
             registry: Mutex::default(),
             readers: Mutex::default(),
@@ -349,6 +354,7 @@ impl Core {
             options: &spec.options,
             models_max: self.ingress.settings().models_max,
             executor: self.background.clone(),
+            inference: self.inference.clone(),
         })?;
         let stage = DetectorStage { plan: plan_of_detector, partition_by, time };
         graph::check(plan, Some(&stage), self.ingress.settings())?;
@@ -502,7 +508,16 @@ impl Core {
         let mut queries = registry.queries.values();
         match queries.find(|query| query.name == name || query.name == of_detector) {
             Some(record) => {
-                Ok(Analysis::new(&record.name, record.dataflow.clone(), &record.context.meters()))
+                let is_placed = registry.objects.values().any(|object| match object {
+                    Object::Detector(detector) if detector.query == record.id => detector
+                        .plan
+                        .placement()
+                        .is_some_and(|placement| placement.service.is_some()),
+                    _ => false,
+                });
+                let inference = if is_placed { self.inference.metrics() } else { None };
+                let (dataflow, meters) = (record.dataflow.clone(), record.context.meters());
+                Ok(Analysis::new(&record.name, dataflow, &meters, inference))
             }
             None => {
                 let names: Vec<&str> = registry.queries.values().map(|q| q.name.as_str()).collect();
@@ -597,6 +612,7 @@ impl Core {
         self.end_checkpoints();
         self.threads.join();
         self.background.end();
+        self.inference.end();
         first
     }
 
@@ -607,6 +623,7 @@ impl Core {
         self.end_checkpoints();
         self.threads.join();
         self.background.end();
+        self.inference.end();
     }
 }
 

@@ -162,6 +162,7 @@ impl Core {
             epochs_in_flight: epochs_in_flight as u64,
             ingress_bytes: ingress_bytes as u64,
             checkpoints: self.coordinator().map(Coordinator::metrics),
+            inference: self.inference.metrics(),
             sources,
             queries,
         }

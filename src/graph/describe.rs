@@ -383,6 +383,13 @@ fn detector_steps(
     };
     let mut detect = Step { moved: Some(moved(columns)), ..step("Detect", "") };
     detect.keeps = vec![rows, models];
+    if stage.plan.placement().is_some_and(|placement| placement.service.is_some()) {
+        detect.keeps.push(Keeps {
+            what: "an epoch whose answers are on their way".to_owned(),
+            until: "the inference service has scored its rows".to_owned(),
+            at_most: cap("rows", "inference_queue_rows_max", settings.inference_queue_rows_max),
+        });
+    }
     detect.keeps.extend(side_relations(&*stage.plan));
     vec![detect]
 }

@@ -4,9 +4,7 @@ pub(crate) mod describe;
 mod parts;
 pub(crate) mod render;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use driftline_operators::batch::Batch;
@@ -141,8 +139,8 @@ pub(crate) fn build<'scope>(
         Some(stage) => {
             let part = &wiring.of_next_part();
             let stages = detect_stage(stage, &query.plan, part, &rows.watermarks)?;
-            let detector = Rc::new(RefCell::new(stage.plan.detector()));
-            let judged = detect(rows.stream, stages, Rc::clone(&detector))?;
+            let detector = SharedDetector::new(stage.plan.detector());
+            let judged = detect(rows.stream, stages, detector.clone())?;
             let kept = keep_up(judged, &stage.plan.relations(), part)?;
             let results = Flow { stream: kept, watermarks: rows.watermarks };
             (part.parts.close(results, &part.context, None), Some(detector))

@@ -15,6 +15,7 @@ pub(crate) mod background;
 pub(crate) mod barrier;
 mod busy;
 pub(crate) mod clock;
+pub(crate) mod inference;
 pub(crate) mod ingress;
 pub(crate) mod output;
 pub(crate) mod source_state;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{MAIN, Outbox, Outgoing, QueryContext, SharedDetector};
 use driftline_operators::detector::Detector;
@@ -155,13 +155,12 @@ impl Worker {
             Message::Close { epoch, watermarks } => self.close(epoch, &watermarks),
             Message::Install(installation) => self.install(&installation),
             Message::Export { query, reply } => {
-                // Whoever asked has gone when nobody takes the reply.
-                let _ = reply.send(self.with_detector(query, |detector, _| detector.snapshot()));
+                self.ask_detector(query, reply, |detector, _| detector.snapshot());
             }
             Message::Import { query, models, reply } => {
-                let _ = reply.send(
-                    self.with_detector(query, |detector, share| detector.adopt(&models, share)),
-                );
+                self.ask_detector(query, reply, move |detector, share| {
+                    detector.adopt(&models, share)
+                });
             }
             Message::Checkpoint(barrier) => self.barrier = Some((barrier, false)),
             Message::Cancel(id) => self.cancel(id),
@@ -350,20 +349,27 @@ impl Worker {
         tables.reduce(|all, one| all.and(&one)).unwrap_or_default()
     }
 
-    fn with_detector<T>(
+    /// Asks a detector something, when none of its answers are on their way.
+    fn ask_detector<T: 'static>(
         &self,
         id: QueryId,
-        act: impl FnOnce(&mut dyn Detector, KeyShare) -> ModelResult<T>,
-    ) -> Answer<T> {
+        reply: Sender<Answer<T>>,
+        act: impl FnOnce(&mut dyn Detector, KeyShare) -> ModelResult<T> + 'static,
+    ) {
         let share = KeyShare { worker: self.timely.index(), workers: self.timely.peers() };
-        let answer = match self.queries.get(&id).and_then(|query| query.detector.as_ref()) {
-            Some(detector) => act(&mut **detector.borrow_mut(), share),
-            None => Err(OperatorError::Snapshot {
-                owner: "detector".into(),
-                problem: "cannot be taken: the detector has ended".into(),
+        // Whoever asked has gone when nobody takes the reply.
+        match self.queries.get(&id).and_then(|query| query.detector.as_ref()) {
+            Some(detector) => detector.ask(move |detector| {
+                let _ = reply.send((share.worker, act(detector, share)));
             }),
-        };
-        (share.worker, answer)
+            None => {
+                let ended = OperatorError::Snapshot {
+                    owner: "detector".into(),
+                    problem: "cannot be taken: the detector has ended".into(),
+                };
+                let _ = reply.send((share.worker, Err(ended)));
+            }
+        }
     }
 
     fn cancel(&mut self, id: QueryId) {
@@ -392,10 +398,12 @@ impl Worker {
                 if let Some(query) = self.queries.get_mut(&id) {
                     query.close_inputs();
                 }
+                let problem = match std::error::Error::source(&told) {
+                    Some(cause) => format!("{}: {cause}", told.message()),
+                    None => told.message().to_owned(),
+                };
                 for reader in downstream.iter().filter_map(|reader| self.queries.get(reader)) {
-                    reader
-                        .context
-                        .fail(OperatorError::Upstream { problem: told.message().to_owned() });
+                    reader.context.fail(OperatorError::Upstream { problem: problem.clone() });
                 }
             }
             while let Some(Outgoing { epoch, relation, rows }) = outbox.peek() {

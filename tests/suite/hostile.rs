@@ -12,6 +12,7 @@ use driftline::arrow::compute::{can_cast_types, cast};
 use driftline::arrow::datatypes::{
     DataType, Field, Fields, Int64Type, IntervalUnit, Schema, TimeUnit,
 };
+use driftline::inference::DeviceChoice;
 use driftline::{Engine, ErrorKind, EventTime, ManualClock, Settings, SourceDefinition};
 
 use super::support::{SECOND, collect, within_minutes};
@@ -517,6 +518,11 @@ fn settings_at_their_ends_run() {
         objects_max: 100,
         background_threads: 0,
         background_tasks_max: 1,
+        device: DeviceChoice::Cpu,
+        inference_queue_rows_max: 1,
+        inference_batch_rows_max: 1,
+        inference_latency_micros: 0,
+        inference_failures_max: 1,
     };
     let u32_max = u32::MAX as usize;
     let most = Settings {
@@ -539,6 +545,11 @@ fn settings_at_their_ends_run() {
         objects_max: u32_max,
         background_threads: 8,
         background_tasks_max: 10_000_000,
+        device: DeviceChoice::Auto,
+        inference_queue_rows_max: 1 << 40,
+        inference_batch_rows_max: 1 << 30,
+        inference_latency_micros: 60_000_000,
+        inference_failures_max: 1_000_000,
     };
     // With room for one row that waits, most are refused, and counted.
     for (settings, scored_least) in [(least, 1), (most, 300)] {

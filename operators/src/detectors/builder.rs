@@ -10,6 +10,7 @@ use super::{Direction, MissingSlots};
 use crate::background::Lazy;
 use crate::detector::DetectorRequest;
 use crate::error::{OperatorError, Result};
+use crate::inference::OnWorkers;
 use crate::options::{OptionValue, Options};
 
 /// A detector as asked for, before it meets columns: the same from SQL and from builders.
@@ -246,6 +247,7 @@ impl<'a> DetectorRequest<'a> {
             options: &spec.options,
             models_max,
             executor: Arc::new(Lazy),
+            inference: Arc::new(OnWorkers),
         })
     }
 }

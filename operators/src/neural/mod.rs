@@ -4,5 +4,7 @@
 //! Scoring on the CPU does not: a recurrent network over one-hot input is small matrices and table look-ups, for which
 //! [`lstm::Scorer`] has loops of its own, equal to burn's forward pass within [`lstm::TOLERANCE`].
 
+mod gpu;
 pub mod lstm;
-pub mod service;
+
+pub use gpu::adapter;

@@ -13,7 +13,7 @@ use crate::model::Phase;
 
 #[test]
 fn the_same_rows_give_the_same_answers_however_they_are_cut() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         let rows = telemetry("a", 1_500);
         let whole = Setup::default().run(kind, &rows);
         assert_eq!(whole, Setup::default().run(kind, &rows));
@@ -57,7 +57,7 @@ fn keys_of_any_type_get_a_model_each() {
 
 #[test]
 fn nothing_is_said_while_warming_up_and_phases_only_move_on() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         let out = Setup::default().run(kind, &telemetry("a", 2_000));
         let phases = out.texts("phase");
         let (scores, flags, versions) = (out.scores(), out.flags(), out.counts("model_version"));
@@ -172,7 +172,7 @@ fn rows_without_values_are_counted_and_nothing_else() {
 
 #[test]
 fn empty_batches_say_nothing() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         let mut detector = Setup::default().detector(kind);
         let mut out = Answers::default();
         detector.process(&Rows::default().batch(), &mut out).unwrap();
@@ -285,7 +285,7 @@ fn drift_is_always_learned() {
 
 #[test]
 fn joined_outputs_share_one_schema() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         let mut detector = Setup::default().detector(kind);
         let mut out = Answers::default();
         for key in ["a", "b"] {

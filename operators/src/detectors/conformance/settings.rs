@@ -88,7 +88,7 @@ fn ends(kind: &OptionKind) -> Vec<OptionValue> {
 
 #[test]
 fn every_option_works_at_its_ends() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         let mut rows = telemetry("a", 400);
         // Values at the ends as well, and two that are missing.
         let ends_of_values = [f64::MAX, f64::MIN, f64::MIN_POSITIVE, -0.0, f64::INFINITY];
@@ -114,7 +114,7 @@ fn every_option_works_at_its_ends() {
 
 #[test]
 fn every_option_is_refused_out_of_range_by_name() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         for spec in kind.options() {
             assert!(!spec.doc.is_empty() && !spec.kind.range_text().is_empty());
             for value in outside(&spec.kind) {
@@ -131,7 +131,7 @@ fn every_option_is_refused_out_of_range_by_name() {
 
 #[test]
 fn every_default_is_what_no_option_means() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         let rows = telemetry("a", 600);
         let mut options = Options::new();
         for spec in kind.options() {
@@ -148,7 +148,7 @@ fn every_default_is_what_no_option_means() {
 
 #[test]
 fn unknown_options_are_refused_with_a_hint() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         let error = Setup::with("treshold", 1.0).plan(kind).unwrap_err();
         let name = kind.name();
         let expected = format!("option \"treshold\" of detector kind \"{name}\" is unknown");
@@ -177,6 +177,7 @@ fn columns_that_do_not_fit_are_refused_with_a_hint() {
                 options: &Options::new(),
                 models_max: 10,
                 executor: Arc::new(crate::background::Lazy),
+                inference: Arc::new(crate::inference::OnWorkers),
             };
             kind.plan(&request).map(|_| ()).unwrap_err().to_string()
         };
@@ -215,6 +216,7 @@ fn integers_booleans_and_decimals_are_features() {
             options: &Options::new(),
             models_max: 10,
             executor: Arc::new(crate::background::Lazy),
+            inference: Arc::new(crate::inference::OnWorkers),
         };
         let plan = kind.plan(&request).unwrap();
         let features = ("features".to_owned(), "count, small, up, cost".to_owned());

@@ -9,7 +9,7 @@ use crate::time::EventTime;
 
 #[test]
 fn a_restored_detector_goes_on_as_if_uninterrupted() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         let parts: Vec<Rows> = ["a", "b", "c"].map(|key| telemetry(key, 800)).into();
         let batch = interleave(&parts).batch();
         let setup = Setup::default();
@@ -31,7 +31,7 @@ fn a_restored_detector_goes_on_as_if_uninterrupted() {
 
 #[test]
 fn a_damaged_snapshot_is_refused_and_changes_nothing() {
-    for_each_kind(|kind| {
+    for_every_kind(|kind| {
         // A small model keeps the number of cuts small.
         let setup = Setup { models_max: 2, ..Setup::default() };
         let rows = telemetry("a", 40);
@@ -62,7 +62,7 @@ fn a_snapshot_of_another_kind_or_of_other_columns_is_refused() {
     for_each_kind(|kind| {
         let rows = telemetry("a", 20).batch();
         let mut detector = Setup::default().detector(kind);
-        for other in builtin_kinds() {
+        for other in builtin_kinds().into_iter().filter(|other| reads_features(&**other)) {
             let mut source = Setup::with("features", "cpu").detector(&*other);
             process(&mut *source, &rows, 20);
             detector.restore(&source.snapshot().unwrap()).unwrap_err();

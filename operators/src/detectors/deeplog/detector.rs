@@ -5,10 +5,13 @@
 //! ```
 //!
 //! Sessions end in the order of their ends, before any entry of that time or later, so that neither batches nor
-//! watermarks matter. Windows move on first and are judged together: what a model predicts depends on keys alone.
+//! watermarks matter. Windows move on first and are judged together: what a model predicts depends on keys alone. So
+//! what a service is still to say of a network does not hold windows up, and is answered piece by piece, in order.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
 use arrow::array::{Array, AsArray, Int64Array};
 use arrow::compute::cast;
@@ -29,6 +32,8 @@ use super::windows::Window;
 use crate::background::Task;
 use crate::detector::{Answers, Detector, DetectorPlan, DetectorStatistics, SideRelation};
 use crate::error::{OperatorError, Result};
+use crate::inference::{Asking, Placement};
+use crate::key::KeyShare;
 use crate::model::{Phase, snapshot};
 use crate::time::EventTime;
 
@@ -52,6 +57,10 @@ impl DetectorPlan for DeepLogPlan {
         self.described.clone()
     }
 
+    fn placement(&self) -> Option<&Placement> {
+        Some(&self.settings.placement)
+    }
+
     fn detector(&self) -> Box<dyn Detector> {
         Box::new(DeepLogDetector::new(Arc::clone(&self.settings)))
     }
@@ -64,6 +73,17 @@ pub(super) struct DeepLogDetector {
     stage: Stage,
     statistics: DetectorStatistics,
     /// Predictions asked for, and sessions that ended, since the last were answered.
+    asked: Asked,
+    /// The service that scores the network, if one does.
+    asking: Option<Asking>,
+    /// What waits for its answer, the oldest first.
+    open: VecDeque<Piece>,
+}
+
+/// One call whose answers wait for the service.
+struct Piece {
+    rows: Option<RecordBatch>,
+    work: Work,
     asked: Asked,
 }
 
@@ -81,11 +101,15 @@ struct Asked {
     questions: Vec<(u32, u32, Option<usize>)>,
     closed: Vec<(u32, EventTime)>,
     places: Vec<u32>,
+    /// Questions that have been answered.
+    done: usize,
 }
 
 impl DeepLogDetector {
     fn new(settings: Arc<Settings>) -> Self {
         Self {
+            asking: settings.placement.service.clone().map(Asking::new),
+            open: VecDeque::new(),
             settings,
             sessions: Sessions::default(),
             stage: Stage::Collecting { vocabulary: Vocabulary::default(), ended: Vec::new() },
@@ -287,20 +311,36 @@ impl DeepLogDetector {
         Ok(())
     }
 
-    /// Answers everything asked so far.
-    fn answer(&mut self, work: &mut Work) {
-        let Stage::Ready(model) = &mut self.stage else { return };
+    /// Answers what was asked, as far as the network has said what it expects.
+    fn answer(
+        &mut self,
+        asked: &mut Asked,
+        work: &mut Work,
+        waker: Option<&Waker>,
+    ) -> Result<Poll<()>> {
+        let Stage::Ready(model) = &mut self.stage else { return Ok(Poll::Ready(())) };
         let settings = &self.settings;
-        let Asked { histories, questions, closed, places } = &mut self.asked;
+        let Asked { histories, questions, closed, places, done } = asked;
         let bounds = model.bounds;
-        let mut done = 0;
-        let together = model.predictor.together_max();
-        for part in questions.chunks(together) {
-            let width = settings.keys.framing().history;
-            let histories = &histories[done * width..(done + part.len()) * width];
-            done += part.len();
-            let outputs = model.vocabulary.outputs();
-            model.predictor.places(histories, outputs, places);
+        let mut together = model.predictor.together_max();
+        if let Some(asking) = &self.asking {
+            together = together.min(asking.service().settings().launch_rows_max).max(1);
+        }
+        let width = settings.keys.framing().history;
+        let outputs = model.vocabulary.outputs();
+        while *done < questions.len() {
+            let part = &questions[*done..questions.len().min(*done + together)];
+            let histories = &histories[*done * width..(*done + part.len()) * width];
+            match (&mut self.asking, waker) {
+                (Some(asking), Some(waker)) => {
+                    match model.predictor.poll_places(histories, places, asking, waker) {
+                        Poll::Pending => return Ok(Poll::Pending),
+                        Poll::Ready(found) => found?,
+                    }
+                }
+                _ => model.predictor.places(histories, outputs, places),
+            }
+            *done += part.len();
             for ((session, symbol, row), place) in part.iter().zip(places.iter()) {
                 let entry = model.entry(*place, *symbol);
                 if let Some(session) = self.sessions.get(*session) {
@@ -339,6 +379,7 @@ impl DeepLogDetector {
         }
         histories.clear();
         questions.clear();
+        *done = 0;
         for (place, end) in closed.drain(..) {
             let Some(mut session) = self.sessions.free(place) else { continue };
             model.close(&session.counts, &mut session.judgement);
@@ -352,17 +393,31 @@ impl DeepLogDetector {
                 reasons,
             });
         }
+        Ok(Poll::Ready(()))
     }
 
-    /// Writes the answers of some work.
+    /// Answers some work, or leaves it open where a service is to be asked.
     fn finish(
         &mut self,
         rows: Option<&RecordBatch>,
         mut work: Work,
         out: &mut Answers,
     ) -> Result<()> {
-        self.answer(&mut work);
-        if let Some(rows) = rows {
+        let mut asked = std::mem::take(&mut self.asked);
+        if self.asking.is_some() && matches!(self.stage, Stage::Ready(_)) {
+            self.open.push_back(Piece { rows: rows.cloned(), work, asked });
+            return Ok(());
+        }
+        let answered = self.answer(&mut asked, &mut work, None);
+        self.asked = asked;
+        // Without a service it is ready.
+        let Poll::Ready(()) = answered? else { return Ok(()) };
+        self.write(rows, &work, out)
+    }
+
+    /// Writes the answers of some work.
+    fn write(&self, rows: Option<&RecordBatch>, work: &Work, out: &mut Answers) -> Result<()> {
+        if let Some(rows) = rows.filter(|rows| rows.num_rows() > 0) {
             write_rows(&self.settings, rows, &work.rows, 1, out)?;
         }
         write_sessions(&self.settings, &work.ended, out)
@@ -476,6 +531,17 @@ impl Detector for DeepLogDetector {
         self.finish(None, work, out)
     }
 
+    fn poll(&mut self, waker: &Waker, out: &mut Answers) -> Result<Poll<()>> {
+        while let Some(mut piece) = self.open.pop_front() {
+            if self.answer(&mut piece.asked, &mut piece.work, Some(waker))?.is_pending() {
+                self.open.push_front(piece);
+                return Ok(Poll::Pending);
+            }
+            self.write(piece.rows.as_ref(), &piece.work, out)?;
+        }
+        Ok(Poll::Ready(()))
+    }
+
     fn statistics(&self) -> DetectorStatistics {
         let (models, bytes) = match &self.stage {
             Stage::Ready(model) => (1, model.heap_bytes()),
@@ -543,7 +609,22 @@ impl Detector for DeepLogDetector {
             sessions.open(session);
         }
         (self.stage, self.sessions, self.statistics) = (stage, sessions, saved.statistics);
-        self.asked = Asked::default();
+        (self.asked, self.open) = (Asked::default(), VecDeque::new());
+        self.asking = self.settings.placement.service.clone().map(Asking::new);
+        Ok(())
+    }
+
+    /// One model serves all, and it is where rows without a key go.
+    fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
+        for bytes in snapshots {
+            snapshot::open::<Saved>(NAME, bytes)?;
+        }
+        if let Some(first) = snapshots.first().filter(|_| share.owns(None, false)) {
+            // What it has done itself it has still done.
+            let own = self.statistics;
+            self.restore(first)?;
+            self.statistics = own;
+        }
         Ok(())
     }
 }

@@ -20,6 +20,10 @@
 //! By surprise: the negative logarithm of its probability, in nats. A key that training never saw is an anomaly by
 //! either. Rows whose key or session is NULL are not scored. `detail` has rank, probability, and what was expected.
 //!
+//! # Device
+//! With `device = 'gpu'`, or where the engine finds a GPU, histories that have not come before are scored by the engine's
+//! inference service; rows are answered in their order when it has answered.
+//!
 //! # Side relation
 //! `sessions`: one row for each session that has ended, with its judgement and, with `combined`, the reasons: abnormal
 //! `keys`, an `unseen key`, a `length` outside the range of training, or `counts` of keys too far from any of training.
@@ -57,17 +61,20 @@ use self::settings::Settings;
 use super::builder::{DetectorBuilder, DetectorSpec, detector_builder};
 use crate::detector::{DetectorKind, DetectorPlan, DetectorRequest};
 use crate::error::Result;
+use crate::inference::DeviceChoice;
 use crate::options::{OptionReader, OptionSpec};
 
 const NAME: &str = "deeplog";
 
 /// The kind behind `USING deeplog`.
 ///
+/// # Examples
 /// ```
 /// use driftline_operators::detector::DetectorKind;
 /// use driftline_operators::detectors::DeepLogKind;
 ///
-/// assert!(DeepLogKind.options().iter().any(|option| option.name == "top"));
+/// let options = DeepLogKind.options();
+/// assert!(options.iter().any(|option| option.name == "history"));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DeepLogKind;
@@ -97,6 +104,7 @@ impl DetectorKind for DeepLogKind {
             vec![("kind".to_owned(), NAME.to_owned()), ("time".to_owned(), time.clone())];
         described
             .extend(reader.settled().map(|(name, value)| (name.to_owned(), value.to_string())));
+        described.push(("scored_by".to_owned(), settings.placement.note.clone()));
         described.push(("relations".to_owned(), settings.relation.name.clone()));
         Ok(Arc::new(DeepLogPlan { settings: Arc::new(settings), described }))
     }
@@ -149,6 +157,12 @@ impl DeepLog {
     #[must_use]
     pub fn ngram(self) -> Self {
         self.option("model", "ngram")
+    }
+
+    /// Where the network is scored, whatever the engine's setting says.
+    #[must_use]
+    pub fn device(self, device: DeviceChoice) -> Self {
+        self.option("device", device.to_string())
     }
 
     /// Takes unseen keys, lengths and counts into the verdict of a session.

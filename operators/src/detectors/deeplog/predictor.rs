@@ -1,5 +1,7 @@
 //! What predicts the next key: the network or the n-gram model, with what it said before.
 
+use std::task::{Poll, Waker};
+
 use serde::{Deserialize, Serialize};
 
 use super::KeyModelKind;
@@ -8,7 +10,8 @@ use super::ngram::{Ngram, SavedNgram};
 use super::ranking::{Ranked, RankingCache};
 use super::vocabulary::{END_OUTPUT, UNKNOWN, Vocabulary};
 use super::windows::Framing;
-use crate::error::Result;
+use crate::error::{OperatorError, Result};
+use crate::inference::Asking;
 
 /// Adam's step in online updates.
 const LEARNING_RATE: f64 = 0.001;
@@ -61,6 +64,60 @@ impl Predictor {
     /// The places of histories, given one after the other, at most [`Predictor::together_max`] of them; they hold until
     /// the next call.
     pub(super) fn places(&mut self, histories: &[u32], outputs: usize, out: &mut Vec<u32>) {
+        if self.look_up(histories, out) {
+            return;
+        }
+        self.found.clear();
+        match &mut self.rule {
+            Rule::Network(network) => {
+                network.probabilities(&self.misses, self.framing.history, &mut self.found);
+            }
+            Rule::Ngram(ngram) => {
+                for one in self.misses.chunks_exact(self.framing.history) {
+                    ngram.probabilities(one, outputs, &mut self.found);
+                }
+            }
+        }
+        self.take_up(histories, out);
+    }
+
+    /// The same, where a service scores the network. While it is pending, the next call must be the same.
+    pub(super) fn poll_places(
+        &mut self,
+        histories: &[u32],
+        out: &mut Vec<u32>,
+        asking: &mut Asking,
+        waker: &Waker,
+    ) -> Poll<Result<()>> {
+        if asking.is_idle() && self.look_up(histories, out) {
+            return Poll::Ready(Ok(()));
+        }
+        let Rule::Network(network) = &mut self.rule else {
+            let problem = "an n-gram model has no network to ask a service for";
+            return Poll::Ready(Err(OperatorError::evaluation("scoring of deeplog", problem)));
+        };
+        if asking.is_idle() {
+            let rows = self.misses.iter().map(|symbol| *symbol as f32).collect();
+            asking.start(&network.served(self.framing.history), rows);
+        }
+        match asking.poll(waker) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(problem)) => Poll::Ready(Err(OperatorError::evaluation(
+                "scoring of deeplog",
+                problem.to_string(),
+            ))),
+            Poll::Ready(Ok(mut found)) => {
+                network.normalize(&mut found);
+                self.found = found;
+                self.take_up(histories, out);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Finds the places of histories that have come before; whether that is all of them. The others are left in
+    /// `misses`, for which there is room.
+    fn look_up(&mut self, histories: &[u32], out: &mut Vec<u32>) -> bool {
         let history = self.framing.history;
         out.clear();
         self.misses.clear();
@@ -71,27 +128,19 @@ impl Predictor {
             }
             out.push(place.unwrap_or(u32::MAX));
         }
-        if self.misses.is_empty() {
-            return;
-        }
         let missing = self.misses.len() / history;
-        if self.cache.len() + missing > self.cache.entries_max() {
+        if missing > 0 && self.cache.len() + missing > self.cache.entries_max() {
             self.cache.clear();
             self.misses.clear();
             self.misses.extend_from_slice(histories);
             out.fill(u32::MAX);
         }
-        self.found.clear();
-        match &mut self.rule {
-            Rule::Network(network) => {
-                network.probabilities(&self.misses, history, &mut self.found);
-            }
-            Rule::Ngram(ngram) => {
-                for one in self.misses.chunks_exact(history) {
-                    ngram.probabilities(one, outputs, &mut self.found);
-                }
-            }
-        }
+        self.misses.is_empty()
+    }
+
+    /// Keeps what was found for the misses, and gives them their places.
+    fn take_up(&mut self, histories: &[u32], out: &mut [u32]) {
+        let history = self.framing.history;
         self.scored += (self.misses.len() / history) as u64;
         self.cache.insert(&self.misses, &self.found, END_OUTPUT);
         for (place, one) in out.iter_mut().zip(histories.chunks_exact(history)) {

@@ -11,6 +11,7 @@ use crate::background::Executor;
 use crate::detector::{DetectorRequest, OUTPUT_COLUMNS, SideRelation};
 use crate::detectors::anomaly::metadata;
 use crate::error::{OperatorError, Result};
+use crate::inference::{DeviceChoice, Inference, OnWorkers, Placement};
 use crate::model::Upkeep;
 use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::SPAN_NS_MAX;
@@ -48,6 +49,8 @@ pub(super) struct Settings {
     pub(super) schema: SchemaRef,
     pub(super) relation: SideRelation,
     pub(super) executor: Arc<dyn Executor>,
+    /// Where the network is scored.
+    pub(super) placement: Placement,
 }
 
 /// Indexes of the input's columns.
@@ -184,6 +187,12 @@ pub(super) fn options() -> Vec<OptionSpec> {
             64 << 20,
             "Bytes for predictions that may be asked for again.",
         ),
+        choice(
+            "device",
+            DeviceChoice::WORDS,
+            DeviceChoice::WORDS[0],
+            "Where the network is scored; by default as the engine's setting says.",
+        ),
     ]
 }
 
@@ -249,7 +258,28 @@ impl Settings {
             relation: columns.sessions(),
             columns,
             executor: Arc::clone(&request.executor),
+            placement: place(request, reader, model)?,
         })
+    }
+}
+
+/// Finds the network its place. Without one everything is counted where it comes.
+fn place(
+    request: &DetectorRequest<'_>,
+    reader: &OptionReader,
+    model: KeyModelKind,
+) -> Result<Placement> {
+    let owner = format!("detector kind \"{}\"", super::NAME);
+    let choice = DeviceChoice::from_word(reader.text("device"));
+    match (model, choice) {
+        (KeyModelKind::Lstm, _) => request.inference.place(&owner, choice),
+        (KeyModelKind::Ngram, Some(DeviceChoice::Gpu)) => Err(OperatorError::Option {
+            owner,
+            option: "device".into(),
+            problem: "is 'gpu', but model = 'ngram' has no network".into(),
+            hint: "leave device out, or set model = 'lstm'".into(),
+        }),
+        (KeyModelKind::Ngram, _) => OnWorkers.place(&owner, None),
     }
 }
 

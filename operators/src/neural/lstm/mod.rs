@@ -14,6 +14,7 @@
 
 mod examples;
 mod network;
+mod on_device;
 mod prefixes;
 mod product;
 mod scorer;

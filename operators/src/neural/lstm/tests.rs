@@ -2,6 +2,7 @@
 //! differences, weights equal repetitions, and bytes are refused by name.
 
 mod bytes;
+mod gpu;
 mod learning;
 mod outputs;
 

@@ -10,6 +10,8 @@ use super::network::{Network, numbers};
 use super::weights::Random;
 use super::{Examples, Scorer, Targets, Weights};
 use crate::error::{OperatorError, Result};
+use crate::inference::Compute;
+use crate::neural::gpu;
 
 /// How a network is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +29,8 @@ pub struct Training {
     pub patience: usize,
     /// Seed of the order of examples.
     pub seed: u64,
+    /// Where steps are computed. What is held out is scored on the CPU.
+    pub on: Compute,
 }
 
 impl Default for Training {
@@ -38,6 +42,7 @@ impl Default for Training {
             epochs_max: 100,
             patience: 15,
             seed: 1,
+            on: Compute::Cpu,
         }
     }
 }
@@ -87,7 +92,8 @@ pub struct Trained {
 /// training.
 ///
 /// # Errors
-/// If there are no examples, or their width does not fit the network, or numbers ceased to be finite.
+/// If there are no examples, or their width does not fit the network, or numbers ceased to be finite; or if there is no
+/// GPU where one was asked for.
 pub fn train(
     weights: &Weights,
     examples: &Examples,
@@ -100,7 +106,12 @@ pub fn train(
     if rows == 0 || examples.steps == 0 {
         return Err(refused("has no examples"));
     }
-    let device = Device::flex();
+    let device = match settings.on {
+        Compute::Cpu => Device::flex(),
+        Compute::Gpu => {
+            gpu::device().map_err(|problem| refused(&format!("needs a GPU: {problem}")))?
+        }
+    };
     let mut steps = AdamSteps::new(Network::new(weights, &device));
     let mut random = Random::new(settings.seed);
     let mut order: Vec<usize> = (0..rows).collect();

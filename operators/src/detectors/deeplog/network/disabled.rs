@@ -1,7 +1,10 @@
 //! Without the feature `neural` there is no network, and nothing can make one.
 
+use std::sync::Arc;
+
 use super::{NetworkSettings, Pairs, Watch};
 use crate::error::{OperatorError, Result};
+use crate::inference;
 
 /// A network: none.
 #[derive(Clone, Debug)]
@@ -48,6 +51,17 @@ impl Network {
         _history: usize,
         _out: &mut Vec<f32>,
     ) {
+        match *self {}
+    }
+
+    pub(in crate::detectors::deeplog) fn served(
+        &mut self,
+        _history: usize,
+    ) -> Arc<dyn inference::Network> {
+        match *self {}
+    }
+
+    pub(in crate::detectors::deeplog) fn normalize(&self, _outputs: &mut [f32]) {
         match *self {}
     }
 

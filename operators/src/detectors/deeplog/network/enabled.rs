@@ -1,11 +1,13 @@
 //! The network of log keys: one-hot symbols in, a distribution over the end and all keys out (DL-02, DL-03).
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::{NetworkSettings, Pairs, TrainingProgress, Watch};
 use crate::error::Result;
+use crate::inference;
 use crate::neural::lstm::{
-    Examples, LstmInput, LstmShape, Progress, Scorer, Training, Weights, train,
+    Examples, LstmInput, LstmShape, Progress, Scorer, ServedLstm, Training, Weights, train,
 };
 
 /// A trained network, ready for scoring.
@@ -13,6 +15,8 @@ use crate::neural::lstm::{
 pub(in crate::detectors::deeplog) struct Network {
     weights: Weights,
     scorer: Scorer,
+    /// This version, once it has been scored by a service.
+    served: Option<Arc<ServedLstm>>,
 }
 
 fn examples(history: usize, pairs: &Pairs) -> Examples {
@@ -61,7 +65,7 @@ impl Network {
     }
 
     fn of(weights: Weights) -> Self {
-        Self { scorer: Scorer::new(&weights), weights }
+        Self { scorer: Scorer::new(&weights), weights, served: None }
     }
 
     /// Takes some steps of gradient over pairs, all of them in each.
@@ -89,7 +93,7 @@ impl Network {
     /// Makes room for more keys, which as input are taken like the symbol `like` (DL-14).
     pub(in crate::detectors::deeplog) fn grow(&mut self, symbols: usize, like: u32) {
         self.weights.grow(symbols, like as usize);
-        self.scorer = Scorer::new(&self.weights);
+        (self.scorer, self.served) = (Scorer::new(&self.weights), None);
     }
 
     /// The probability of each output after each history.
@@ -101,7 +105,21 @@ impl Network {
     ) {
         let from = out.len();
         self.scorer.score_symbols(histories, history, out);
-        for row in out[from..].chunks_exact_mut(self.weights.shape().outputs) {
+        self.normalize(&mut out[from..]);
+    }
+
+    /// This version as a service scores it: a row for each history, and outputs that [`Network::normalize`] completes.
+    pub(in crate::detectors::deeplog) fn served(
+        &mut self,
+        history: usize,
+    ) -> Arc<dyn inference::Network> {
+        let new = || Arc::new(ServedLstm::new(self.weights.clone(), history));
+        Arc::clone(self.served.get_or_insert_with(new)) as Arc<dyn inference::Network>
+    }
+
+    /// Turns outputs of the network into probabilities.
+    pub(in crate::detectors::deeplog) fn normalize(&self, outputs: &mut [f32]) {
+        for row in outputs.chunks_exact_mut(self.weights.shape().outputs) {
             let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             row.iter_mut().for_each(|logit| *logit = (*logit - most).exp());
             let total: f32 = row.iter().sum();
@@ -125,6 +143,7 @@ impl Network {
     }
 
     pub(in crate::detectors::deeplog) fn heap_bytes(&self) -> usize {
-        self.weights.heap_bytes() + self.scorer.heap_bytes()
+        let served = self.served.as_ref().map_or(0, |served| served.heap_bytes());
+        self.weights.heap_bytes() + self.scorer.heap_bytes() + served
     }
 }

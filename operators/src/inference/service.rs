@@ -14,12 +14,14 @@
 //!
 //! A device that fails, by error or by panic, costs nothing but time: the same rows are scored on the CPU, and the
 //! failure is counted. After [`ServiceSettings::failures_max`] in a row the device is not asked again. When the service
-//! ends, what is queued is scored first; whatever cannot be is answered with an error. No ticket stays empty.
+//! ends, what is queued is scored first; whatever cannot be is answered with an error. No ticket stays empty. Rows whose
+//! ticket was dropped are forgotten, as those of a query that was dropped.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 /// A network that rows can be scored by. One version of a model is one value of it: what is submitted with an older
@@ -47,27 +49,18 @@ pub enum Compute {
     Gpu,
 }
 
-/// Something that scores rows; the engine's own is [`Compute`], tests have slower ones.
-pub trait Device: Send {
-    /// Appends an output row for each input row.
+/// Something that scores rows; the engine's own is [`Compute`], a host may bring another. It is asked from one thread
+/// only, and may take its time: nobody waits for it but those who asked.
+pub trait Device: fmt::Debug + Send + Sync {
+    /// Appends an output row for each input row, that depends on this row alone.
     ///
     /// # Errors
-    /// If it fails.
-    fn score(
-        &mut self,
-        network: &dyn Network,
-        rows: &[f32],
-        out: &mut Vec<f32>,
-    ) -> Result<(), String>;
+    /// If it fails, with its own words; the rows are then scored on the CPU. A panic counts as such a failure.
+    fn score(&self, network: &dyn Network, rows: &[f32], out: &mut Vec<f32>) -> Result<(), String>;
 }
 
 impl Device for Compute {
-    fn score(
-        &mut self,
-        network: &dyn Network,
-        rows: &[f32],
-        out: &mut Vec<f32>,
-    ) -> Result<(), String> {
+    fn score(&self, network: &dyn Network, rows: &[f32], out: &mut Vec<f32>) -> Result<(), String> {
         network.score(*self, rows, out)
     }
 }
@@ -97,7 +90,7 @@ impl Default for ServiceSettings {
 }
 
 /// What a service has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceStatistics {
     /// Rows that wait now.
     pub queued_rows: u64,
@@ -111,10 +104,14 @@ pub struct ServiceStatistics {
     pub rows: u64,
     /// Nanoseconds of all launches.
     pub launch_ns: u64,
-    /// Launches that failed on the device and were made up for on the CPU.
+    /// Launches that failed on the device.
     pub failures: u64,
+    /// Launches that the CPU made up for: those that failed, and all since the device was given up.
+    pub fallbacks: u64,
     /// Whether the device was given up.
     pub is_given_up: bool,
+    /// What the device said when it failed last.
+    pub problem: Option<String>,
 }
 
 /// Why rows were not taken or not scored.
@@ -159,14 +156,11 @@ impl Ticket {
     }
 }
 
-/// Tells a worker to look at its tickets.
-pub type Wake = Box<dyn Fn() + Send>;
-
 struct Request {
     network: Arc<dyn Network>,
     rows: Vec<f32>,
     ticket: Ticket,
-    wake: Wake,
+    waker: Waker,
 }
 
 impl Request {
@@ -176,7 +170,12 @@ impl Request {
 
     fn answer(self, outputs: Result<Vec<f32>, ServiceError>) {
         *lock(&self.ticket.0) = Some(outputs);
-        (self.wake)();
+        self.waker.wake();
+    }
+
+    /// Whether anybody still waits for the outputs.
+    fn is_wanted(&self) -> bool {
+        Arc::strong_count(&self.ticket.0) > 1
     }
 }
 
@@ -190,16 +189,26 @@ pub struct InferenceService {
 #[derive(Default)]
 struct Queue {
     requests: VecDeque<Request>,
-    /// Workers that were refused, to be woken when there is room.
-    waiting: Vec<Wake>,
+    /// Who was refused, each once, to be woken when there is room.
+    waiting: Vec<Waker>,
     statistics: ServiceStatistics,
     is_closed: bool,
     /// The loop has ended: nothing will be answered any more.
     is_over: bool,
 }
 
-/// Refused workers that are remembered, for each of which one wake is held; a worker submits one request at a time.
-const WAITING_MAX: usize = 4_096;
+impl Queue {
+    /// Forgets requests that nobody waits for.
+    fn forget_unwanted(&mut self) {
+        let mut forgotten = 0;
+        self.requests.retain(|request| {
+            let is_wanted = request.is_wanted();
+            forgotten += if is_wanted { 0 } else { request.count() as u64 };
+            is_wanted
+        });
+        self.statistics.queued_rows -= forgotten;
+    }
+}
 
 impl fmt::Debug for InferenceService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,7 +225,13 @@ impl InferenceService {
         Self { settings, queue: Mutex::new(Queue::default()), arrived: Condvar::new() }
     }
 
-    /// Asks for the outputs of rows. `wake` is called, from the service's thread, when the ticket holds them, or when
+    /// The bounds.
+    #[must_use]
+    pub fn settings(&self) -> ServiceSettings {
+        self.settings
+    }
+
+    /// Asks for the outputs of rows. `waker` is woken, from the service's thread, when the ticket holds them, or when
     /// there may be room after a refusal.
     ///
     /// # Errors
@@ -225,7 +240,7 @@ impl InferenceService {
         &self,
         network: &Arc<dyn Network>,
         rows: Vec<f32>,
-        wake: Wake,
+        waker: &Waker,
     ) -> Result<Ticket, (ServiceError, Vec<f32>)> {
         let inputs = network.inputs();
         if inputs == 0 || !rows.len().is_multiple_of(inputs) {
@@ -236,11 +251,19 @@ impl InferenceService {
         if queue.is_closed || queue.is_over {
             return Err((ServiceError::Closed, rows));
         }
-        let queued = queue.statistics.queued_rows;
-        if queued > 0 && queued + count > self.settings.queue_rows_max as u64 {
+        let most = self.settings.queue_rows_max as u64;
+        let is_full = |queue: &Queue| {
+            let queued = queue.statistics.queued_rows;
+            queued > 0 && queued + count > most
+        };
+        if is_full(&queue) {
+            queue.forget_unwanted();
+        }
+        if is_full(&queue) {
             queue.statistics.refused += 1;
-            if queue.waiting.len() < WAITING_MAX {
-                queue.waiting.push(wake);
+            // One for each operator that asks: as many as the engine has.
+            if !queue.waiting.iter().any(|waiting| waiting.will_wake(waker)) {
+                queue.waiting.push(waker.clone());
             }
             return Err((ServiceError::Full, rows));
         }
@@ -250,7 +273,7 @@ impl InferenceService {
             network: Arc::clone(network),
             rows,
             ticket: ticket.clone(),
-            wake,
+            waker: waker.clone(),
         });
         drop(queue);
         self.arrived.notify_one();
@@ -260,7 +283,7 @@ impl InferenceService {
     /// What the service has done so far.
     #[must_use]
     pub fn statistics(&self) -> ServiceStatistics {
-        lock(&self.queue).statistics
+        lock(&self.queue).statistics.clone()
     }
 
     /// Takes no further requests; the loop ends when those that wait are answered.
@@ -271,7 +294,7 @@ impl InferenceService {
 
     /// Answers requests until the service is closed and none is left. `now` is the time since some fixed moment, for
     /// measuring alone.
-    pub fn run(&self, device: &mut dyn Device, now: &dyn Fn() -> Duration) {
+    pub fn run(&self, device: &dyn Device, now: &dyn Fn() -> Duration) {
         // However the loop ends, nobody waits for ever.
         let _over = Over(self);
         let mut failures = 0;
@@ -291,7 +314,9 @@ impl InferenceService {
                 (Ok(_), _) => 0,
                 (Err(_), _) => failures + 1,
             };
-            let outputs = on_device.or_else(|_| attempt(&mut Compute::Cpu, &*network, &rows));
+            let is_fallback = on_device.is_err();
+            let problem = on_device.as_ref().err().filter(|_| has_failed).cloned();
+            let outputs = on_device.or_else(|_| attempt(&Compute::Cpu, &*network, &rows));
             let took = now().saturating_sub(started);
             let mut queue = lock(&self.queue);
             let statistics = &mut queue.statistics;
@@ -302,40 +327,55 @@ impl InferenceService {
             statistics.queued_rows -= count as u64;
             statistics.launch_ns += u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
             statistics.failures += u64::from(has_failed);
+            statistics.fallbacks += u64::from(is_fallback);
+            statistics.problem = problem.or(statistics.problem.take());
             statistics.is_given_up = failures >= self.settings.failures_max;
             let waiting = std::mem::take(&mut queue.waiting);
             drop(queue);
+            let shared = launch.len() > 1;
             let mut from = 0;
             for request in launch {
                 let width = request.count() * network.outputs();
-                let own = outputs.as_ref().map(|all| all[from..from + width].to_vec());
+                let own = match &outputs {
+                    Ok(all) => Ok(all[from..from + width].to_vec()),
+                    // One request must not fail for the rows of another.
+                    Err(_) if shared => attempt(&Compute::Cpu, &*network, &request.rows),
+                    Err(problem) => Err(problem.clone()),
+                };
                 from += width;
-                request.answer(own.map_err(|problem| ServiceError::Failed(problem.clone())));
+                request.answer(own.map_err(ServiceError::Failed));
             }
-            waiting.iter().for_each(|wake| wake());
+            waiting.into_iter().for_each(Waker::wake);
         }
     }
 
     /// Requests for the next launch: the oldest, and those for the same network that come within the latency bound.
     fn next_launch(&self) -> Option<Vec<Request>> {
         let mut queue = lock(&self.queue);
-        while queue.requests.is_empty() {
-            if queue.is_closed {
-                return None;
+        loop {
+            queue.forget_unwanted();
+            if queue.requests.is_empty() {
+                if queue.is_closed {
+                    return None;
+                }
+                queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
-            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-        // One wait for all: more requests do not prolong it.
-        let room =
-            |queue: &Queue| queue.statistics.queued_rows < self.settings.launch_rows_max as u64;
-        if !self.settings.latency.is_zero() {
-            let (held, _) = self
-                .arrived
-                .wait_timeout_while(queue, self.settings.latency, |queue| {
-                    room(queue) && !queue.is_closed
-                })
-                .unwrap_or_else(PoisonError::into_inner);
-            queue = held;
+            // One wait for all: more requests do not prolong it.
+            let is_short = |queue: &mut Queue| {
+                let rows = queue.statistics.queued_rows;
+                rows < self.settings.launch_rows_max as u64 && !queue.is_closed
+            };
+            if !self.settings.latency.is_zero() && is_short(&mut queue) {
+                (queue, _) = self
+                    .arrived
+                    .wait_timeout_while(queue, self.settings.latency, is_short)
+                    .unwrap_or_else(PoisonError::into_inner);
+                queue.forget_unwanted();
+            }
+            if !queue.requests.is_empty() {
+                break;
+            }
         }
         let mut launch: Vec<Request> = queue.requests.pop_front().into_iter().collect();
         let mut rows: usize = launch.iter().map(Request::count).sum();
@@ -356,11 +396,7 @@ impl InferenceService {
 }
 
 /// Scores, and takes a panic or a wrong number of outputs for a failure.
-fn attempt(
-    device: &mut dyn Device,
-    network: &dyn Network,
-    rows: &[f32],
-) -> Result<Vec<f32>, String> {
+fn attempt(device: &dyn Device, network: &dyn Network, rows: &[f32]) -> Result<Vec<f32>, String> {
     let mut out = Vec::new();
     let scored = catch_unwind(AssertUnwindSafe(|| device.score(network, rows, &mut out)));
     let wanted = rows.len() / network.inputs().max(1) * network.outputs();
@@ -389,7 +425,7 @@ impl Drop for Over<'_> {
             (std::mem::take(&mut queue.requests), std::mem::take(&mut queue.waiting));
         drop(queue);
         requests.into_iter().for_each(|request| request.answer(Err(ServiceError::Closed)));
-        waiting.iter().for_each(|wake| wake());
+        waiting.into_iter().for_each(Waker::wake);
     }
 }
 
