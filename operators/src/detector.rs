@@ -110,6 +110,12 @@ pub trait DetectorPlan: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The columns of feedback, by which rows of the detector are told apart: those that are not nullable must be given,
+    /// and NULL in another stands for any value. `None` for a kind that takes no feedback.
+    fn feedback_schema(&self) -> Option<SchemaRef> {
+        None
+    }
+
     /// Settled options and choices, for EXPLAIN: name and value.
     fn describe(&self) -> Vec<(String, String)>;
 
@@ -134,6 +140,22 @@ pub trait Detector: Send {
     /// If an answer cannot be built.
     fn advance(&mut self, _watermark: EventTime, _out: &mut Answers) -> Result<()> {
         Ok(())
+    }
+
+    /// Takes back anomalies that were none: each row of `rows`, whose columns are those of
+    /// [`DetectorPlan::feedback_schema`], names some. The detector learns from them; what it said before stays said.
+    ///
+    /// Every worker is given all rows, between the same two calls of [`Detector::process`] wherever rows are the same,
+    /// and answers for the anomalies that it remembers.
+    ///
+    /// # Errors
+    /// If the kind takes no feedback, or learning fails. The detector is then as it was before.
+    fn feedback(&mut self, _rows: &RecordBatch) -> Result<FeedbackTaken> {
+        Err(OperatorError::Columns {
+            owner: "this kind of detector".into(),
+            problem: "takes no feedback".into(),
+            hint: "give feedback to a kind that SHOW KINDS lists with feedback options".into(),
+        })
     }
 
     /// Counts for metrics.
@@ -176,6 +198,23 @@ pub struct Answers {
     /// Rows of side relations, each with its index in [`DetectorPlan::relations`]; of
     /// [`SideRelation::reported_schema`].
     pub side: Vec<(usize, RecordBatch)>,
+}
+
+/// What one worker's part of a detector made of feedback.
+///
+/// ```
+/// use driftline_operators::detector::FeedbackTaken;
+///
+/// // Two rows of feedback; this worker remembers what the second names.
+/// let taken = FeedbackTaken { found: vec![false, true], anomalies: 3 };
+/// assert_eq!(taken.found.iter().filter(|found| **found).count(), 1);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedbackTaken {
+    /// For each row, whether it named an anomaly that is remembered.
+    pub found: Vec<bool>,
+    /// Anomalies that were taken back and learned from.
+    pub anomalies: u64,
 }
 
 /// A relation that a detector keeps beside its main one.

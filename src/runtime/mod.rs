@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Sender;
+use driftline_operators::detector::FeedbackTaken;
 use driftline_operators::error::Result as ModelResult;
 use driftline_operators::time::{Epoch, EventTime};
 
@@ -54,6 +55,8 @@ pub(crate) enum Message {
     Export { query: QueryId, reply: Sender<Answer<Vec<u8>>> },
     /// Every worker takes up its share of models, written by as many workers as there are snapshots.
     Import { query: QueryId, models: Arc<Vec<Vec<u8>>>, reply: Sender<Answer<()>> },
+    /// Every worker takes back the anomalies that it remembers and that feedback calls none.
+    Feedback { query: QueryId, rows: RecordBatch, reply: Sender<Answer<FeedbackTaken>> },
     /// A query's results no longer matter.
     Cancel(QueryId),
     /// A source is forgotten; no query reads it.

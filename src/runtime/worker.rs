@@ -153,6 +153,10 @@ impl Worker {
                     self.with_detector(query, |detector, share| detector.adopt(&models, share)),
                 );
             }
+            Message::Feedback { query, rows, reply } => {
+                let _ =
+                    reply.send(self.with_detector(query, |detector, _| detector.feedback(&rows)));
+            }
             Message::Cancel(id) => self.cancel(id),
             Message::Forget(id) => {
                 self.sources.remove(&id);
@@ -317,7 +321,7 @@ impl Worker {
             Some(detector) => act(&mut **detector.borrow_mut(), share),
             None => Err(OperatorError::Snapshot {
                 owner: "detector".into(),
-                problem: "cannot be taken: the detector has ended".into(),
+                problem: "cannot be taken or changed: the detector has ended".into(),
             }),
         };
         (share.worker, answer)
