@@ -206,15 +206,18 @@ pub struct Answers {
 /// use driftline_operators::detector::FeedbackTaken;
 ///
 /// // Two rows of feedback; this worker remembers what the second names.
-/// let taken = FeedbackTaken { found: vec![false, true], anomalies: 3 };
+/// let taken = FeedbackTaken { found: vec![false, true], anomalies: 3, waiting: 1 };
 /// assert_eq!(taken.found.iter().filter(|found| **found).count(), 1);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedbackTaken {
     /// For each row, whether it named an anomaly that is remembered.
     pub found: Vec<bool>,
-    /// Anomalies that were taken back and learned from.
+    /// Anomalies that were taken back and learned from by this feedback.
     pub anomalies: u64,
+    /// Anomalies that were taken back, now or before, but are not learned from yet, because most of those like them were
+    /// not.
+    pub waiting: u64,
 }
 
 /// A relation that a detector keeps beside its main one.

@@ -19,6 +19,9 @@ pub struct FeedbackReport {
     pub unknown: u64,
     /// Anomalies that were taken back and learned from.
     pub anomalies: u64,
+    /// Anomalies that were taken back, now or before, but are not learned from yet, because most of those like them were
+    /// not: such as a key that training never saw, where it is called normal in one session and stays raised in others.
+    pub waiting: u64,
 }
 
 impl FeedbackReport {
@@ -30,6 +33,7 @@ impl FeedbackReport {
             rows: rows as u64,
             unknown: (rows - known) as u64,
             anomalies: taken.iter().map(|one| one.anomalies).sum(),
+            waiting: taken.iter().map(|one| one.waiting).sum(),
         }
     }
 

@@ -370,7 +370,7 @@ impl Engine {
     /// assert_eq!(refused.message(), "detector \"odd\" is of kind \"ewma\", which takes no feedback");
     ///
     /// // Of three rows one named nothing, and the other two four anomalies.
-    /// let report = FeedbackReport { rows: 3, unknown: 1, anomalies: 4 };
+    /// let report = FeedbackReport { rows: 3, unknown: 1, anomalies: 4, waiting: 0 };
     /// println!("{} anomalies were none", report.anomalies);
     /// # Ok::<(), driftline::Error>(())
     /// ```

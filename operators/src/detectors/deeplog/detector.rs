@@ -7,6 +7,7 @@
 //! Sessions end in the order of their ends, before any entry of that time or later, so that neither batches nor
 //! watermarks matter. Windows move on first and are judged together: what a model predicts depends on keys alone.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use super::counts::{self, CountVector};
+use super::feedback::{Raised, SavedRaised, known};
 use super::key_model::{KeyModel, Rank, SESSION_END, SessionJudgement};
 use super::output::{
     RowAnswer, SessionAnswer, as_text, expected_text, unit_ns, write_rows, write_sessions,
@@ -27,7 +29,9 @@ use super::settings::{Settings, Verdict};
 use super::vocabulary::{UNKNOWN, Vocabulary};
 use super::windows::Window;
 use crate::background::Task;
-use crate::detector::{Answers, Detector, DetectorPlan, DetectorStatistics, SideRelation};
+use crate::detector::{
+    Answers, Detector, DetectorPlan, DetectorStatistics, FeedbackTaken, SideRelation,
+};
 use crate::error::{OperatorError, Result};
 use crate::model::{Phase, snapshot};
 use crate::time::EventTime;
@@ -48,6 +52,10 @@ impl DetectorPlan for DeepLogPlan {
         vec![self.settings.relation.clone()]
     }
 
+    fn feedback_schema(&self) -> Option<SchemaRef> {
+        (self.settings.feedback_max > 0).then(|| self.settings.columns.feedback())
+    }
+
     fn describe(&self) -> Vec<(String, String)> {
         self.described.clone()
     }
@@ -65,6 +73,10 @@ pub(super) struct DeepLogDetector {
     statistics: DetectorStatistics,
     /// Predictions asked for, and sessions that ended, since the last were answered.
     asked: Asked,
+    /// What was raised, for feedback.
+    raised: Raised,
+    /// How far event time has come.
+    now: EventTime,
 }
 
 /// Where the model is in its life.
@@ -79,13 +91,37 @@ struct Asked {
     histories: Vec<u32>,
     /// The session's place, what came, and the row of the batch; `None` for the end of the session.
     questions: Vec<(u32, u32, Option<usize>)>,
+    /// When each question came up.
+    times: Vec<EventTime>,
+    /// Histories that hold keys which training never saw, by question, with these keys told apart.
+    told_apart: BTreeMap<usize, Vec<u32>>,
     closed: Vec<(u32, EventTime)>,
     places: Vec<u32>,
+}
+
+impl Asked {
+    fn ask(
+        &mut self,
+        history: &[u32],
+        place: u32,
+        symbol: u32,
+        row: Option<usize>,
+        time: EventTime,
+    ) {
+        if history.iter().any(|symbol| known(*symbol) != *symbol) {
+            self.told_apart.insert(self.questions.len(), history.to_vec());
+        }
+        self.histories.extend(history.iter().map(|symbol| known(*symbol)));
+        self.questions.push((place, symbol, row));
+        self.times.push(time);
+    }
 }
 
 impl DeepLogDetector {
     fn new(settings: Arc<Settings>) -> Self {
         Self {
+            raised: Raised::new(settings.feedback_max, settings.feedback_within_ns),
+            now: EventTime::MIN,
             settings,
             sessions: Sessions::default(),
             stage: Stage::Collecting { vocabulary: Vocabulary::default(), ended: Vec::new() },
@@ -105,6 +141,7 @@ impl DeepLogDetector {
     /// Ends sessions that have been silent until `now`, and takes the model up when its time has come.
     fn pass_time(&mut self, now: EventTime, work: &mut Work) -> Result<()> {
         let gap = self.settings.gap_ns;
+        self.now = self.now.max(now);
         loop {
             let due = match gap {
                 0 => None,
@@ -169,8 +206,7 @@ impl DeepLogDetector {
         if let Stage::Ready(_) = &self.stage {
             let window = Window::of(std::mem::take(&mut session.window));
             if let Some(history) = window.history(framing).filter(|_| framing.end) {
-                self.asked.histories.extend_from_slice(history);
-                self.asked.questions.push((place, SESSION_END, None));
+                self.asked.ask(history, place, SESSION_END, None, end);
             }
             self.asked.closed.push((place, end));
             return Ok(());
@@ -235,7 +271,10 @@ impl DeepLogDetector {
         let symbol = match &mut self.stage {
             Stage::Collecting { vocabulary, .. } => vocabulary.add(key),
             Stage::Training { vocabulary, .. } => vocabulary.symbol(key),
-            Stage::Ready(model) => model.vocabulary.symbol(key),
+            Stage::Ready(model) => match model.vocabulary.symbol(key) {
+                UNKNOWN => self.raised.number(key),
+                symbol => symbol,
+            },
         };
         let place = match self.sessions.place(name) {
             Some(place) => place,
@@ -264,11 +303,10 @@ impl DeepLogDetector {
         match &self.stage {
             Stage::Ready(_) => match window.history(framing) {
                 Some(history) => {
-                    self.asked.histories.extend_from_slice(history);
-                    self.asked.questions.push((place, symbol, Some(row)));
+                    self.asked.ask(history, place, symbol, Some(row), time);
                 }
                 None => {
-                    let unseen = u32::from(symbol == UNKNOWN);
+                    let unseen = u32::from(known(symbol) == UNKNOWN);
                     session.judgement.unseen += unseen;
                     session.judgement.abnormal += unseen;
                 }
@@ -291,20 +329,31 @@ impl DeepLogDetector {
     fn answer(&mut self, work: &mut Work) {
         let Stage::Ready(model) = &mut self.stage else { return };
         let settings = &self.settings;
-        let Asked { histories, questions, closed, places } = &mut self.asked;
+        let Asked { histories, questions, times, told_apart, closed, places } = &mut self.asked;
         let bounds = model.bounds;
+        let raising = surprise_bound(settings, model);
         let mut done = 0;
         let together = model.predictor.together_max();
         for part in questions.chunks(together) {
             let width = settings.keys.framing().history;
             let histories = &histories[done * width..(done + part.len()) * width];
+            let first = done;
             done += part.len();
             let outputs = model.vocabulary.outputs();
             model.predictor.places(histories, outputs, places);
-            for ((session, symbol, row), place) in part.iter().zip(places.iter()) {
-                let entry = model.entry(*place, *symbol);
+            for (index, ((session, symbol, row), place)) in
+                part.iter().zip(places.iter()).enumerate()
+            {
+                let entry = model.entry(*place, known(*symbol));
                 if let Some(session) = self.sessions.get(*session) {
                     session.judgement.see(entry, bounds);
+                    if entry.is_abnormal(bounds) || entry.nll() > raising {
+                        let history = told_apart
+                            .get(&(first + index))
+                            .map_or(&histories[index * width..(index + 1) * width], Vec::as_slice);
+                        let time = times[first + index];
+                        self.raised.entry(&session.name, time, row.is_none(), history, *symbol);
+                    }
                 }
                 let Some(row) = row else { continue };
                 let answer = &mut work.rows[*row];
@@ -339,10 +388,15 @@ impl DeepLogDetector {
         }
         histories.clear();
         questions.clear();
+        times.clear();
+        told_apart.clear();
         for (place, end) in closed.drain(..) {
             let Some(mut session) = self.sessions.free(place) else { continue };
-            model.close(&session.counts, &mut session.judgement);
+            model.close(&counts::known(&session.counts), &mut session.judgement);
             let (verdict, reasons) = verdict(settings, model, &session.judgement);
+            if verdict.2 {
+                self.raised.verdict(&session.name, end, &session.counts);
+            }
             work.ended.push(SessionAnswer {
                 name: session.name,
                 start: session.start,
@@ -377,18 +431,31 @@ fn entry_bound(settings: &Settings, model: &KeyModel) -> f64 {
     }
 }
 
+/// The surprise by which an entry makes itself or its session abnormal; infinite where ranks alone do.
+fn surprise_bound(settings: &Settings, model: &KeyModel) -> f64 {
+    match settings.verdict {
+        _ if settings.by_surprise => entry_bound(settings, model),
+        Verdict::SurpriseMax => entry_bound(settings, model),
+        Verdict::Any if settings.is_beyond() => model.beyond_bound(),
+        _ => f64::INFINITY,
+    }
+}
+
 /// Score, threshold and outcome for a session that has ended, with the reasons (DL-05, DL-24).
 fn verdict(
     settings: &Settings,
     model: &KeyModel,
     judged: &SessionJudgement,
 ) -> ((f64, f64, bool), Vec<&'static str>) {
+    let is_beyond = settings.is_beyond();
     let by_training = match settings.verdict {
+        Verdict::Any if is_beyond => model.beyond_bound(),
         Verdict::Any | Verdict::Count => 0.0,
         Verdict::SurpriseMax | Verdict::SurpriseMean => model.nll_bound(),
     };
     let threshold = if settings.threshold > 0.0 { settings.threshold } else { by_training };
     let score = match settings.verdict {
+        Verdict::Any if is_beyond => judged.nll_max,
         Verdict::Any | Verdict::Count => f64::from(judged.abnormal),
         Verdict::SurpriseMax => judged.nll_max,
         Verdict::SurpriseMean => judged.nll_mean(),
@@ -476,6 +543,50 @@ impl Detector for DeepLogDetector {
         self.finish(None, work, out)
     }
 
+    fn feedback(&mut self, rows: &RecordBatch) -> Result<FeedbackTaken> {
+        let settings = Arc::clone(&self.settings);
+        let mut taken = FeedbackTaken { found: vec![false; rows.num_rows()], ..Default::default() };
+        let Stage::Ready(model) = &self.stage else { return Ok(taken) };
+        // All of it is tried on copies, so that nothing has changed if learning fails.
+        let (mut raised, mut excused) = (self.raised.clone(), Vec::new());
+        let asked = named(&settings, rows)?;
+        for ((session, time), found) in asked.into_iter().zip(&mut taken.found) {
+            if let Some(entries) = raised.take_back(&session, time, self.now) {
+                *found = true;
+                excused.extend(entries.into_iter().map(|entry| (entry, time.is_none())));
+            }
+        }
+        let mut model = (**model).clone();
+        model.admit(&raised.confirmed())?;
+        let lesson = raised.lesson(&|key| model.vocabulary.symbol(key));
+        let bound = surprise_bound(&settings, &model);
+        model.learn_pairs(lesson.pairs, bound, settings.feedback_steps)?;
+        lesson.vectors.iter().for_each(|vector| model.learn_counts(vector));
+        (taken.anomalies, taken.waiting) = (lesson.learned, lesson.waiting);
+        // Open sessions go on under the symbols that there are now, and without what was taken back.
+        let symbol = |key: &str| model.vocabulary.symbol(key);
+        self.sessions.each(|session| {
+            session.window.iter_mut().for_each(|number| {
+                let now = raised.resolved(*number, &symbol);
+                *number = if now == UNKNOWN { *number } else { now };
+            });
+            for (number, _) in &mut session.counts {
+                let now = raised.resolved(*number, &symbol);
+                *number = if now == UNKNOWN { *number } else { now };
+            }
+            session.counts.sort_unstable();
+        });
+        for (entry, is_whole) in excused {
+            let Some(place) = self.sessions.place(&entry.session) else { continue };
+            let Some(session) = self.sessions.get(place) else { continue };
+            if entry.time >= session.start {
+                session.judgement.excuse(entry.is_unseen, is_whole);
+            }
+        }
+        (self.raised, self.stage) = (raised, Stage::Ready(Box::new(model)));
+        Ok(taken)
+    }
+
     fn statistics(&self) -> DetectorStatistics {
         let (models, bytes) = match &self.stage {
             Stage::Ready(model) => (1, model.heap_bytes()),
@@ -486,7 +597,7 @@ impl Detector for DeepLogDetector {
             ),
             Stage::Training { vocabulary, .. } => (0, vocabulary.heap_bytes()),
         };
-        let bytes = (bytes + self.sessions.heap_bytes()) as u64;
+        let bytes = (bytes + self.sessions.heap_bytes() + self.raised.heap_bytes()) as u64;
         DetectorStatistics { models, ready: models, bytes, ..self.statistics }
     }
 
@@ -510,6 +621,8 @@ impl Detector for DeepLogDetector {
             stage,
             sessions: self.sessions.sorted().into_iter().cloned().collect(),
             statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
+            raised: self.raised.save(),
+            now: self.now,
         };
         snapshot::seal(NAME, &saved)
     }
@@ -542,7 +655,12 @@ impl Detector for DeepLogDetector {
         for session in saved.sessions {
             sessions.open(session);
         }
+        let empty = Raised::new(self.settings.feedback_max, self.settings.feedback_within_ns);
+        let Some(raised) = empty.restore(saved.raised, history) else {
+            return Err(snapshot::problem(NAME, "was taken under other options"));
+        };
         (self.stage, self.sessions, self.statistics) = (stage, sessions, saved.statistics);
+        (self.raised, self.now) = (raised, saved.now);
         self.asked = Asked::default();
         Ok(())
     }
@@ -553,6 +671,8 @@ struct Saved {
     stage: SavedStage,
     sessions: Vec<Session>,
     statistics: DetectorStatistics,
+    raised: SavedRaised,
+    now: EventTime,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -560,6 +680,28 @@ enum SavedStage {
     Collecting { names: Vec<String>, ended: Vec<Vec<u32>> },
     Training { names: Vec<String>, model: Result<Vec<u8>, String>, from: EventTime },
     Ready(Vec<u8>),
+}
+
+/// What rows of feedback name: a session, and the time of an entry or all that was raised.
+fn named(settings: &Settings, rows: &RecordBatch) -> Result<Vec<(String, Option<EventTime>)>> {
+    let columns = &settings.columns;
+    let column = |place: usize| {
+        rows.column_by_name(columns.input.field(place).name()).ok_or_else(|| {
+            OperatorError::Columns {
+                owner: format!("detector kind \"{NAME}\""),
+                problem: "was given feedback of other columns than it asked for".into(),
+                hint: "give the columns of its feedback schema".into(),
+            }
+        })
+    };
+    let sessions = columns.session.map(|place| as_text(column(place)?)).transpose()?;
+    let times = cast(column(columns.time)?, &DataType::Int64)?;
+    let times: &Int64Array = times.as_primitive::<Int64Type>();
+    let unit = unit_ns(columns.unit);
+    let name =
+        |row: usize| sessions.as_ref().map_or("", |names| names.as_string::<i32>().value(row));
+    let time = |row| times.is_valid(row).then(|| EventTime(times.value(row).saturating_mul(unit)));
+    Ok((0..rows.num_rows()).map(|row| (name(row).to_owned(), time(row))).collect())
 }
 
 /// An error with its causes, in one line.
