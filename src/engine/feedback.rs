@@ -39,8 +39,12 @@ impl FeedbackReport {
 
     /// As the one row that the statement answers.
     pub(super) fn rows(self) -> Result<RecordBatch> {
-        let columns =
-            [("rows", self.rows), ("unknown", self.unknown), ("anomalies", self.anomalies)];
+        let columns = [
+            ("rows", self.rows),
+            ("unknown", self.unknown),
+            ("anomalies", self.anomalies),
+            ("waiting", self.waiting),
+        ];
         let columns = columns.map(|(name, count)| {
             (name, Arc::new(Int64Array::from(vec![count as i64])) as ArrayRef)
         });

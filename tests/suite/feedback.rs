@@ -109,7 +109,7 @@ fn rows_of_the_detector_are_feedback_and_most_sessions_decide_on_a_key() {
     let engine = engine(2);
     let rows = engine.subscribe("SELECT ts, block, log_key FROM odd WHERE is_anomaly").unwrap();
     let sessions = engine.subscribe(SESSIONS).unwrap();
-    let many = [NEW_PATH; 4].into_iter().chain([NORMAL[0]; 1]).collect::<Vec<_>>();
+    let many = [NEW_PATH; 4].into_iter().chain([NORMAL[0]]).collect::<Vec<_>>();
     push_all(&engine, "log", &first(), 500).unwrap();
     push_all(&engine, "log", &log(98, &many), 500).unwrap();
     advance(&engine, 1_500);

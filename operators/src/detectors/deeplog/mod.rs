@@ -72,6 +72,14 @@ use crate::options::{OptionReader, OptionSpec};
 const NAME: &str = "deeplog";
 
 /// The kind behind `USING deeplog`.
+///
+/// ```
+/// use driftline_operators::detector::DetectorKind;
+/// use driftline_operators::detectors::DeepLogKind;
+///
+/// assert_eq!(DeepLogKind.name(), "deeplog");
+/// assert!(DeepLogKind.options().iter().any(|option| option.name == "feedback_within"));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DeepLogKind;
 
