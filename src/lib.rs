@@ -425,6 +425,9 @@
 //! `EXPORT DETECTOR drift TO 'drift.models'`, `IMPORT DETECTOR drift FROM 'drift.models'`, or
 //! [`Engine::export_models`] and [`Engine::import_models`].
 //!
+//! Kinds that learn from feedback are told which anomalies were none: `ALTER DETECTOR odd FEEDBACK (session, ts) VALUES
+//! ('blk_7', NULL), ('blk_9', TIMESTAMP '2008-11-09 20:36:15')`, or [`Engine::feedback`] with rows of the detector.
+//!
 //! # Results
 //!
 //! [`Engine::subscribe`] gives an iterator, [`Subscription::into_stream`] an async stream, and
@@ -487,7 +490,7 @@ pub use driftline_queries::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, ScalarFunction, ShippedQuery, Signal,
     shipped,
 };
-pub use engine::{Engine, EngineBuilder};
+pub use engine::{Engine, EngineBuilder, FeedbackReport};
 pub use error::{Error, ErrorKind, Position, Result};
 pub use futures_core;
 pub use metrics::{CheckpointMetrics, InferenceMetrics, Metrics, QueryMetrics, SourceMetrics};

@@ -14,6 +14,7 @@ mod suite {
     mod evaluate;
     mod explain;
     mod failing_files;
+    mod feedback;
     mod files;
     mod fuzz;
     mod hostile;

@@ -118,6 +118,12 @@ pub trait DetectorPlan: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The columns of feedback, by which rows of the detector are told apart: those that are not nullable must be given,
+    /// and NULL in another stands for any value. `None` for a kind that takes no feedback.
+    fn feedback_schema(&self) -> Option<SchemaRef> {
+        None
+    }
+
     /// Settled options and choices, for EXPLAIN: name and value.
     fn describe(&self) -> Vec<(String, String)>;
 
@@ -161,6 +167,22 @@ pub trait Detector: Send {
         Ok(Poll::Ready(()))
     }
 
+    /// Takes back anomalies that were none: each row of `rows`, whose columns are those of
+    /// [`DetectorPlan::feedback_schema`], names some. The detector learns from them; what it said before stays said.
+    ///
+    /// Every worker is given all rows, between the same two calls of [`Detector::process`] wherever rows are the same,
+    /// and answers for the anomalies that it remembers.
+    ///
+    /// # Errors
+    /// If the kind takes no feedback, or learning fails. The detector is then as it was before.
+    fn feedback(&mut self, _rows: &RecordBatch) -> Result<FeedbackTaken> {
+        Err(OperatorError::Columns {
+            owner: "this kind of detector".into(),
+            problem: "takes no feedback".into(),
+            hint: "give feedback to a kind that SHOW KINDS lists with feedback options".into(),
+        })
+    }
+
     /// Counts for metrics.
     fn statistics(&self) -> DetectorStatistics;
 
@@ -201,6 +223,26 @@ pub struct Answers {
     /// Rows of side relations, each with its index in [`DetectorPlan::relations`]; of
     /// [`SideRelation::reported_schema`].
     pub side: Vec<(usize, RecordBatch)>,
+}
+
+/// What one worker's part of a detector made of feedback.
+///
+/// ```
+/// use driftline_operators::detector::FeedbackTaken;
+///
+/// // Two rows of feedback; this worker remembers what the second names.
+/// let taken = FeedbackTaken { found: vec![false, true], anomalies: 3, waiting: 1 };
+/// assert_eq!(taken.found.iter().filter(|found| **found).count(), 1);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedbackTaken {
+    /// For each row, whether it named an anomaly that is remembered.
+    pub found: Vec<bool>,
+    /// Anomalies that were taken back and learned from by this feedback.
+    pub anomalies: u64,
+    /// Anomalies that were taken back, now or before, but are not learned from yet, because most of those like them were
+    /// not.
+    pub waiting: u64,
 }
 
 /// A relation that a detector keeps beside its main one.

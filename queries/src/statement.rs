@@ -25,6 +25,8 @@ pub enum Statement {
     InsertSelect(InsertSelect),
     /// `INSERT INTO name VALUES ...`.
     InsertValues(InsertValues),
+    /// `ALTER DETECTOR name FEEDBACK [(columns)] VALUES ...`: the target is the detector.
+    Feedback(InsertValues),
     /// `SHOW ...`.
     Show(Show),
     /// `EXPLAIN statement`; the statement is a query, a `CREATE DETECTOR` or an `INSERT`.
@@ -199,10 +201,11 @@ pub struct InsertSelect {
     pub query: Query,
 }
 
-/// `INSERT INTO target [(columns)] VALUES (...), ...`; see [`crate::Planner::evaluate_rows`].
+/// `INSERT INTO target [(columns)] VALUES (...), ...`, and what follows `FEEDBACK`; see
+/// [`crate::Planner::evaluate_rows`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct InsertValues {
-    /// A source or a table.
+    /// A source or a table; a detector for feedback.
     pub target: Name,
     /// The columns named after the target; empty where none are.
     pub columns: Vec<Name>,

@@ -17,6 +17,7 @@ use driftline_operators::options::nearest_name;
 use driftline_queries::{Functions, Plan, Planner, Query, Scan, ScanStream};
 
 use super::explain;
+use super::feedback::{self, FeedbackReport};
 use super::registry::{
     DetectorObject, Identity, Lookups, Object, QueryRecord, Registry, SourceObject,
 };
@@ -390,6 +391,31 @@ impl Core {
             reply,
         })?;
         Ok(())
+    }
+
+    /// The columns of feedback for a detector.
+    pub(super) fn feedback_schema(&self, name: &str) -> Result<SchemaRef> {
+        let (_, kind) = self.detector_query(name)?;
+        let registry = self.registry();
+        let Some(Object::Detector(object)) = registry.get(name) else {
+            return Err(Error::closed("detector"));
+        };
+        object.plan.feedback_schema().ok_or_else(|| {
+            let message =
+                format!("detector \"{name}\" is of kind \"{kind}\", which takes no feedback");
+            let hint = "drop it and create it with other options, or choose another kind";
+            Error::new(ErrorKind::Unsupported, message).with_hint(hint)
+        })
+    }
+
+    /// Takes anomalies back; see [`Engine::feedback`](crate::Engine::feedback).
+    pub(super) fn feedback(&self, name: &str, rows: &RecordBatch) -> Result<FeedbackReport> {
+        let rows = feedback::conform(name, &self.feedback_schema(name)?, rows)?;
+        self.ingress.drain()?;
+        let (query, _) = self.detector_query(name)?;
+        let taken =
+            self.ingress.ask_all(|reply| Message::Feedback { query, rows: rows.clone(), reply })?;
+        Ok(FeedbackReport::of(rows.num_rows(), &taken))
     }
 
     fn detector_query(&self, name: &str) -> Result<(QueryId, String)> {

@@ -3,6 +3,7 @@
 mod builder;
 mod core;
 mod explain;
+mod feedback;
 mod registry;
 mod show;
 mod statements;
@@ -16,6 +17,7 @@ use driftline_queries::{ExplainFormat, Query, Statement};
 
 pub use builder::EngineBuilder;
 pub(crate) use core::Core;
+pub use feedback::FeedbackReport;
 pub(crate) use registry::{QueryRecord, SourceObject};
 
 use crate::analysis::Analysis;
@@ -388,6 +390,42 @@ impl Engine {
     #[must_use]
     pub fn not_restored(&self) -> Vec<String> {
         self.core.coordinator().map(Coordinator::left).unwrap_or_default()
+    }
+
+    /// Takes back anomalies of a detector that were none, so that it learns from them. In SQL:
+    /// `ALTER DETECTOR name FEEDBACK (columns) VALUES (..), ..`, which answers with the report as a row.
+    ///
+    /// Each row names anomalies by the columns that the kind asks for, under the names that the detector's own rows have;
+    /// other columns are passed over, so that rows of the detector can be given back as they came. For `deeplog` they are
+    /// the session, and the event time of one entry or NULL for all that was raised of the session, its verdict included.
+    /// What is not remembered, or was never raised, is counted as unknown. What was said already stays said.
+    ///
+    /// The detector learns after all rows that were pushed before the call, and before those that are pushed after it
+    /// has returned. It waits as [`Engine::drain`] does: do not call it in the thread that reads the results.
+    ///
+    /// ```
+    /// use driftline::{Engine, FeedbackReport};
+    ///
+    /// let engine = Engine::builder().workers(2).build()?;
+    /// engine.execute(
+    ///     "CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu DOUBLE, WATERMARK FOR ts AS ts);
+    ///      CREATE DETECTOR odd USING ewma PARTITION BY host AS SELECT * FROM load",
+    /// )?;
+    /// let rows = engine.execute("SHOW DETECTORS")?.remove(0);
+    /// let refused = engine.feedback("odd", &rows).unwrap_err();
+    /// assert_eq!(refused.message(), "detector \"odd\" is of kind \"ewma\", which takes no feedback");
+    ///
+    /// // Of three rows one named nothing, and the other two four anomalies.
+    /// let report = FeedbackReport { rows: 3, unknown: 1, anomalies: 4, waiting: 0 };
+    /// println!("{} anomalies were none", report.anomalies);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If there is no such detector, it takes no feedback, the rows lack a column or have NULL where they must not, or
+    /// its source has ended.
+    pub fn feedback(&self, detector: &str, rows: &RecordBatch) -> Result<FeedbackReport> {
+        self.core.feedback(detector, rows)
     }
 
     /// Waits until all rows pushed before the call have been worked through and their results handed to their

@@ -15,9 +15,9 @@ use driftline_queries::{
 };
 
 use super::core::{Core, missing};
-use super::explain;
 use super::registry::{Object, Registry, ViewObject};
 use super::show;
+use super::{explain, feedback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::ingress::Wait;
 use crate::sink::SinkObject;
@@ -38,6 +38,7 @@ pub(super) fn execute(core: &Arc<Core>, parsed: Parsed) -> Result<Option<RecordB
         Statement::Drop(drop) => drop_object(core, &drop).map(|()| None),
         Statement::InsertSelect(insert) => insert_select(core, &insert).map(|()| None),
         Statement::InsertValues(insert) => insert_values(core, &insert).map(|()| None),
+        Statement::Feedback(feedback) => take_back(core, &feedback).map(Some),
         Statement::Show(what) => show::show(core, what).map(Some),
         Statement::Explain(Explain { statement, format }) => {
             let text = explain::explain(core, &statement, format)?;
@@ -264,6 +265,14 @@ fn insert_values(core: &Core, insert: &InsertValues) -> Result<()> {
     let rows = core.planner.evaluate_rows(insert, source.spec.schema.clone())?;
     let rows = source.spec.conform(&rows)?;
     core.ingress.push(source.id, rows, Wait::Yes).map(|_| ())
+}
+
+fn take_back(core: &Core, feedback: &InsertValues) -> Result<RecordBatch> {
+    let name = &feedback.target;
+    let schema = core.feedback_schema(&name.text).map_err(|error| at(error, name))?;
+    // What must not be NULL is said where all feedback is looked at.
+    let rows = core.planner.evaluate_rows(feedback, feedback::all_nullable(&schema))?;
+    core.feedback(&name.text, &rows).map_err(|error| at(error, name))?.rows()
 }
 
 fn export(core: &Core, file: &ModelFile) -> Result<()> {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Sender;
+use driftline_operators::detector::FeedbackTaken;
 use driftline_operators::error::Result as ModelResult;
 use driftline_operators::time::{Epoch, EventTime};
 
@@ -59,6 +60,8 @@ pub(crate) enum Message {
     Import { query: QueryId, models: Arc<Vec<Vec<u8>>>, reply: Sender<Answer<()>> },
     /// Every worker gives the state of its operators away, as of the epoch that has just ended.
     Checkpoint(Arc<Barrier>),
+    /// Every worker takes back the anomalies that it remembers and that feedback calls none.
+    Feedback { query: QueryId, rows: RecordBatch, reply: Sender<Answer<FeedbackTaken>> },
     /// A query's results no longer matter.
     Cancel(QueryId),
     /// A source is forgotten; no query reads it.

@@ -163,6 +163,9 @@ impl Worker {
                 });
             }
             Message::Checkpoint(barrier) => self.barrier = Some((barrier, false)),
+            Message::Feedback { query, rows, reply } => {
+                self.ask_detector(query, reply, move |detector, _| detector.feedback(&rows));
+            }
             Message::Cancel(id) => self.cancel(id),
             Message::Forget(id) => {
                 self.sources.remove(&id);
@@ -365,7 +368,7 @@ impl Worker {
             None => {
                 let ended = OperatorError::Snapshot {
                     owner: "detector".into(),
-                    problem: "cannot be taken: the detector has ended".into(),
+                    problem: "cannot be taken or changed: the detector has ended".into(),
                 };
                 let _ = reply.send((share.worker, Err(ended)));
             }

@@ -1,6 +1,6 @@
 //! All statements but `CREATE SOURCE`: which they are, and their heads.
 
-use sqlparser::ast::SetExpr;
+use sqlparser::ast::{Expr, SetExpr};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
@@ -16,8 +16,8 @@ use crate::statement::{
     Name, ObjectKind, Show, Statement,
 };
 
-const STATEMENTS_HINT: &str =
-    "statements are SELECT, CREATE, DROP, INSERT INTO, SHOW, EXPLAIN, EXPORT and IMPORT";
+const STATEMENTS_HINT: &str = "statements are SELECT, CREATE, DROP, INSERT INTO, ALTER DETECTOR, SHOW, EXPLAIN, EXPORT and IMPORT";
+const FEEDBACK_HINT: &str = "write ALTER DETECTOR name FEEDBACK (columns) VALUES (...), ..., with the anomalies that were none";
 
 /// Reads one statement.
 pub(super) fn statement(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
@@ -36,6 +36,9 @@ pub(super) fn statement(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
     }
     if cursor.accept(&["INSERT"]) {
         return insert(cursor);
+    }
+    if cursor.accept(&["ALTER", "DETECTOR"]) {
+        return feedback(cursor);
     }
     if cursor.accept(&["SHOW"]) {
         return show(cursor);
@@ -206,28 +209,7 @@ fn drop(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
 fn insert(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
     cursor.expect(&["INTO"])?;
     let target = cursor.relation_name("the name of a sink, source or table")?;
-    let mut columns: Vec<Name> = Vec::new();
-    let is_list = cursor.peek(0) == Some(&Token::LParen)
-        && !matches!(cursor.peek(1), Some(Token::LParen))
-        && !["SELECT", "WITH", "VALUES"].iter().any(|word| {
-            matches!(cursor.peek(1), Some(Token::Word(found)) if super::cursor::is_word(found, word))
-        });
-    if is_list {
-        cursor.advance();
-        loop {
-            let column = cursor.name("a column")?;
-            if columns.iter().any(|other| other.text == column.text) {
-                return Err(SqlError::query(format!("column \"{}\" is there twice", column.text))
-                    .at(column.position)
-                    .hint("name each column once"));
-            }
-            columns.push(column);
-            if !cursor.accept_token(&Token::Comma) {
-                cursor.expect_token(&Token::RParen)?;
-                break;
-            }
-        }
-    }
+    let columns = column_list(cursor)?;
     if !cursor.is_words(&["VALUES"]) {
         return Ok(Statement::InsertSelect(InsertSelect {
             target,
@@ -236,19 +218,69 @@ fn insert(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
         }));
     }
     let place = cursor.position();
+    match values(cursor)? {
+        Some(rows) => Ok(Statement::InsertValues(InsertValues { target, columns, rows })),
+        None => Err(SqlError::unsupported("VALUES stands alone in INSERT")
+            .at(place)
+            .hint("write INSERT INTO name VALUES (...), (...)")),
+    }
+}
+
+fn feedback(cursor: &mut Cursor<'_, '_>) -> Result<Statement> {
+    let target = cursor.relation_name("the name of a detector")?;
+    cursor.expect(&["FEEDBACK"]).map_err(|error| error.hint(FEEDBACK_HINT))?;
+    let columns = column_list(cursor)?;
+    if !cursor.is_words(&["VALUES"]) {
+        return Err(cursor.expected("VALUES").hint(FEEDBACK_HINT));
+    }
+    let place = cursor.position();
+    match values(cursor)? {
+        Some(rows) => Ok(Statement::Feedback(InsertValues { target, columns, rows })),
+        None => Err(SqlError::unsupported("VALUES stands alone in FEEDBACK")
+            .at(place)
+            .hint(FEEDBACK_HINT)),
+    }
+}
+
+/// The columns in parentheses, if the next parenthesis holds names.
+fn column_list(cursor: &mut Cursor<'_, '_>) -> Result<Vec<Name>> {
+    let mut columns: Vec<Name> = Vec::new();
+    let is_list = cursor.peek(0) == Some(&Token::LParen)
+        && !matches!(cursor.peek(1), Some(Token::LParen))
+        && !["SELECT", "WITH", "VALUES"].iter().any(|word| {
+            matches!(cursor.peek(1), Some(Token::Word(found)) if super::cursor::is_word(found, word))
+        });
+    if !is_list {
+        return Ok(columns);
+    }
+    cursor.advance();
+    loop {
+        let column = cursor.name("a column")?;
+        if columns.iter().any(|other| other.text == column.text) {
+            return Err(SqlError::query(format!("column \"{}\" is there twice", column.text))
+                .at(column.position)
+                .hint("name each column once"));
+        }
+        columns.push(column);
+        if !cursor.accept_token(&Token::Comma) {
+            cursor.expect_token(&Token::RParen)?;
+            return Ok(columns);
+        }
+    }
+}
+
+/// The rest of the statement, from VALUES on; `None` if it is more than VALUES.
+fn values(cursor: &mut Cursor<'_, '_>) -> Result<Option<Vec<Vec<Expr>>>> {
     let ast = parse(cursor.text, cursor.at..cursor.end, Parser::parse_query)?;
     cursor.at = cursor.end;
     let plain =
         ast.order_by.is_none() && ast.limit_clause.is_none() && ast.pipe_operators.is_empty();
-    match *ast.body {
+    Ok(match *ast.body {
         SetExpr::Values(values) if plain => {
-            let rows = values.rows.into_iter().map(|row| row.content).collect();
-            Ok(Statement::InsertValues(InsertValues { target, columns, rows }))
+            Some(values.rows.into_iter().map(|row| row.content).collect())
         }
-        _ => Err(SqlError::unsupported("VALUES stands alone in INSERT")
-            .at(place)
-            .hint("write INSERT INTO name VALUES (...), (...)")),
-    }
+        _ => None,
+    })
 }
 
 fn model_file(cursor: &mut Cursor<'_, '_>, word: &str) -> Result<ModelFile> {

@@ -372,10 +372,30 @@ fn models_go_to_files_and_come_from_them() {
 }
 
 #[test]
+fn feedback_names_anomalies_by_columns() {
+    let found = parse_statements(
+        "ALTER DETECTOR d FEEDBACK (block, TS) VALUES ('a', NULL), ('b', '2008-11-09')",
+    );
+    let [Statement::Feedback(feedback)] = &found.unwrap()[..] else { panic!("it is feedback") };
+    let columns: Vec<&str> = feedback.columns.iter().map(|name| name.text.as_str()).collect();
+    assert_eq!((feedback.target.text.as_str(), feedback.row_count()), ("d", 2));
+    assert_eq!(columns, ["block", "ts"]);
+    refused("ALTER DETECTOR d RETRAIN", "expected FEEDBACK, found \"RETRAIN\"", (1, 18));
+    refused(
+        "ALTER DETECTOR d FEEDBACK (a, a) VALUES (1, 2)",
+        "column \"a\" is there twice",
+        (1, 31),
+    );
+    let message = "expected VALUES, found \"SELECT\"";
+    refused("ALTER DETECTOR d FEEDBACK SELECT * FROM e", message, (1, 27));
+}
+
+#[test]
 fn what_is_not_there_is_unsupported() {
     for (sql, message) in [
         ("CREATE MATERIALIZED VIEW v AS SELECT 1", "materialized views are not supported"),
-        ("ALTER DETECTOR d RETRAIN", "statement ALTER is not supported"),
+        ("ALTER SOURCE s ADD COLUMN a INT", "statement ALTER is not supported"),
+        ("ALTER DETECTOR d FEEDBACK VALUES (1) LIMIT 1", "VALUES stands alone in FEEDBACK"),
         ("EXPORT MODEL d", "statement EXPORT is not supported"),
         ("CREATE TABLE t AS SELECT 1", "a table is not made from a query"),
         ("CREATE TABLE t (ts TIMESTAMP, WATERMARK FOR ts)", "a table has no watermark"),

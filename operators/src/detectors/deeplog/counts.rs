@@ -27,6 +27,19 @@ pub(super) fn count(vector: &mut CountVector, symbol: u32) {
     }
 }
 
+/// Counts under the symbols that models know.
+pub(super) fn known(vector: &CountVector) -> CountVector {
+    let mut counts = CountVector::new();
+    for (symbol, times) in vector {
+        let symbol = super::feedback::known(*symbol);
+        match counts.binary_search_by_key(&symbol, |(symbol, _)| *symbol) {
+            Ok(place) => counts[place].1 = counts[place].1.saturating_add(*times),
+            Err(place) => counts.insert(place, (symbol, *times)),
+        }
+    }
+    counts
+}
+
 /// What sessions of training have in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Invariants {

@@ -8,7 +8,7 @@
 //! watermarks matter. Windows move on first and are judged together: what a model predicts depends on keys alone. So
 //! what a service is still to say of a network does not hold windows up, and is answered piece by piece, in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use super::counts::{self, CountVector};
+use super::feedback::{Raised, SavedRaised, known};
 use super::key_model::{KeyModel, Rank, SESSION_END, SessionJudgement};
 use super::output::{
     RowAnswer, SessionAnswer, as_text, expected_text, unit_ns, write_rows, write_sessions,
@@ -30,7 +31,9 @@ use super::settings::{Settings, Verdict};
 use super::vocabulary::{UNKNOWN, Vocabulary};
 use super::windows::Window;
 use crate::background::Task;
-use crate::detector::{Answers, Detector, DetectorPlan, DetectorStatistics, SideRelation};
+use crate::detector::{
+    Answers, Detector, DetectorPlan, DetectorStatistics, FeedbackTaken, SideRelation,
+};
 use crate::error::{OperatorError, Result};
 use crate::inference::{Asking, Placement};
 use crate::key::KeyShare;
@@ -51,6 +54,10 @@ impl DetectorPlan for DeepLogPlan {
 
     fn relations(&self) -> Vec<SideRelation> {
         vec![self.settings.relation.clone()]
+    }
+
+    fn feedback_schema(&self) -> Option<SchemaRef> {
+        (self.settings.feedback_max > 0).then(|| self.settings.columns.feedback())
     }
 
     fn describe(&self) -> Vec<(String, String)> {
@@ -78,6 +85,10 @@ pub(super) struct DeepLogDetector {
     asking: Option<Asking>,
     /// What waits for its answer, the oldest first.
     open: VecDeque<Piece>,
+    /// What was raised, for feedback.
+    raised: Raised,
+    /// How far event time has come.
+    now: EventTime,
 }
 
 /// One call whose answers wait for the service.
@@ -99,10 +110,32 @@ struct Asked {
     histories: Vec<u32>,
     /// The session's place, what came, and the row of the batch; `None` for the end of the session.
     questions: Vec<(u32, u32, Option<usize>)>,
+    /// When each question came up.
+    times: Vec<EventTime>,
+    /// Histories that hold keys which training never saw, by question, with these keys told apart.
+    told_apart: BTreeMap<usize, Vec<u32>>,
     closed: Vec<(u32, EventTime)>,
     places: Vec<u32>,
     /// Questions that have been answered.
     done: usize,
+}
+
+impl Asked {
+    fn ask(
+        &mut self,
+        history: &[u32],
+        place: u32,
+        symbol: u32,
+        row: Option<usize>,
+        time: EventTime,
+    ) {
+        if history.iter().any(|symbol| known(*symbol) != *symbol) {
+            self.told_apart.insert(self.questions.len(), history.to_vec());
+        }
+        self.histories.extend(history.iter().map(|symbol| known(*symbol)));
+        self.questions.push((place, symbol, row));
+        self.times.push(time);
+    }
 }
 
 impl DeepLogDetector {
@@ -110,6 +143,8 @@ impl DeepLogDetector {
         Self {
             asking: settings.placement.service.clone().map(Asking::new),
             open: VecDeque::new(),
+            raised: Raised::new(settings.feedback_max, settings.feedback_within_ns),
+            now: EventTime::MIN,
             settings,
             sessions: Sessions::default(),
             stage: Stage::Collecting { vocabulary: Vocabulary::default(), ended: Vec::new() },
@@ -129,6 +164,7 @@ impl DeepLogDetector {
     /// Ends sessions that have been silent until `now`, and takes the model up when its time has come.
     fn pass_time(&mut self, now: EventTime, work: &mut Work) -> Result<()> {
         let gap = self.settings.gap_ns;
+        self.now = self.now.max(now);
         loop {
             let due = match gap {
                 0 => None,
@@ -193,8 +229,7 @@ impl DeepLogDetector {
         if let Stage::Ready(_) = &self.stage {
             let window = Window::of(std::mem::take(&mut session.window));
             if let Some(history) = window.history(framing).filter(|_| framing.end) {
-                self.asked.histories.extend_from_slice(history);
-                self.asked.questions.push((place, SESSION_END, None));
+                self.asked.ask(history, place, SESSION_END, None, end);
             }
             self.asked.closed.push((place, end));
             return Ok(());
@@ -259,7 +294,10 @@ impl DeepLogDetector {
         let symbol = match &mut self.stage {
             Stage::Collecting { vocabulary, .. } => vocabulary.add(key),
             Stage::Training { vocabulary, .. } => vocabulary.symbol(key),
-            Stage::Ready(model) => model.vocabulary.symbol(key),
+            Stage::Ready(model) => match model.vocabulary.symbol(key) {
+                UNKNOWN => self.raised.number(key),
+                symbol => symbol,
+            },
         };
         let place = match self.sessions.place(name) {
             Some(place) => place,
@@ -288,11 +326,10 @@ impl DeepLogDetector {
         match &self.stage {
             Stage::Ready(_) => match window.history(framing) {
                 Some(history) => {
-                    self.asked.histories.extend_from_slice(history);
-                    self.asked.questions.push((place, symbol, Some(row)));
+                    self.asked.ask(history, place, symbol, Some(row), time);
                 }
                 None => {
-                    let unseen = u32::from(symbol == UNKNOWN);
+                    let unseen = u32::from(known(symbol) == UNKNOWN);
                     session.judgement.unseen += unseen;
                     session.judgement.abnormal += unseen;
                 }
@@ -320,8 +357,9 @@ impl DeepLogDetector {
     ) -> Result<Poll<()>> {
         let Stage::Ready(model) = &mut self.stage else { return Ok(Poll::Ready(())) };
         let settings = &self.settings;
-        let Asked { histories, questions, closed, places, done } = asked;
+        let Asked { histories, questions, times, told_apart, closed, places, done } = asked;
         let bounds = model.bounds;
+        let raising = surprise_bound(settings, model);
         let mut together = model.predictor.together_max();
         if let Some(asking) = &self.asking {
             together = together.min(asking.service().settings().launch_rows_max).max(1);
@@ -329,8 +367,9 @@ impl DeepLogDetector {
         let width = settings.keys.framing().history;
         let outputs = model.vocabulary.outputs();
         while *done < questions.len() {
-            let part = &questions[*done..questions.len().min(*done + together)];
-            let histories = &histories[*done * width..(*done + part.len()) * width];
+            let first = *done;
+            let part = &questions[first..questions.len().min(first + together)];
+            let histories = &histories[first * width..(first + part.len()) * width];
             match (&mut self.asking, waker) {
                 (Some(asking), Some(waker)) => {
                     match model.predictor.poll_places(histories, places, asking, waker) {
@@ -341,10 +380,19 @@ impl DeepLogDetector {
                 _ => model.predictor.places(histories, outputs, places),
             }
             *done += part.len();
-            for ((session, symbol, row), place) in part.iter().zip(places.iter()) {
-                let entry = model.entry(*place, *symbol);
+            for (index, ((session, symbol, row), place)) in
+                part.iter().zip(places.iter()).enumerate()
+            {
+                let entry = model.entry(*place, known(*symbol));
                 if let Some(session) = self.sessions.get(*session) {
                     session.judgement.see(entry, bounds);
+                    if entry.is_abnormal(bounds) || entry.nll() > raising {
+                        let history = told_apart
+                            .get(&(first + index))
+                            .map_or(&histories[index * width..(index + 1) * width], Vec::as_slice);
+                        let time = times[first + index];
+                        self.raised.entry(&session.name, time, row.is_none(), history, *symbol);
+                    }
                 }
                 let Some(row) = row else { continue };
                 let answer = &mut work.rows[*row];
@@ -380,10 +428,15 @@ impl DeepLogDetector {
         histories.clear();
         questions.clear();
         *done = 0;
+        times.clear();
+        told_apart.clear();
         for (place, end) in closed.drain(..) {
             let Some(mut session) = self.sessions.free(place) else { continue };
-            model.close(&session.counts, &mut session.judgement);
+            model.close(&counts::known(&session.counts), &mut session.judgement);
             let (verdict, reasons) = verdict(settings, model, &session.judgement);
+            if verdict.2 {
+                self.raised.verdict(&session.name, end, &session.counts);
+            }
             work.ended.push(SessionAnswer {
                 name: session.name,
                 start: session.start,
@@ -432,18 +485,31 @@ fn entry_bound(settings: &Settings, model: &KeyModel) -> f64 {
     }
 }
 
+/// The surprise by which an entry makes itself or its session abnormal; infinite where ranks alone do.
+fn surprise_bound(settings: &Settings, model: &KeyModel) -> f64 {
+    match settings.verdict {
+        _ if settings.by_surprise => entry_bound(settings, model),
+        Verdict::SurpriseMax => entry_bound(settings, model),
+        Verdict::Any if settings.is_beyond() => model.beyond_bound(),
+        _ => f64::INFINITY,
+    }
+}
+
 /// Score, threshold and outcome for a session that has ended, with the reasons (DL-05, DL-24).
 fn verdict(
     settings: &Settings,
     model: &KeyModel,
     judged: &SessionJudgement,
 ) -> ((f64, f64, bool), Vec<&'static str>) {
+    let is_beyond = settings.is_beyond();
     let by_training = match settings.verdict {
+        Verdict::Any if is_beyond => model.beyond_bound(),
         Verdict::Any | Verdict::Count => 0.0,
         Verdict::SurpriseMax | Verdict::SurpriseMean => model.nll_bound(),
     };
     let threshold = if settings.threshold > 0.0 { settings.threshold } else { by_training };
     let score = match settings.verdict {
+        Verdict::Any if is_beyond => judged.nll_max,
         Verdict::Any | Verdict::Count => f64::from(judged.abnormal),
         Verdict::SurpriseMax => judged.nll_max,
         Verdict::SurpriseMean => judged.nll_mean(),
@@ -542,6 +608,50 @@ impl Detector for DeepLogDetector {
         Ok(Poll::Ready(()))
     }
 
+    fn feedback(&mut self, rows: &RecordBatch) -> Result<FeedbackTaken> {
+        let settings = Arc::clone(&self.settings);
+        let mut taken = FeedbackTaken { found: vec![false; rows.num_rows()], ..Default::default() };
+        let Stage::Ready(model) = &self.stage else { return Ok(taken) };
+        // All of it is tried on copies, so that nothing has changed if learning fails.
+        let (mut raised, mut excused) = (self.raised.clone(), Vec::new());
+        let asked = named(&settings, rows)?;
+        for ((session, time), found) in asked.into_iter().zip(&mut taken.found) {
+            if let Some(entries) = raised.take_back(&session, time, self.now) {
+                *found = true;
+                excused.extend(entries.into_iter().map(|entry| (entry, time.is_none())));
+            }
+        }
+        let mut model = (**model).clone();
+        model.admit(&raised.confirmed())?;
+        let lesson = raised.lesson(&|key| model.vocabulary.symbol(key));
+        let bound = surprise_bound(&settings, &model);
+        model.learn_pairs(lesson.pairs, bound, settings.feedback_steps)?;
+        lesson.vectors.iter().for_each(|vector| model.learn_counts(vector));
+        (taken.anomalies, taken.waiting) = (lesson.learned, lesson.waiting);
+        // Open sessions go on under the symbols that there are now, and without what was taken back.
+        let symbol = |key: &str| model.vocabulary.symbol(key);
+        self.sessions.each(|session| {
+            session.window.iter_mut().for_each(|number| {
+                let now = raised.resolved(*number, &symbol);
+                *number = if now == UNKNOWN { *number } else { now };
+            });
+            for (number, _) in &mut session.counts {
+                let now = raised.resolved(*number, &symbol);
+                *number = if now == UNKNOWN { *number } else { now };
+            }
+            session.counts.sort_unstable();
+        });
+        for (entry, is_whole) in excused {
+            let Some(place) = self.sessions.place(&entry.session) else { continue };
+            let Some(session) = self.sessions.get(place) else { continue };
+            if entry.time >= session.start {
+                session.judgement.excuse(entry.is_unseen, is_whole);
+            }
+        }
+        (self.raised, self.stage) = (raised, Stage::Ready(Box::new(model)));
+        Ok(taken)
+    }
+
     fn statistics(&self) -> DetectorStatistics {
         let (models, bytes) = match &self.stage {
             Stage::Ready(model) => (1, model.heap_bytes()),
@@ -552,7 +662,7 @@ impl Detector for DeepLogDetector {
             ),
             Stage::Training { vocabulary, .. } => (0, vocabulary.heap_bytes()),
         };
-        let bytes = (bytes + self.sessions.heap_bytes()) as u64;
+        let bytes = (bytes + self.sessions.heap_bytes() + self.raised.heap_bytes()) as u64;
         DetectorStatistics { models, ready: models, bytes, ..self.statistics }
     }
 
@@ -576,6 +686,8 @@ impl Detector for DeepLogDetector {
             stage,
             sessions: self.sessions.sorted().into_iter().cloned().collect(),
             statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
+            raised: self.raised.save(),
+            now: self.now,
         };
         snapshot::seal(NAME, &saved)
     }
@@ -608,7 +720,12 @@ impl Detector for DeepLogDetector {
         for session in saved.sessions {
             sessions.open(session);
         }
+        let empty = Raised::new(self.settings.feedback_max, self.settings.feedback_within_ns);
+        let Some(raised) = empty.restore(saved.raised, history) else {
+            return Err(snapshot::problem(NAME, "was taken under other options"));
+        };
         (self.stage, self.sessions, self.statistics) = (stage, sessions, saved.statistics);
+        (self.raised, self.now) = (raised, saved.now);
         (self.asked, self.open) = (Asked::default(), VecDeque::new());
         self.asking = self.settings.placement.service.clone().map(Asking::new);
         Ok(())
@@ -634,6 +751,8 @@ struct Saved {
     stage: SavedStage,
     sessions: Vec<Session>,
     statistics: DetectorStatistics,
+    raised: SavedRaised,
+    now: EventTime,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -641,6 +760,28 @@ enum SavedStage {
     Collecting { names: Vec<String>, ended: Vec<Vec<u32>> },
     Training { names: Vec<String>, model: Result<Vec<u8>, String>, from: EventTime },
     Ready(Vec<u8>),
+}
+
+/// What rows of feedback name: a session, and the time of an entry or all that was raised.
+fn named(settings: &Settings, rows: &RecordBatch) -> Result<Vec<(String, Option<EventTime>)>> {
+    let columns = &settings.columns;
+    let column = |place: usize| {
+        rows.column_by_name(columns.input.field(place).name()).ok_or_else(|| {
+            OperatorError::Columns {
+                owner: format!("detector kind \"{NAME}\""),
+                problem: "was given feedback of other columns than it asked for".into(),
+                hint: "give the columns of its feedback schema".into(),
+            }
+        })
+    };
+    let sessions = columns.session.map(|place| as_text(column(place)?)).transpose()?;
+    let times = cast(column(columns.time)?, &DataType::Int64)?;
+    let times: &Int64Array = times.as_primitive::<Int64Type>();
+    let unit = unit_ns(columns.unit);
+    let name =
+        |row: usize| sessions.as_ref().map_or("", |names| names.as_string::<i32>().value(row));
+    let time = |row| times.is_valid(row).then(|| EventTime(times.value(row).saturating_mul(unit)));
+    Ok((0..rows.num_rows()).map(|row| (name(row).to_owned(), time(row))).collect())
 }
 
 /// An error with its causes, in one line.

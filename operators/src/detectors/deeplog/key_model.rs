@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::counts::{self, CountVector, DistanceCache, Invariants};
-use super::network::{Network, NetworkSettings, Pairs, Watch};
+use super::network::{Fresh, Network, NetworkSettings, Pairs, Watch};
 use super::ngram::Ngram;
 use super::predictor::{Predictor, Rule, SavedRule};
 use super::vocabulary::{END, UNKNOWN, Vocabulary, output_of, symbol_of};
@@ -24,10 +24,8 @@ const PROBABILITY_MIN: f64 = 1e-12;
 const END_NLL_MIN: f64 = 4.605;
 /// Pairs of training that are kept for replay.
 const REPLAY_MAX: usize = 8_192;
-/// Steps between two looks at whether what is learned has become normal.
-const STEPS_TOGETHER: usize = 2;
-/// Pairs of training that are repeated for each new one.
-const REPLAY: usize = 10;
+/// How much more improbable than anything in training a key is that makes a session abnormal beside the invariants.
+const BEYOND: f64 = 1.25;
 
 /// What predicts the next key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +116,16 @@ impl SessionJudgement {
         if self.predictions == 0 { 0.0 } else { self.nll_sum / f64::from(self.predictions) }
     }
 
+    /// Takes an abnormal entry back: what it did to the greatest and the sum of surprises stays, unless the whole session
+    /// was called normal so far.
+    pub(super) fn excuse(&mut self, is_unseen: bool, is_whole: bool) {
+        self.abnormal = self.abnormal.saturating_sub(1);
+        self.unseen = self.unseen.saturating_sub(u32::from(is_unseen));
+        if is_whole {
+            (self.rank_max, self.nll_max, self.nll_sum, self.end_nll) = (0, 0.0, 0.0, 0.0);
+        }
+    }
+
     /// Takes one more prediction in.
     pub(super) fn see(&mut self, entry: EntryJudgement, bounds: Bounds) {
         self.predictions = self.predictions.saturating_add(1);
@@ -153,6 +161,8 @@ pub(super) struct Bounds {
     pub(super) nll: f64,
     /// Surprise of the end.
     pub(super) end_nll: f64,
+    /// Surprise that nothing in training comes near.
+    pub(super) beyond: f64,
 }
 
 /// What a model says about one key, or the end.
@@ -188,7 +198,6 @@ pub struct KeyModel {
     pub(super) bounds: Bounds,
     /// Pairs of training that are repeated when something new is learned.
     replay: Pairs,
-    replay_next: usize,
     places: Vec<u32>,
 }
 
@@ -258,21 +267,28 @@ impl KeyModel {
             predictor: predictor(first),
             invariants: Invariants::of(sessions.iter().map(|session| (&session[..], 1.0))),
             distances: DistanceCache::default(),
-            bounds: Bounds { top: settings.top, nll: f64::INFINITY, end_nll: f64::INFINITY },
+            bounds: Bounds {
+                top: settings.top,
+                nll: f64::INFINITY,
+                end_nll: f64::INFINITY,
+                beyond: f64::INFINITY,
+            },
             replay: replayed(&whole),
-            replay_next: 0,
             places: Vec::new(),
             vocabulary: vocabulary.clone(),
         };
-        model.set_bounds(if checked.is_empty() { sessions } else { checked });
+        let unlearned = model.set_bounds(if checked.is_empty() { sessions } else { checked });
         if held_out > 0 && settings.refit {
             model.predictor = predictor(rule(&whole, &Pairs::new(), &mut epochs, watch)?);
         }
+        let learned = model.judge_symbols(sessions).into_iter().map(|session| session.nll_max);
+        model.bounds.beyond = BEYOND * learned.fold(unlearned, f64::max);
         Ok(model)
     }
 
-    /// Sets the bounds that sessions held out keep within, but for the share of false alarms.
-    fn set_bounds(&mut self, sessions: &[Vec<u32>]) {
+    /// Sets the bounds that sessions held out keep within, but for the share of false alarms. Gives their greatest
+    /// surprise.
+    fn set_bounds(&mut self, sessions: &[Vec<u32>]) -> f64 {
         let judged = self.judge_symbols(sessions);
         let allowed = (self.settings.false_alarms * judged.len() as f64).floor() as usize;
         let at = |mut values: Vec<f64>| -> f64 {
@@ -286,6 +302,7 @@ impl KeyModel {
         self.bounds.nll = at(judged.iter().map(|session| session.nll_max).collect());
         let ends = at(judged.iter().map(|session| session.end_nll).collect());
         self.bounds.end_nll = ends.max(END_NLL_MIN);
+        judged.iter().map(|session| session.nll_max).fold(0.0, f64::max)
     }
 
     /// Judges whole sessions.
@@ -366,54 +383,68 @@ impl KeyModel {
         judgement.distance = self.distances.distance(&self.invariants, vector);
     }
 
-    /// Learns that sessions which were raised are normal (DL-13): up to `steps` steps of gradient over their keys, and
-    /// over ten times as many pairs of training against forgetting, until none of their keys is abnormal any more. Keys
-    /// that training never saw become known (DL-14).
+    /// Learns that sessions which were raised are normal (DL-13): what was abnormal in them, by up to `steps` steps over
+    /// it and over what of training would become abnormal by them, and lengths and counts of the sessions as they are.
+    /// Keys that training never saw become known (DL-14).
     ///
     /// # Errors
     /// If the steps fail; the model is then as it was.
     pub fn learn_normal<S: AsRef<[String]>>(&mut self, sessions: &[S], steps: usize) -> Result<()> {
-        let before = self.clone();
-        let symbols: Vec<Vec<u32>> = sessions
-            .iter()
-            .map(|session| session.as_ref().iter().map(|key| self.vocabulary.add(key)).collect())
-            .collect();
-        self.predictor.grow(&self.vocabulary);
-        let mut all = pairs(self.settings.framing(), &symbols);
-        let fresh = all.len();
-        // Another part of what is replayed each time, in a fixed order.
-        let replayed = (REPLAY * fresh).min(self.replay.len());
-        let mut weight = 0.0;
-        for _ in 0..replayed {
-            self.replay_next = (self.replay_next + 1) % self.replay.len();
-            let (history, output, times) = self.replay[self.replay_next].clone();
-            // Pairs that are frequent count for more, but do not drown the others.
-            weight += times.sqrt();
-            all.push((history, output, times.sqrt()));
-        }
-        // A new pair counts as much as one that is replayed does on average.
-        let each = (weight / replayed.max(1) as f64).max(1.0);
-        all[..fresh].iter_mut().for_each(|pair| pair.2 *= each);
-        // No more steps than it takes: each of them moves what was known as well.
-        let mut taken = 0;
-        while fresh > 0 && taken < steps {
-            let now = STEPS_TOGETHER.min(steps - taken);
-            taken += now;
-            if let Err(error) = self.predictor.learn(&all, fresh, now) {
-                *self = before;
-                return Err(error);
-            }
-            if self.judge_symbols(&symbols).iter().all(|session| session.abnormal == 0) {
-                break;
-            }
-        }
-        for session in &symbols {
+        let mut changed = self.clone();
+        changed.admit(sessions.iter().flat_map(|session| session.as_ref().iter()))?;
+        let (framing, mut fresh) = (changed.settings.framing(), Fresh::new());
+        for session in sessions {
+            let session = session.as_ref();
+            let symbols: Vec<u32> =
+                session.iter().map(|key| changed.vocabulary.symbol(key)).collect();
+            framing.pairs(&symbols, |history, next| fresh.push((history.to_vec(), next)));
             let mut vector = CountVector::new();
-            session.iter().for_each(|symbol| counts::count(&mut vector, *symbol));
-            self.invariants.learn(&vector);
+            symbols.iter().for_each(|symbol| counts::count(&mut vector, *symbol));
+            changed.learn_counts(&vector);
         }
-        self.distances.clear();
+        changed.learn_pairs(fresh, f64::INFINITY, steps)?;
+        *self = changed;
         Ok(())
+    }
+
+    /// Makes keys known, which are still normal nowhere (DL-14).
+    pub(super) fn admit<'a>(&mut self, keys: impl IntoIterator<Item = &'a String>) -> Result<()> {
+        let before = self.vocabulary.outputs();
+        for key in keys {
+            self.vocabulary.add(key);
+        }
+        if self.vocabulary.outputs() == before {
+            return Ok(());
+        }
+        self.predictor.grow(&self.vocabulary, &self.replay)
+    }
+
+    /// Learns that each symbol is normal after its history, and no more of a surprise than `nll` (DL-13).
+    pub(super) fn learn_pairs(
+        &mut self,
+        pairs: impl IntoIterator<Item = (Vec<u32>, u32)>,
+        nll: f64,
+        steps: usize,
+    ) -> Result<()> {
+        let mut fresh: Fresh = Fresh::new();
+        for (history, symbol) in pairs {
+            if let Some(output) = output_of(symbol).filter(|_| symbol != UNKNOWN) {
+                fresh.push((history, output));
+            }
+        }
+        fresh.sort_unstable();
+        fresh.dedup();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let bounds = Bounds { nll, ..self.bounds };
+        self.predictor.learn(&fresh, &self.replay, &bounds, steps)
+    }
+
+    /// Learns that a session with these counts of keys is normal.
+    pub(super) fn learn_counts(&mut self, vector: &CountVector) {
+        self.invariants.learn(vector);
+        self.distances.clear();
     }
 
     /// A key among so many of the most probable is normal: as set, or as chosen by sessions held out.
@@ -432,6 +463,13 @@ impl KeyModel {
     #[must_use]
     pub fn end_bound(&self) -> f64 {
         self.bounds.end_nll
+    }
+
+    /// A surprise, in nats, that nothing in training comes near: a quarter more than the greatest there, be it of sessions
+    /// held out or learned from. With `combined`, keys make a session abnormal beyond it.
+    #[must_use]
+    pub fn beyond_bound(&self) -> f64 {
+        self.bounds.beyond
     }
 
     /// The greatest distance that is normal.
@@ -465,7 +503,7 @@ impl KeyModel {
             invariants: self.invariants.clone(),
             bounds: self.bounds,
             replay: self.replay.clone(),
-            replay_next: self.replay_next,
+            repeats_power: self.settings.network.repeats_power,
         };
         snapshot::seal(OWNER, &saved)
     }
@@ -493,7 +531,7 @@ impl KeyModel {
         let rule = match saved.rule {
             SavedRule::Ngram(ngram) => Ngram::restore(ngram).map(Rule::Ngram),
             SavedRule::Network(bytes) => {
-                let (network, names) = Network::restore(&bytes)?;
+                let (network, names) = Network::restore(&bytes, saved.repeats_power)?;
                 let widths = (vocabulary.symbols(), vocabulary.outputs());
                 let fits = names == saved.names && network.widths() == widths;
                 fits.then_some(Rule::Network(network))
@@ -501,12 +539,14 @@ impl KeyModel {
         };
         let is_sound = vocabulary.names() == saved.names
             && saved.invariants.is_sound()
-            && !(saved.bounds.nll.is_nan() || saved.bounds.end_nll.is_nan())
+            && ![saved.bounds.nll, saved.bounds.end_nll, saved.bounds.beyond]
+                .iter()
+                .any(|b| b.is_nan())
+            && (0.0..=1.0).contains(&saved.repeats_power)
             && saved.replay.len() <= REPLAY_MAX
             && saved.replay.iter().all(|(h, o, w)| {
                 h.len() == framing.history && (*o as usize) < vocabulary.outputs() && w.is_finite()
             })
-            && saved.replay_next < saved.replay.len().max(1)
             && saved.bounds.top > 0;
         match rule.filter(|_| is_sound) {
             None => refuse("holds parts that do not fit each other".into()),
@@ -517,13 +557,18 @@ impl KeyModel {
                     vocabulary.outputs(),
                     settings.cache_bytes,
                 ),
-                settings: *settings,
+                settings: KeySettings {
+                    network: NetworkSettings {
+                        repeats_power: saved.repeats_power,
+                        ..settings.network
+                    },
+                    ..*settings
+                },
                 vocabulary,
                 invariants: saved.invariants,
                 distances: DistanceCache::default(),
                 bounds: saved.bounds,
                 replay: saved.replay,
-                replay_next: saved.replay_next,
                 places: Vec::new(),
             }),
         }
@@ -539,7 +584,7 @@ struct Saved {
     invariants: Invariants,
     bounds: Bounds,
     replay: Pairs,
-    replay_next: usize,
+    repeats_power: f64,
 }
 
 /// Distinct pairs with their weight, in an order that depends on them alone; at most [`REPLAY_MAX`].

@@ -28,12 +28,22 @@
 //! `sessions`: one row for each session that has ended, with its judgement and, with `combined`, the reasons: abnormal
 //! `keys`, an `unseen key`, a `length` outside the range of training, or `counts` of keys too far from any of training.
 //!
+//! # Feedback
+//! A row names a session, and the event time of one of its entries or NULL for all that was raised of it, its verdict
+//! included. What was raised is remembered for `feedback_within`, and at most `feedback_max` of it. The network learns by
+//! up to `feedback_steps` steps in its last layer that the keys were normal where they stood; every pair of training that
+//! would cease to be normal by that is learned again. A key that training never saw becomes known once at least half of
+//! the remembered sessions that were raised for it have been called normal; its entries wait until then. Lengths and
+//! counts of a session that was raised as a whole are normal from then on. What was said already stays said; an open
+//! session is no longer held guilty of entries that were taken back.
+//!
 //! # Source
 //! Du, Li, Zheng and Srikumar, "DeepLog: anomaly detection and diagnosis from system logs through deep learning", 2017.
 //! Begin markers, the end as a key, held-out bounds and the combined verdict are ours; see the parts.
 
 mod counts;
 mod detector;
+mod feedback;
 mod key_model;
 mod network;
 mod ngram;
@@ -73,8 +83,8 @@ const NAME: &str = "deeplog";
 /// use driftline_operators::detector::DetectorKind;
 /// use driftline_operators::detectors::DeepLogKind;
 ///
-/// let options = DeepLogKind.options();
-/// assert!(options.iter().any(|option| option.name == "history"));
+/// assert_eq!(DeepLogKind.name(), "deeplog");
+/// assert!(DeepLogKind.options().iter().any(|option| option.name == "feedback_within"));
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DeepLogKind;

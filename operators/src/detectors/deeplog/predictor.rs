@@ -5,16 +5,14 @@ use std::task::{Poll, Waker};
 use serde::{Deserialize, Serialize};
 
 use super::KeyModelKind;
-use super::network::{Network, Pairs};
+use super::key_model::Bounds;
+use super::network::{Fresh, Network, Pairs};
 use super::ngram::{Ngram, SavedNgram};
-use super::ranking::{Ranked, RankingCache};
+use super::ranking::{Ranked, RankingCache, missing};
 use super::vocabulary::{END_OUTPUT, UNKNOWN, Vocabulary};
 use super::windows::Framing;
 use crate::error::{OperatorError, Result};
 use crate::inference::Asking;
-
-/// Adam's step in online updates.
-const LEARNING_RATE: f64 = 0.001;
 
 /// A model of what follows a history.
 #[derive(Clone, Debug)]
@@ -155,27 +153,44 @@ impl Predictor {
     }
 
     /// Makes room for keys that the vocabulary has got (DL-14).
-    pub(super) fn grow(&mut self, vocabulary: &Vocabulary) {
+    pub(super) fn grow(&mut self, vocabulary: &Vocabulary, replay: &Pairs) -> Result<()> {
         if let Rule::Network(network) = &mut self.rule {
             let added = vocabulary.symbols().saturating_sub(network.widths().0);
             if added > 0 {
-                network.grow(added, UNKNOWN);
+                network.grow(added, UNKNOWN, self.framing.history, replay)?;
             }
         }
         self.cache = RankingCache::new(self.framing.history, vocabulary.outputs(), self.bytes_max);
+        Ok(())
     }
 
-    /// Learns pairs in place, by `steps` of gradient where there is a network (DL-13). What was predicted is forgotten.
-    pub(super) fn learn(&mut self, pairs: &Pairs, fresh: usize, steps: usize) -> Result<()> {
+    /// Learns in place that pairs are normal, by up to so many steps (DL-13). What was predicted is forgotten.
+    pub(super) fn learn(
+        &mut self,
+        fresh: &Fresh,
+        replay: &Pairs,
+        bounds: &Bounds,
+        steps: usize,
+    ) -> Result<()> {
+        let outputs = self.cache.outputs();
         self.cache.clear();
         match &mut self.rule {
             Rule::Network(network) => {
-                network.learn(self.framing.history, pairs, steps, LEARNING_RATE)
+                network.learn(self.framing.history, fresh, replay, bounds, steps)
             }
             Rule::Ngram(ngram) => {
                 // Counts do not forget, so that nothing needs to be repeated.
-                for (history, output, weight) in &pairs[..fresh.min(pairs.len())] {
-                    ngram.learn(history, *output, *weight);
+                let (mut found, mut others) = (Vec::new(), Vec::new());
+                for (history, output) in fresh {
+                    for _ in 0..steps {
+                        found.clear();
+                        ngram.probabilities(history, outputs, &mut found);
+                        let logs: Vec<f64> = found.iter().map(|p| f64::from(*p).ln()).collect();
+                        if missing(&logs, *output as usize, bounds, &mut others) <= 0.0 {
+                            break;
+                        }
+                        ngram.learn(history, *output, 1.0);
+                    }
                 }
                 Ok(())
             }

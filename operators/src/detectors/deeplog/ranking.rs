@@ -2,6 +2,9 @@
 
 use hashbrown::HashMap;
 
+use super::key_model::Bounds;
+use super::vocabulary::END_OUTPUT;
+
 /// What is expected after one history.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ranked<'a> {
@@ -34,6 +37,38 @@ impl Ranked<'_> {
     }
 }
 
+/// How far the logarithm of an output's probability, up to a constant, has to rise for the output to be normal; 0 or less
+/// if it is already. `outputs` has that of all, and `others` is room.
+pub(super) fn missing(
+    outputs: &[f64],
+    output: usize,
+    bounds: &Bounds,
+    others: &mut Vec<f64>,
+) -> f64 {
+    let Some(own) = outputs.get(output) else { return f64::NEG_INFINITY };
+    let rest = outputs.iter().enumerate().filter(|(other, _)| *other != output);
+    others.clear();
+    others.extend(rest.map(|(_, value)| *value));
+    // A surprise of s is a probability of exp(-s).
+    let by_surprise = |bound: f64| {
+        let most = others.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total = most + others.iter().map(|other| (other - most).exp()).sum::<f64>().ln();
+        total - bound.exp_m1().ln() - own
+    };
+    if output == END_OUTPUT as usize {
+        return by_surprise(bounds.end_nll);
+    }
+    let surprise = if bounds.nll.is_finite() { by_surprise(bounds.nll) } else { f64::NEG_INFINITY };
+    // The end is ranked behind all keys.
+    others.swap_remove(END_OUTPUT as usize);
+    let last = bounds.top.saturating_sub(1);
+    if last >= others.len() {
+        return surprise;
+    }
+    let (_, found, _) = others.select_nth_unstable_by(last, |a, b| b.total_cmp(a));
+    surprise.max(*found - own)
+}
+
 /// Expectations by history, up to a bound. When it is full it is emptied: what comes often is soon there again.
 #[derive(Clone, Debug)]
 pub(super) struct RankingCache {
@@ -64,6 +99,10 @@ impl RankingCache {
     /// The most histories that are held.
     pub(super) fn entries_max(&self) -> usize {
         self.entries_max
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.outputs
     }
 
     pub(super) fn len(&self) -> usize {
@@ -136,6 +175,24 @@ mod tests {
         let even = cache.ranked(cache.place(&[3, 4]).unwrap());
         assert_eq!([0, 1, 2, 3].map(|output| even.rank(output)), [1, 2, 3, 4]);
         assert_eq!(cache.place(&[9, 9]), None);
+    }
+
+    #[test]
+    fn what_is_missing_makes_an_output_normal() {
+        let bounds = Bounds { top: 2, nll: f64::INFINITY, end_nll: 3.0, beyond: 9.0 };
+        let outputs = [9.0, 4.0, 1.0, 3.0, -2.0];
+        let mut room = Vec::new();
+        let mut of = |output: usize, bounds: &Bounds| missing(&outputs, output, bounds, &mut room);
+        assert!(of(1, &bounds) < 0.0, "the most probable key");
+        assert_eq!(of(2, &bounds), 2.0, "as the second key, since the end has no rank");
+        assert_eq!(of(4, &bounds), 5.0);
+        assert!(of(0, &bounds) < 0.0 && of(7, &bounds) < 0.0);
+        let strict = Bounds { nll: 2.0, ..bounds };
+        let rise = of(1, &strict);
+        let mut risen = outputs;
+        risen[1] += rise;
+        let total: f64 = risen.iter().map(|x| x.exp()).sum();
+        assert!((total.ln() - risen[1] - 2.0).abs() < 1e-9, "its surprise is 2 nats");
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub(super) struct Settings {
     pub(super) gap_ns: i64,
     pub(super) end_keys: BTreeSet<String>,
     pub(super) sessions_max: usize,
+    pub(super) feedback_max: usize,
+    pub(super) feedback_within_ns: i64,
+    pub(super) feedback_steps: usize,
     pub(super) columns: Columns,
     pub(super) schema: SchemaRef,
     pub(super) relation: SideRelation,
@@ -126,7 +129,8 @@ pub(super) fn options() -> Vec<OptionSpec> {
         flag(
             "combined",
             false,
-            "Whether unseen keys, odd lengths and odd counts of keys make a session abnormal as well.",
+            "Whether unseen keys, odd lengths and odd counts of keys make a session abnormal as well; keys do then by one \
+             that is a quarter more surprising than any of training.",
         ),
         integer("expected", 0, 100, 3, "Expected keys that are named beside an abnormal one."),
         integer("training", 2, 1_000_000, 1_000, "Sessions that the model is trained from."),
@@ -172,6 +176,13 @@ pub(super) fn options() -> Vec<OptionSpec> {
             NetworkSettings::default().batch as i64,
             "Distinct histories of a mini-batch.",
         ),
+        number(
+            "repeats_power",
+            0.0,
+            1.0,
+            NetworkSettings::default().repeats_power,
+            "What was seen n times in training counts as n to this power: below 1 what is rare but normal is learned too.",
+        ),
         integer("seed", 0, i64::MAX, 1, "Seed of the weights and of the order of training."),
         integer(
             "sessions_max",
@@ -180,6 +191,19 @@ pub(super) fn options() -> Vec<OptionSpec> {
             100_000,
             "Open sessions; beyond, the one silent for longest is ended.",
         ),
+        integer(
+            "feedback_max",
+            0,
+            10_000_000,
+            10_000,
+            "Anomalies that are remembered for feedback; beyond, those of the session silent for longest are forgotten.",
+        ),
+        interval(
+            "feedback_within",
+            86_400,
+            "Event time for which an anomaly is remembered for feedback.",
+        ),
+        integer("feedback_steps", 1, 1_000, 10, "The most steps of learning by one feedback."),
         integer(
             "cache_bytes",
             0,
@@ -197,6 +221,11 @@ pub(super) fn options() -> Vec<OptionSpec> {
 }
 
 impl Settings {
+    /// Whether keys make a session abnormal only by a surprise beyond all of training, since invariants tell the rest.
+    pub(super) fn is_beyond(&self) -> bool {
+        self.combined && self.verdict == Verdict::Any && self.threshold == 0.0
+    }
+
     pub(super) fn read(request: &DetectorRequest<'_>, reader: &OptionReader) -> Result<Self> {
         let owner = format!("detector \"{}\"", request.name);
         if !request.partition_by.is_empty() {
@@ -231,6 +260,7 @@ impl Settings {
                 epochs: reader.count("epochs"),
                 patience: reader.count("patience"),
                 seed: reader.integer("seed") as u64,
+                repeats_power: reader.number("repeats_power"),
             },
             cache_bytes: reader.count("cache_bytes"),
             ..KeySettings::default()
@@ -254,6 +284,9 @@ impl Settings {
             gap_ns: reader.interval_ns("gap"),
             end_keys: end_keys.map(str::to_owned).collect(),
             sessions_max: reader.count("sessions_max"),
+            feedback_max: reader.count("feedback_max"),
+            feedback_within_ns: reader.interval_ns("feedback_within"),
+            feedback_steps: reader.count("feedback_steps"),
             schema: columns.output(&owner, request.name)?,
             relation: columns.sessions(),
             columns,
@@ -349,6 +382,15 @@ impl Columns {
         });
         let fields: Vec<FieldRef> = self.input.fields().iter().cloned().chain(own).collect();
         Ok(Arc::new(Schema::new_with_metadata(fields, self.input.metadata().clone())))
+    }
+
+    /// What tells anomalies apart in feedback: the session, and the time, which may be left out where there is a session.
+    pub(super) fn feedback(&self) -> SchemaRef {
+        let field =
+            |place: usize, nullable: bool| self.input.field(place).clone().with_nullable(nullable);
+        let session = self.session.map(|place| field(place, false));
+        let time = field(self.time, self.session.is_some());
+        Arc::new(Schema::new(session.into_iter().chain([time]).collect::<Vec<Field>>()))
     }
 
     /// The relation of ended sessions.

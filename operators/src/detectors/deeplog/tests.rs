@@ -94,7 +94,7 @@ fn models_come_back_from_their_bytes_and_others_are_refused() {
 mod lstm {
     use super::*;
 
-    fn small() -> KeySettings {
+    pub(super) fn small() -> KeySettings {
         KeySettings {
             model: KeyModelKind::Lstm,
             network: NetworkSettings {
@@ -142,6 +142,28 @@ mod lstm {
         let after: u32 = model.judge(&normals).iter().map(|judged| judged.abnormal).sum();
         assert!(after <= before, "{after} abnormal keys among normal sessions, {before} before");
         assert!(model.judge(&[session("open close disk net write close")])[0].abnormal > 0);
+    }
+}
+
+/// DL-14: a key that feedback made known is normal where it was, and nowhere else.
+#[test]
+fn a_new_key_is_normal_where_it_was_called_so() {
+    let mut all = vec![ngram()];
+    #[cfg(feature = "neural")]
+    all.push(lstm::small());
+    for settings in all {
+        let mut model = trained(&settings);
+        let told = session("open disk net sync write close");
+        model.learn_normal(std::slice::from_ref(&told), 10).unwrap();
+        let judge = |model: &mut KeyModel, keys: &str| model.judge(&[session(keys)])[0];
+        let again = judge(&mut model, "open disk net sync write close");
+        assert_eq!((again.abnormal, again.unseen), (0, 0), "{:?}", settings.model);
+        for keys in ["sync open disk net write close", "open disk net write close sync"] {
+            let odd = judge(&mut model, keys);
+            assert!(odd.abnormal > 0 && odd.unseen == 0, "{:?}: {keys}: {odd:?}", settings.model);
+        }
+        let back = KeyModel::from_bytes(&model.to_bytes().unwrap(), &settings).unwrap();
+        assert_eq!(judge(&mut back.clone(), "open disk net sync write close"), again);
     }
 }
 
@@ -289,6 +311,87 @@ fn odd_sessions_are_named_with_their_reasons() {
         }
     }
     assert!(scores.is_null(0), "the first rows are not scored");
+}
+
+/// Rows of feedback: a session, and the time of one of its entries or all.
+fn feedback(rows: &[(&str, Option<i64>)]) -> RecordBatch {
+    let names = StringArray::from_iter_values(rows.iter().map(|row| row.0));
+    let times = TimestampMillisecondArray::from_iter(rows.iter().map(|row| row.1));
+    let columns: Vec<ArrayRef> = vec![Arc::new(names), Arc::new(times)];
+    let schema = plan(&spec()).feedback_schema().expect("it takes feedback");
+    RecordBatch::try_new(schema, columns).unwrap()
+}
+
+/// DL-13: what feedback does depends on the rows before it, however they came and whatever was restored between.
+#[test]
+fn feedback_does_not_depend_on_batches_and_snapshots() {
+    let mut all = sessions(140, 5);
+    for number in [80, 100, 120, 121] {
+        all[number] = session("open disk net sync write close");
+    }
+    all[125] = session("open close disk net write close");
+    let rows = log(&all);
+    let cut = rows.iter().position(|row| row.1 == "s110").unwrap();
+    let told = feedback(&[("s80", None), ("s100", None), ("s79", None)]);
+    let plan = plan(&spec());
+    let run = |size: usize, restores: bool| {
+        let (mut detector, mut answers) = (plan.detector(), Answers::default());
+        let mut push = |detector: &mut Box<dyn crate::detector::Detector>, rows: &[_]| {
+            for part in rows.chunks(size) {
+                detector.process(&batch(part), &mut answers).unwrap();
+                if restores {
+                    let saved = detector.snapshot().unwrap();
+                    *detector = plan.detector();
+                    detector.restore(&saved).unwrap();
+                }
+            }
+        };
+        push(&mut detector, &rows[..cut]);
+        let taken = detector.feedback(&told).unwrap();
+        push(&mut detector, &rows[cut..]);
+        detector.advance(END, &mut answers).unwrap();
+        (taken, text(&answers))
+    };
+    let (taken, whole) = run(10_000, false);
+    assert_eq!(taken.found, [true, true, false]);
+    assert_eq!((taken.anomalies > 2, taken.waiting), (true, 0), "{taken:?}");
+    let odd = |sessions: &[String], name: &str| {
+        sessions.iter().any(|row| row.starts_with(&format!("{name}|")) && row.contains("|true|"))
+    };
+    let found = ["s80", "s100", "s120", "s121", "s125"].map(|name| odd(&whole.1, name));
+    assert_eq!(found, [true, true, false, false, true], "{:?}", whole.1);
+    for size in [1, 50] {
+        assert_eq!(run(size, true), (taken.clone(), whole.clone()), "batches of {size}");
+    }
+}
+
+/// An entry that was taken back no longer speaks against its session while that is open; another does.
+#[test]
+fn open_sessions_are_excused_what_was_taken_back() {
+    let mut spec = spec();
+    spec.options.set("combined", false);
+    let plan = plan(&spec);
+    let mut all = sessions(100, 5);
+    all[90] = session("open burn disk net write close");
+    all[91] = session("open burn disk burn write close");
+    let rows = log(&all);
+    let (mut detector, mut answers) = (plan.detector(), Answers::default());
+    // Until both are open, with all of their entries there.
+    let cut = rows.iter().rposition(|row| row.1 == "s91").unwrap() + 1;
+    detector.process(&batch(&rows[..cut]), &mut answers).unwrap();
+    let time = |name: &str| rows.iter().find(|row| row.1 == name).unwrap().0 + 1_000;
+    let told =
+        feedback(&[("s90", None), ("s91", Some(time("s91"))), ("s91", Some(time("s91") + 1))]);
+    let taken = detector.feedback(&told).unwrap();
+    assert_eq!(taken.found, [true, true, false]);
+    detector.process(&batch(&rows[cut..]), &mut answers).unwrap();
+    detector.advance(END, &mut answers).unwrap();
+    let raised = |name: &str| {
+        let sessions = text(&answers).1;
+        let row = sessions.iter().find(|row| row.starts_with(&format!("{name}|"))).unwrap().clone();
+        row.contains("|true|")
+    };
+    assert!(!raised("s90") && raised("s91"), "{:?}", text(&answers).1);
 }
 
 #[test]

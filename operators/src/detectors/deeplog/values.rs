@@ -18,7 +18,7 @@ use super::network::NetworkSettings;
 use crate::error::{OperatorError, Result};
 use crate::model::snapshot;
 use crate::neural::lstm::{
-    Examples, LstmInput, LstmShape, Scorer, Targets, Training, Weights, train,
+    DenseLearner, Examples, LstmInput, LstmShape, Scorer, Targets, Training, Weights, train,
 };
 
 const OWNER: &str = "deeplog value model";
@@ -26,9 +26,12 @@ const OWNER: &str = "deeplog value model";
 const DEVIATIONS_MAX: f64 = 1e4;
 /// A number that varies less than this share of its mean does not vary.
 const VARIES: f64 = 1e-9;
-/// Steps of a feedback, and their learning rate (DL-15).
-const FEEDBACK_STEPS: usize = 10;
-const FEEDBACK_RATE: f64 = 0.003;
+/// Vectors of training that are kept for replay, the last ones.
+const REPLAY_MAX: usize = 512;
+/// Share of what is replayed that feedback may make abnormal (DL-15).
+const SPOILED_MAX: f64 = 0.01;
+/// How often a step is halved for that before nothing is learned.
+const HALVINGS: u32 = 10;
 
 /// How models of parameter values are trained and judge.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,6 +99,8 @@ struct Series {
     history: usize,
     /// The latest vectors, scaled, the oldest first.
     recent: Vec<f32>,
+    /// The last vectors of training, scaled, in their order.
+    replay: Vec<f32>,
 }
 
 /// How numbers become what the network reads.
@@ -175,8 +180,9 @@ impl ValueModel {
         self.keys.get_mut(key)?.judge(vector)
     }
 
-    /// Learns that a vector which was just raised is normal, by some steps over it and what came before it (DL-15).
-    /// Nothing else is widened.
+    /// Learns that a vector which was just raised is normal, by a step towards it in the network's last layer (DL-15).
+    /// The step is as long as it can be without making more than one in a hundred vectors of training abnormal, so that
+    /// a vector far from all that followed such a history is not learned by one feedback. Nothing else is widened.
     ///
     /// # Errors
     /// If the steps fail.
@@ -218,6 +224,7 @@ struct SavedSeries {
     bound: f64,
     history: usize,
     recent: Vec<f32>,
+    replay: Vec<f32>,
 }
 
 impl Series {
@@ -273,6 +280,7 @@ impl Series {
             bound: mean + normal_quantile(settings.confidence) * deviation,
             history: settings.history,
             recent: all[(vectors.len() - settings.history) * width..].to_vec(),
+            replay: all[vectors.len().saturating_sub(REPLAY_MAX) * width..].to_vec(),
         }))
     }
 
@@ -311,20 +319,58 @@ impl Series {
 
     fn learn_latest(&mut self) -> Result<()> {
         let width = self.scale.varying.len();
+        let hidden = self.weights.shape().hidden;
         let latest = examples(&self.recent, width, self.history);
+        let replay = examples(&self.replay, width, self.history);
+        let (Targets::Vectors(now), Targets::Vectors(then)) = (&latest.targets, &replay.targets)
+        else {
+            return Ok(());
+        };
         if latest.len(width) == 0 {
             return Ok(());
         }
-        let training = Training {
-            learning_rate: FEEDBACK_RATE,
-            final_share: 1.0,
-            epochs_max: FEEDBACK_STEPS,
-            ..Training::default()
+        let (mut state, mut states) = (Vec::new(), Vec::new());
+        self.scorer.states_of_values(&latest.values, self.history, &mut state);
+        self.scorer.states_of_values(&replay.values, self.history, &mut states);
+        let counts = vec![1.0; replay.len(width)];
+        let before = DenseLearner::new(&self.weights, &states, &counts)?;
+        let mut found = Vec::new();
+        let mut error_of = |learner: &DenseLearner, state: &[f32], wanted: &[f32]| {
+            learner.outputs(state, &mut found);
+            let squares = found.iter().zip(wanted).map(|(a, b)| (a - f64::from(*b)).powi(2));
+            squares.sum::<f64>() / width as f64
         };
-        let mut go = |_: &_| ControlFlow::Continue(());
-        let trained = train(&self.weights, &latest, &Examples::default(), &training, &mut go)?;
-        self.scorer = Scorer::new(&trained.weights);
-        self.weights = trained.weights;
+        let mut spoiled = |after: &DenseLearner| {
+            let pairs = states.chunks_exact(hidden).zip(then.chunks_exact(width));
+            let is_spoiled = |(state, wanted): &(&[f32], &[f32])| {
+                error_of(&before, state, wanted) <= self.bound
+                    && error_of(after, state, wanted) > self.bound
+            };
+            pairs.filter(is_spoiled).count() as f64
+        };
+        let mut expected = Vec::new();
+        before.outputs(&state, &mut expected);
+        let apart: Vec<f64> = expected.iter().zip(now).map(|(a, b)| f64::from(*b) - a).collect();
+        let error = apart.iter().map(|d| d * d).sum::<f64>() / width as f64;
+        if !(error > self.bound) {
+            return Ok(());
+        }
+        // So far that the error is within the bound, but for rounding.
+        let mut share = 1.0 - 0.99 * (self.bound.max(0.0) / error).sqrt();
+        for _ in 0..=HALVINGS {
+            let mut learner = before.clone();
+            for (output, apart) in apart.iter().enumerate() {
+                learner.raise(&state, output, share * apart);
+            }
+            if spoiled(&learner) <= SPOILED_MAX * counts.len() as f64 {
+                let mut weights = self.weights.clone();
+                learner.write(&mut weights)?;
+                self.scorer = Scorer::new(&weights);
+                self.weights = weights;
+                return Ok(());
+            }
+            share /= 2.0;
+        }
         Ok(())
     }
 
@@ -337,6 +383,7 @@ impl Series {
             bound: self.bound,
             history: self.history,
             recent: self.recent.clone(),
+            replay: self.replay.clone(),
         })
     }
 
@@ -349,6 +396,8 @@ impl Series {
             && shape.outputs == width
             && saved.history > 0
             && saved.recent.len().is_multiple_of(width)
+            && saved.replay.len().is_multiple_of(width)
+            && saved.replay.len() / width <= REPLAY_MAX
             && saved.recent.len() / width <= saved.history + 1
             && scale.means.len() == scale.deviations.len()
             && scale
@@ -367,6 +416,7 @@ impl Series {
             bound: saved.bound,
             history: saved.history,
             recent: saved.recent,
+            replay: saved.replay,
         };
         Ok((saved.key, series))
     }
@@ -503,6 +553,30 @@ mod tests {
         let after = again.judge("build", &[40.0, 512.0]).unwrap();
         assert!(after.error < before.error, "{} after {}", after.error, before.error);
         assert_eq!(after.bound, before.bound, "nothing else is widened");
+    }
+
+    /// DL-15: what is normal stays normal, however far off the vector is that feedback is about.
+    #[test]
+    fn feedback_leaves_what_is_normal_alone() {
+        let raised = |model: &mut ValueModel| {
+            let usual = &durations(400)[300..];
+            usual.iter().filter(|v| model.judge("build", v).unwrap().is_anomaly).count()
+        };
+        let model = trained();
+        let before = raised(&mut model.clone());
+        for odd in [30.0, 60.0, 1e6] {
+            let mut told = model.clone();
+            for _ in 0..5 {
+                told.judge("build", &[odd, 512.0]).unwrap();
+                told.learn_normal("build").unwrap();
+                // The rhythm begins anew behind it.
+                durations(320)[300..].iter().for_each(|v| {
+                    told.judge("build", v).unwrap();
+                });
+            }
+            let after = raised(&mut told);
+            assert!(after <= before + 4, "{odd}: {after} of 100 are raised, {before} before");
+        }
     }
 
     #[test]

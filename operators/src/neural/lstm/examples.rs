@@ -51,6 +51,17 @@ impl Examples {
         Self { steps, symbols, values: Vec::new(), targets: Targets::Outputs(followed.collect()) }
     }
 
+    /// The same with each weight raised to a power: below 1, what is rare counts for more.
+    #[must_use]
+    pub fn tempered(mut self, power: f64) -> Self {
+        if let Targets::Outputs(followed) = &mut self.targets {
+            for (_, weight) in followed.iter_mut().flatten() {
+                *weight = f64::from(*weight).powf(power) as f32;
+            }
+        }
+        self
+    }
+
     /// Number of sequences; for vectors of `outputs` numbers.
     #[must_use]
     pub fn len(&self, outputs: usize) -> usize {

@@ -12,6 +12,7 @@
 //! of columns; its state is `c' = f c + i g` and its output `h' = o tanh(c')` (Hochreiter and Schmidhuber 1997, with
 //! the forget gate of Gers et al. 2000), which is the cell of DeepLog (DL-03).
 
+mod dense;
 mod examples;
 mod network;
 mod on_device;
@@ -24,6 +25,7 @@ mod tests;
 mod train;
 mod weights;
 
+pub use dense::DenseLearner;
 pub use examples::{Examples, Targets};
 pub use product::Instructions;
 pub use scorer::Scorer;

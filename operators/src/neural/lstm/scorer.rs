@@ -158,8 +158,58 @@ impl Scorer {
         }
     }
 
+    /// Appends what the dense layer reads after sequences of `steps` symbols each: the outputs of the last layer.
+    ///
+    /// # Panics
+    /// As [`Scorer::score_symbols`].
+    pub fn states_of_symbols(&mut self, symbols: &[u32], steps: usize, out: &mut Vec<f32>) {
+        assert!(matches!(self.shape.input, LstmInput::Symbols(_)), "the network reads symbols");
+        assert!(steps > 0 && symbols.len().is_multiple_of(steps), "whole sequences");
+        for symbols in symbols.chunks(BATCH * steps) {
+            self.pass(Sequences::Symbols(symbols), steps);
+            self.append_states(out);
+        }
+    }
+
+    /// The same after sequences of `steps` vectors each.
+    ///
+    /// # Panics
+    /// As [`Scorer::score_values`].
+    pub fn states_of_values(&mut self, values: &[f32], steps: usize, out: &mut Vec<f32>) {
+        let LstmInput::Values(width) = self.shape.input else { panic!("the network reads values") };
+        assert!(steps > 0 && values.len().is_multiple_of(steps * width), "whole sequences");
+        for values in values.chunks(BATCH * steps * width) {
+            self.pass(Sequences::Values(values, width), steps);
+            self.append_states(out);
+        }
+    }
+
+    fn append_states(&self, out: &mut Vec<f32>) {
+        let Self { shape, scratch, .. } = self;
+        let (first, width) = (out.len(), shape.hidden);
+        out.resize(first + scratch.prefixes.reached().count() * width, 0.0);
+        let top = (shape.layers - 1) * scratch.before.rows;
+        for (row, node) in scratch.prefixes.reached() {
+            out[first + row * width..][..width]
+                .copy_from_slice(&scratch.before.outputs[(top + node) * width..][..width]);
+        }
+    }
+
     fn batch(&mut self, sequences: Sequences<'_>, steps: usize, out: &mut Vec<f32>) {
-        let Self { shape, instructions, layers, dense, dense_bias, scratch } = self;
+        self.pass(sequences, steps);
+        let Self { shape, instructions, dense, dense_bias, scratch, .. } = self;
+        instructions.run(DenseKernel { shape, dense, dense_bias, scratch });
+        let (first, width, stride) = (out.len(), shape.outputs, dense.stride());
+        out.resize(first + scratch.prefixes.reached().count() * width, 0.0);
+        for (row, node) in scratch.prefixes.reached() {
+            out[first + row * width..][..width]
+                .copy_from_slice(&scratch.logits[node * stride..][..width]);
+        }
+    }
+
+    /// Takes sequences through all layers.
+    fn pass(&mut self, sequences: Sequences<'_>, steps: usize) {
+        let Self { shape, instructions, layers, scratch, .. } = self;
         scratch.prefixes.start(sequences, steps);
         scratch.before.reset(1, shape);
         for step in 0..steps {
@@ -167,13 +217,6 @@ impl Scorer {
             let kernel = StepKernel { shape, layers, sequences, scratch };
             instructions.run(kernel);
             std::mem::swap(&mut scratch.before, &mut scratch.after);
-        }
-        instructions.run(DenseKernel { shape, dense, dense_bias, scratch });
-        let (first, width, stride) = (out.len(), shape.outputs, dense.stride());
-        out.resize(first + scratch.prefixes.reached().count() * width, 0.0);
-        for (row, node) in scratch.prefixes.reached() {
-            out[first + row * width..][..width]
-                .copy_from_slice(&scratch.logits[node * stride..][..width]);
         }
     }
 }

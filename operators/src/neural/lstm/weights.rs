@@ -159,6 +159,14 @@ impl Weights {
         [&self.matrices[last - 1], &self.matrices[last]]
     }
 
+    /// The same, to change their values.
+    pub(super) fn dense_mut(&mut self) -> Option<[&mut Matrix; 2]> {
+        match &mut self.matrices[..] {
+            [.., weights, bias] => Some([weights, bias]),
+            _ => None,
+        }
+    }
+
     /// Adds symbols at the end of input and output (DL-14): a new input behaves like `like`, and a new output gets the
     /// mean weights and bias of those that were there, so that nothing has to be trained anew.
     pub fn grow(&mut self, symbols: usize, like: usize) {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{NetworkSettings, Pairs, Watch};
+use super::{Fresh, NetworkSettings, Pairs, Watch};
+use crate::detectors::deeplog::key_model::Bounds;
 use crate::error::{OperatorError, Result};
 use crate::inference;
 
@@ -34,14 +35,21 @@ impl Network {
     pub(in crate::detectors::deeplog) fn learn(
         &mut self,
         _history: usize,
-        _pairs: &Pairs,
+        _fresh: &Fresh,
+        _replay: &Pairs,
+        _bounds: &Bounds,
         _steps: usize,
-        _rate: f64,
     ) -> Result<()> {
         match *self {}
     }
 
-    pub(in crate::detectors::deeplog) fn grow(&mut self, _symbols: usize, _like: u32) {
+    pub(in crate::detectors::deeplog) fn grow(
+        &mut self,
+        _symbols: usize,
+        _like: u32,
+        _history: usize,
+        _replay: &Pairs,
+    ) -> Result<()> {
         match *self {}
     }
 
@@ -69,7 +77,10 @@ impl Network {
         match *self {}
     }
 
-    pub(in crate::detectors::deeplog) fn restore(_bytes: &[u8]) -> Result<(Self, Vec<String>)> {
+    pub(in crate::detectors::deeplog) fn restore(
+        _bytes: &[u8],
+        _repeats_power: f64,
+    ) -> Result<(Self, Vec<String>)> {
         Self::available().map(|()| unreachable!("there is no network"))
     }
 

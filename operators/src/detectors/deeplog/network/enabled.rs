@@ -3,12 +3,21 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{NetworkSettings, Pairs, TrainingProgress, Watch};
+use super::{Fresh, NetworkSettings, Pairs, TrainingProgress, Watch};
+use crate::detectors::deeplog::key_model::Bounds;
+use crate::detectors::deeplog::ranking::missing;
 use crate::error::Result;
 use crate::inference;
 use crate::neural::lstm::{
-    Examples, LstmInput, LstmShape, Progress, Scorer, ServedLstm, Training, Weights, train,
+    DenseLearner, Examples, LstmInput, LstmShape, Progress, Scorer, ServedLstm, Targets, Training,
+    Weights, train,
 };
+
+/// What is raised is raised by so much more than it takes, in nats: enough for rounding, and little more, because what
+/// is like it rises with it, be it normal or not.
+const MARGIN: f64 = 0.1;
+/// Outputs that are looked at after each step, at most: a bound on the work where keys are many.
+const CHECKED_MAX: usize = 1 << 24;
 
 /// A trained network, ready for scoring.
 #[derive(Clone, Debug)]
@@ -17,12 +26,13 @@ pub(in crate::detectors::deeplog) struct Network {
     scorer: Scorer,
     /// This version, once it has been scored by a service.
     served: Option<Arc<ServedLstm>>,
+    repeats_power: f64,
 }
 
-fn examples(history: usize, pairs: &Pairs) -> Examples {
+fn examples(history: usize, pairs: &Pairs, repeats_power: f64) -> Examples {
     let pairs =
         pairs.iter().map(|(history, output, weight)| (&history[..], *output, *weight as f32));
-    Examples::gather(history, pairs)
+    Examples::gather(history, pairs).tempered(repeats_power)
 }
 
 impl Network {
@@ -59,41 +69,118 @@ impl Network {
             watch(&TrainingProgress { epoch, epochs_max, loss, held_out_loss })
         };
         let start = Weights::random(shape, settings.seed);
-        let (pairs, held_out) = (examples(history, pairs), examples(history, held_out));
-        let trained = train(&start, &pairs, &held_out, &training, &mut tell)?;
-        Ok((Self::of(trained.weights), trained.best.epoch))
+        let tempered = |pairs: &Pairs| examples(history, pairs, settings.repeats_power);
+        let trained = train(&start, &tempered(pairs), &tempered(held_out), &training, &mut tell)?;
+        Ok((Self::of(trained.weights, settings.repeats_power), trained.best.epoch))
     }
 
-    fn of(weights: Weights) -> Self {
-        Self { scorer: Scorer::new(&weights), weights, served: None }
+    fn of(weights: Weights, repeats_power: f64) -> Self {
+        Self { scorer: Scorer::new(&weights), weights, served: None, repeats_power }
     }
 
-    /// Takes some steps of gradient over pairs, all of them in each.
+    /// The states after histories, one after the other.
+    fn states(&mut self, histories: &[u32], history: usize) -> Vec<f32> {
+        let mut states = Vec::new();
+        self.scorer.states_of_symbols(histories, history, &mut states);
+        states
+    }
+
+    /// A learner of the dense layer, what it replays, and the states of that.
+    fn learner(
+        &mut self,
+        history: usize,
+        replay: &Pairs,
+    ) -> Result<(DenseLearner, Vec<Vec<(u32, f32)>>, Vec<f32>)> {
+        let replayed = examples(history, replay, self.repeats_power);
+        let Targets::Outputs(followed) = replayed.targets else { return Err(lost()) };
+        let states = self.states(&replayed.symbols, history);
+        let weight = |followed: &Vec<(u32, f32)>| followed.iter().map(|(_, w)| f64::from(*w)).sum();
+        let counts: Vec<f64> = followed.iter().map(weight).collect();
+        Ok((DenseLearner::new(&self.weights, &states, &counts)?, followed, states))
+    }
+
+    /// Learns that fresh pairs are normal, by up to so many steps over them and over those of the replayed pairs that
+    /// would cease to be normal.
     pub(in crate::detectors::deeplog) fn learn(
         &mut self,
         history: usize,
-        pairs: &Pairs,
+        fresh: &Fresh,
+        replay: &Pairs,
+        bounds: &Bounds,
         steps: usize,
-        rate: f64,
     ) -> Result<()> {
-        let training = Training {
-            learning_rate: rate,
-            final_share: 1.0,
-            batch: usize::MAX,
-            epochs_max: steps,
-            ..Training::default()
+        let hidden = self.weights.shape().hidden;
+        let (mut learner, followed, states) = self.learner(history, replay)?;
+        let symbols: Vec<u32> = fresh.iter().flat_map(|(history, _)| history.clone()).collect();
+        let fresh_states = self.states(&symbols, history);
+        let (mut outputs, mut others) = (Vec::new(), Vec::new());
+        let mut missing_of = |learner: &DenseLearner, state: &[f32], output: usize| {
+            learner.outputs(state, &mut outputs);
+            missing(&outputs, output, bounds, &mut others)
         };
-        let mut go = |_: &Progress| ControlFlow::Continue(());
-        let examples = examples(history, pairs);
-        let trained = train(&self.weights, &examples, &Examples::default(), &training, &mut go)?;
-        *self = Self::of(trained.weights);
+        let checked = (CHECKED_MAX / self.weights.shape().outputs.max(1)).min(followed.len());
+        let replayed: Vec<(&[f32], usize)> = states
+            .chunks_exact(hidden)
+            .zip(&followed[..checked])
+            .flat_map(|(state, all)| all.iter().map(move |(output, _)| (state, *output as usize)))
+            .collect();
+        // What feedback did not find normal before is none of its business.
+        let kept: Vec<(&[f32], usize)> = replayed
+            .into_iter()
+            .filter(|(state, output)| missing_of(&learner, state, *output) <= 0.0)
+            .collect();
+        let news: Vec<(&[f32], usize)> = fresh_states
+            .chunks_exact(hidden)
+            .zip(fresh)
+            .map(|(state, (_, output))| (state, *output as usize))
+            .collect();
+        for step in 0..steps {
+            let mut moved = false;
+            let again = if step == 0 { &[][..] } else { &kept[..] };
+            for (state, output) in news.iter().chain(again) {
+                let by = missing_of(&learner, state, *output);
+                if by > 0.0 {
+                    learner.raise(state, *output, by + MARGIN);
+                    moved = true;
+                }
+            }
+            if step > 0 && !moved {
+                break;
+            }
+        }
+        let mut weights = self.weights.clone();
+        learner.write(&mut weights)?;
+        *self = Self::of(weights, self.repeats_power);
         Ok(())
     }
 
-    /// Makes room for more keys, which as input are taken like the symbol `like` (DL-14).
-    pub(in crate::detectors::deeplog) fn grow(&mut self, symbols: usize, like: u32) {
+    /// Makes room for more keys, which as input are taken like the symbol `like` (DL-14). As outputs they get the mean of
+    /// what is there, and a bias that makes them the least probable of all after every history that is replayed: they
+    /// are normal only where feedback says so.
+    pub(in crate::detectors::deeplog) fn grow(
+        &mut self,
+        symbols: usize,
+        like: u32,
+        history: usize,
+        replay: &Pairs,
+    ) -> Result<()> {
+        let known = self.weights.shape().outputs;
         self.weights.grow(symbols, like as usize);
         (self.scorer, self.served) = (Scorer::new(&self.weights), None);
+        self.scorer = Scorer::new(&self.weights);
+        let hidden = self.weights.shape().hidden;
+        let (mut learner, _, states) = self.learner(history, replay)?;
+        let mut outputs = Vec::new();
+        let above = states.chunks_exact(hidden).map(|state| {
+            learner.outputs(state, &mut outputs);
+            let least = outputs[..known].iter().copied().fold(f64::INFINITY, f64::min);
+            outputs[known] - least
+        });
+        let above = above.fold(0.0, f64::max);
+        (known..known + symbols).for_each(|output| learner.shift(output, -above - MARGIN));
+        learner.write(&mut self.weights)?;
+        self.scorer = Scorer::new(&self.weights);
+        Ok(())
     }
 
     /// The probability of each output after each history.
@@ -132,9 +219,12 @@ impl Network {
         self.weights.to_bytes(names)
     }
 
-    pub(in crate::detectors::deeplog) fn restore(bytes: &[u8]) -> Result<(Self, Vec<String>)> {
+    pub(in crate::detectors::deeplog) fn restore(
+        bytes: &[u8],
+        repeats_power: f64,
+    ) -> Result<(Self, Vec<String>)> {
         let (weights, names) = Weights::from_bytes(bytes, None)?;
-        Ok((Self::of(weights), names))
+        Ok((Self::of(weights, repeats_power), names))
     }
 
     /// Symbols that come in, and outputs.
@@ -146,4 +236,8 @@ impl Network {
         let served = self.served.as_ref().map_or(0, |served| served.heap_bytes());
         self.weights.heap_bytes() + self.scorer.heap_bytes() + served
     }
+}
+
+fn lost() -> crate::error::OperatorError {
+    crate::error::OperatorError::evaluation("learning from feedback", "there is nothing to replay")
 }

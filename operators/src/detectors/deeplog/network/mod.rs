@@ -30,6 +30,9 @@ pub struct NetworkSettings {
     pub patience: usize,
     /// Seed of weights and of the order of histories.
     pub seed: u64,
+    /// A history that so many times had the same key after it counts as that number to this power: 1 to count each time
+    /// (the paper), 0 to count it once. Below 1 rare but normal paths are learned as well.
+    pub repeats_power: f64,
 }
 
 impl Default for NetworkSettings {
@@ -42,9 +45,13 @@ impl Default for NetworkSettings {
             epochs: 100,
             patience: 15,
             seed: 1,
+            repeats_power: 0.25,
         }
     }
 }
+
+/// What follows a history, of which feedback says that it is normal.
+pub(super) type Fresh = Vec<(Vec<u32>, u32)>;
 
 /// How far the training of a key model has come, after each pass over its histories.
 #[derive(Clone, Copy, Debug, PartialEq)]
