@@ -33,4 +33,5 @@ mod suite {
     mod tables;
     mod tidy;
     mod windows;
+    mod workflows;
 }
