@@ -39,4 +39,5 @@ mod suite {
     mod tables;
     mod tidy;
     mod windows;
+    mod workflows;
 }

@@ -1,5 +1,6 @@
 //! One worker: a thread that steps a timely dataflow per query and carries rows to and results from them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, Sender};
 use driftline_operators::batch::Batch;
-use driftline_operators::dataflow::{MAIN, Outbox, Outgoing, QueryContext, SharedDetector};
-use driftline_operators::detector::Detector;
+use driftline_operators::dataflow::{
+    MAIN, Outbox, Outgoing, QueryContext, SharedDetector, SharedLogKeys,
+};
 use driftline_operators::error::{OperatorError, Result as ModelResult};
 use driftline_operators::key::KeyShare;
 use driftline_operators::state::Registered;
@@ -23,7 +25,9 @@ use super::busy::BusyTimes;
 use super::ingress::Ingress;
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec};
-use super::{Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
+use super::{
+    Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark, WorkerModels,
+};
 use crate::error::Error;
 use crate::graph::{self, Flow, Leaf, Parts, Upstream, Wiring};
 
@@ -60,6 +64,8 @@ struct Running {
     leaves: Vec<RunningLeaf>,
     outbox: Outbox,
     detector: Option<SharedDetector>,
+    /// What each `LOG_KEYS` of the query has learned; on the first worker all, elsewhere nothing.
+    log_keys: Vec<SharedLogKeys>,
     context: QueryContext,
     registered: Registered,
     port: Option<Arc<OutputPort>>,
@@ -155,16 +161,28 @@ impl Worker {
             Message::Close { epoch, watermarks } => self.close(epoch, &watermarks),
             Message::Install(installation) => self.install(&installation),
             Message::Export { query, reply } => {
-                self.ask_detector(query, reply, |detector, _| detector.snapshot());
+                self.ask_detector(query, reply, |detector, log_keys, share| {
+                    let states = log_keys.iter().filter(|_| share.worker == 0);
+                    Ok(WorkerModels {
+                        models: detector.snapshot()?,
+                        log_keys: states
+                            .map(|state| state.borrow().snapshot())
+                            .collect::<ModelResult<_>>()?,
+                    })
+                });
             }
             Message::Import { query, models, reply } => {
-                self.ask_detector(query, reply, move |detector, share| {
-                    detector.adopt(&models, share)
+                self.ask_detector(query, reply, move |detector, log_keys, share| {
+                    detector.adopt(&models.models, share)?;
+                    let states = log_keys.iter().zip(&models.log_keys);
+                    states
+                        .filter(|_| share.worker == 0)
+                        .try_for_each(|(state, bytes)| state.borrow_mut().restore(bytes))
                 });
             }
             Message::Checkpoint(barrier) => self.barrier = Some((barrier, false)),
             Message::Feedback { query, rows, reply } => {
-                self.ask_detector(query, reply, move |detector, _| detector.feedback(&rows));
+                self.ask_detector(query, reply, move |detector, _, _| detector.feedback(&rows));
             }
             Message::Cancel(id) => self.cancel(id),
             Message::Forget(id) => {
@@ -287,13 +305,14 @@ impl Worker {
             query.saved.clone(),
             share,
         );
-        let parts = Parts::default();
+        let (parts, log_keys) = (Parts::default(), RefCell::default());
         let wiring = Wiring {
             settings: ingress.settings(),
             workers: self.timely.peers(),
             worker: self.timely.index(),
             context: context.clone(),
             parts: &parts,
+            log_keys: &log_keys,
         };
         let mut inputs: Vec<Input> =
             query.leaves.iter().map(|_| Input::new_with_builder()).collect();
@@ -336,6 +355,7 @@ impl Worker {
             leaves,
             outbox,
             detector,
+            log_keys: log_keys.into_inner(),
             context,
             registered,
             port: query.port.clone(),
@@ -357,13 +377,16 @@ impl Worker {
         &self,
         id: QueryId,
         reply: Sender<Answer<T>>,
-        act: impl FnOnce(&mut dyn Detector, KeyShare) -> ModelResult<T> + 'static,
+        act: impl FnOnce(&mut dyn Detector, &[SharedLogKeys], KeyShare) -> ModelResult<T> + 'static,
     ) {
         let share = KeyShare { worker: self.timely.index(), workers: self.timely.peers() };
+        let running = self.queries.get(&id);
+        let found =
+            running.and_then(|query| Some((query.detector.as_ref()?, query.log_keys.clone())));
         // Whoever asked has gone when nobody takes the reply.
-        match self.queries.get(&id).and_then(|query| query.detector.as_ref()) {
-            Some(detector) => detector.ask(move |detector| {
-                let _ = reply.send((share.worker, act(detector, share)));
+        match found {
+            Some((detector, log_keys)) => detector.ask(move |detector| {
+                let _ = reply.send((share.worker, act(detector, &log_keys, share)));
             }),
             None => {
                 let ended = OperatorError::Snapshot {

@@ -5,6 +5,9 @@
 //! parsing does not spread over workers; it does over a million lines a second on one. What reads the keys spreads again
 //! with its own exchange.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
@@ -15,7 +18,7 @@ use super::reorder::Reorder;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::logs::{KeyedLines, LogKeyOutput, LogKeyPlan};
+use crate::logs::{KeyedLines, LogKeyOutput, LogKeyPlan, LogKeyState};
 use crate::time::Watermarks;
 
 /// `LOG_KEYS` as a dataflow builds it.
@@ -35,7 +38,11 @@ pub struct LogKeyStage {
     pub context: QueryContext,
 }
 
-/// Gives each row the key of its line.
+/// What a `LOG_KEYS` has learned, which its worker can reach from outside the dataflow, between two steps of it. On all
+/// workers but the first it has learned nothing.
+pub type SharedLogKeys = Rc<RefCell<LogKeyState>>;
+
+/// Gives each row the key of its line. Hands out what it learns, to be saved or replaced.
 ///
 /// Rows leave in order of event time, those of equal time in order of arrival, and keep that order for whoever puts
 /// them in order again.
@@ -45,12 +52,13 @@ pub struct LogKeyStage {
 pub fn log_keys<'scope>(
     stream: BatchStream<'scope>,
     stage: LogKeyStage,
-) -> Result<BatchStream<'scope>> {
+) -> Result<(BatchStream<'scope>, SharedLogKeys)> {
     let LogKeyStage { plan, output: wanted, reorder_rows_max, lag_ns, watermarks, context } = stage;
-    let mut keys = plan.stage()?;
+    let shared = Rc::new(RefCell::new(plan.stage()?));
+    let inside = Rc::clone(&shared);
     let mut reorder = Reorder::new(plan.time_index(), plan.time_type(), reorder_rows_max);
     let one_place = Exchange::new(|_: &Batch| 0);
-    Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+    let keyed = stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         one_place,
         "LogKeys",
         |capability, _| {
@@ -64,6 +72,7 @@ pub fn log_keys<'scope>(
                     }
                 });
                 context.count(|c| &c.rows_refused, reorder.take_refused());
+                let mut keys = inside.borrow_mut();
                 while let Some((complete, capability)) = closing.next_closed(frontier) {
                     let mut step = || {
                         let mut keyed = KeyedLines::default();
@@ -87,7 +96,8 @@ pub fn log_keys<'scope>(
                 }
             }
         },
-    ))
+    );
+    Ok((keyed, shared))
 }
 
 #[cfg(test)]
@@ -153,7 +163,7 @@ mod tests {
                     watermarks: told,
                     context: QueryContext::default(),
                 };
-                let keyed = log_keys(input.to_stream(scope), stage).unwrap();
+                let (keyed, _) = log_keys(input.to_stream(scope), stage).unwrap();
                 let seen = Arc::clone(&seen);
                 keyed
                     .inspect(move |batch: &Batch| {

@@ -21,10 +21,12 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use super::counts::{self, CountVector};
+use super::explain::{Explainer, SavedExplainer, SessionDiagnosis, Trace};
 use super::feedback::{Raised, SavedRaised, known};
 use super::key_model::{KeyModel, Rank, SESSION_END, SessionJudgement};
 use super::output::{
-    RowAnswer, SessionAnswer, as_text, expected_text, unit_ns, write_rows, write_sessions,
+    RowAnswer, SessionAnswer, as_text, expected_text, unit_ns, write_diagnoses, write_rows,
+    write_sessions, write_workflows,
 };
 use super::sessions::{KEPT_MAX, Session, Sessions};
 use super::settings::{Settings, Verdict};
@@ -53,7 +55,7 @@ impl DetectorPlan for DeepLogPlan {
     }
 
     fn relations(&self) -> Vec<SideRelation> {
-        vec![self.settings.relation.clone()]
+        self.settings.relations()
     }
 
     fn feedback_schema(&self) -> Option<SchemaRef> {
@@ -89,6 +91,7 @@ pub(super) struct DeepLogDetector {
     raised: Raised,
     /// How far event time has come.
     now: EventTime,
+    explainer: Explainer,
 }
 
 /// One call whose answers wait for the service.
@@ -145,6 +148,7 @@ impl DeepLogDetector {
             open: VecDeque::new(),
             raised: Raised::new(settings.feedback_max, settings.feedback_within_ns),
             now: EventTime::MIN,
+            explainer: Explainer::new(settings.explain),
             settings,
             sessions: Sessions::default(),
             stage: Stage::Collecting { vocabulary: Vocabulary::default(), ended: Vec::new() },
@@ -187,7 +191,7 @@ impl DeepLogDetector {
 
     /// Takes the trained model up.
     fn swap(&mut self) -> Result<()> {
-        let Stage::Training { vocabulary, task, .. } = &self.stage else { return Ok(()) };
+        let Stage::Training { vocabulary, task, from } = &self.stage else { return Ok(()) };
         let finished = task.wait();
         let model = match &finished.value {
             Ok(model) => model.clone(),
@@ -216,7 +220,9 @@ impl DeepLogDetector {
             }
             session.counts = counts;
             session.kept = Vec::new();
+            session.trace.translate(vocabulary, translate);
         });
+        self.explainer.take_up(&model.vocabulary, *from);
         self.stage = Stage::Ready(Box::new(model));
         Ok(())
     }
@@ -247,12 +253,14 @@ impl DeepLogDetector {
             verdict: None,
             reasons: Vec::new(),
         });
+        self.explainer.ended(session.trace);
         if let Stage::Collecting { vocabulary, ended } = &mut self.stage {
             ended.push(session.kept);
             if ended.len() >= self.settings.training {
                 let (vocabulary, ended) = (std::mem::take(vocabulary), std::mem::take(ended));
                 let from = EventTime(end.0.saturating_add(self.settings.swap_after_ns));
                 let task = self.train(&vocabulary, ended);
+                self.explainer.draw(&self.settings.executor, &vocabulary, &task);
                 self.stage = Stage::Training { vocabulary, task, from };
             }
         }
@@ -316,6 +324,7 @@ impl DeepLogDetector {
                     counts: CountVector::new(),
                     kept: Vec::new(),
                     judgement: SessionJudgement::default(),
+                    trace: Trace::default(),
                 })
             }
         };
@@ -337,6 +346,7 @@ impl DeepLogDetector {
             Stage::Collecting { .. } if session.kept.len() < KEPT_MAX => session.kept.push(symbol),
             Stage::Collecting { .. } | Stage::Training { .. } => {}
         }
+        self.explainer.note(&mut session.trace, symbol, key, time);
         window.push(framing, symbol);
         session.window = window.into_symbols();
         session.last = time;
@@ -437,6 +447,10 @@ impl DeepLogDetector {
             if verdict.2 {
                 self.raised.verdict(&session.name, end, &session.counts);
             }
+            let how = (end, verdict.2);
+            let vocabulary = &model.vocabulary;
+            let odd = self.explainer.diagnose(&session.name, &session.trace, how, vocabulary);
+            work.diagnosed.extend(odd);
             work.ended.push(SessionAnswer {
                 name: session.name,
                 start: session.start,
@@ -473,7 +487,11 @@ impl DeepLogDetector {
         if let Some(rows) = rows.filter(|rows| rows.num_rows() > 0) {
             write_rows(&self.settings, rows, &work.rows, 1, out)?;
         }
-        write_sessions(&self.settings, &work.ended, out)
+        write_sessions(&self.settings, &work.ended, out)?;
+        if let Some((at, workflows)) = self.explainer.news() {
+            write_workflows(&self.settings, at, workflows, out)?;
+        }
+        write_diagnoses(&self.settings, &work.diagnosed, out)
     }
 }
 
@@ -537,6 +555,7 @@ fn verdict(
 struct Work {
     rows: Vec<RowAnswer>,
     ended: Vec<SessionAnswer>,
+    diagnosed: Vec<SessionDiagnosis>,
 }
 
 impl Detector for DeepLogDetector {
@@ -571,7 +590,7 @@ impl Detector for DeepLogDetector {
         let names = columns.session.map(|session| as_text(rows.column(session))).transpose()?;
         let unit = unit_ns(columns.unit);
         let mut work =
-            Work { rows: vec![RowAnswer::default(); rows.num_rows()], ended: Vec::new() };
+            Work { rows: vec![RowAnswer::default(); rows.num_rows()], ..Work::default() };
         for row in 0..rows.num_rows() {
             let time = EventTime(times.value(row).saturating_mul(unit));
             self.statistics.rows += 1;
@@ -688,6 +707,7 @@ impl Detector for DeepLogDetector {
             statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
             raised: self.raised.save(),
             now: self.now,
+            explainer: self.explainer.save(),
         };
         snapshot::seal(NAME, &saved)
     }
@@ -724,6 +744,15 @@ impl Detector for DeepLogDetector {
         let Some(raised) = empty.restore(saved.raised, history) else {
             return Err(snapshot::problem(NAME, "was taken under other options"));
         };
+        let vocabulary = match &stage {
+            Stage::Ready(model) => Some(&model.vocabulary),
+            Stage::Collecting { .. } | Stage::Training { .. } => None,
+        };
+        let settings = &self.settings;
+        let explainer =
+            Explainer::restore(settings.explain, &settings.executor, saved.explainer, vocabulary)
+                .ok_or_else(|| snapshot::problem(NAME, "holds workflows that do not fit it"))?;
+        self.explainer = explainer;
         (self.stage, self.sessions, self.statistics) = (stage, sessions, saved.statistics);
         (self.raised, self.now) = (raised, saved.now);
         (self.asked, self.open) = (Asked::default(), VecDeque::new());
@@ -731,16 +760,24 @@ impl Detector for DeepLogDetector {
         Ok(())
     }
 
-    /// One model serves all, and it is where rows without a key go.
+    /// All sessions are on the first worker, and what it wrote is all that there is; the others have to be whole.
     fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
-        for bytes in snapshots {
-            snapshot::open::<Saved>(NAME, bytes)?;
-        }
-        if let Some(first) = snapshots.first().filter(|_| share.owns(None, false)) {
+        let restored = |bytes: &Vec<u8>| -> Result<Self> {
+            let mut detector = Self::new(Arc::clone(&self.settings));
+            detector.restore(bytes)?;
+            Ok(detector)
+        };
+        let written = snapshots.iter().map(restored).collect::<Result<Vec<_>>>()?;
+        let Some(mut first) = written.into_iter().next() else {
+            return Err(snapshot::problem(NAME, "is of no worker"));
+        };
+        if share.owns(None, false) {
+            first.explainer.tell_again();
             // What it has done itself it has still done.
-            let own = self.statistics;
-            self.restore(first)?;
-            self.statistics = own;
+            first.statistics = self.statistics;
+            *self = first;
+        } else {
+            *self = Self::new(Arc::clone(&self.settings));
         }
         Ok(())
     }
@@ -753,6 +790,7 @@ struct Saved {
     statistics: DetectorStatistics,
     raised: SavedRaised,
     now: EventTime,
+    explainer: SavedExplainer,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -24,9 +24,17 @@
 //! With `device = 'gpu'`, or where the engine finds a GPU, histories that have not come before are scored by the engine's
 //! inference service; rows are answered in their order when it has answered.
 //!
-//! # Side relation
+//! # Side relations
 //! `sessions`: one row for each session that has ended, with its judgement and, with `combined`, the reasons: abnormal
 //! `keys`, an `unseen key`, a `length` outside the range of training, or `counts` of keys too far from any of training.
+//!
+//! `workflow`: which key leads to which, how often and in what time, drawn from the sessions of training (option
+//! `workflow`) and told when the model is taken up, and again after an import. A `parallel` row is no transition: its
+//! two keys run side by side. [`Workflow::from_batch`](crate::logs::workflow::Workflow::from_batch) reads the rows, and
+//! draws them as Mermaid or DOT.
+//!
+//! `diagnosis`: for a session that has ended, the transitions at which it left the workflow: `unusual` ones, keys that
+//! are `unknown` to it, and those that were `slow`, whether or not the session is an anomaly by its keys.
 //!
 //! # Feedback
 //! A row names a session, and the event time of one of its entries or NULL for all that was raised of it, its verdict
@@ -43,6 +51,7 @@
 
 mod counts;
 mod detector;
+mod explain;
 mod feedback;
 mod key_model;
 mod network;
@@ -115,7 +124,8 @@ impl DetectorKind for DeepLogKind {
         described
             .extend(reader.settled().map(|(name, value)| (name.to_owned(), value.to_string())));
         described.push(("scored_by".to_owned(), settings.placement.note.clone()));
-        described.push(("relations".to_owned(), settings.relation.name.clone()));
+        let names: Vec<String> = settings.relations().into_iter().map(|side| side.name).collect();
+        described.push(("relations".to_owned(), names.join(", ")));
         Ok(Arc::new(DeepLogPlan { settings: Arc::new(settings), described }))
     }
 }
