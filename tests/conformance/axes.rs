@@ -32,16 +32,24 @@ pub(crate) enum Emit {
     CorrectionsFor,
     Update,
     Every,
+    /// On update, with rows that stay to the end. This and the next ones are for queries without a window.
+    Retain,
+    RetainEvery,
+    /// On update, with rows that go when they are old.
+    Forget,
 }
 
 impl Emit {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Close,
         Self::Delay,
         Self::Corrections,
         Self::CorrectionsFor,
         Self::Update,
         Self::Every,
+        Self::Retain,
+        Self::RetainEvery,
+        Self::Forget,
     ];
 
     fn name(self) -> &'static str {
@@ -52,6 +60,9 @@ impl Emit {
             Self::CorrectionsFor => "corrections_for",
             Self::Update => "update",
             Self::Every => "every",
+            Self::Retain => "retain",
+            Self::RetainEvery => "retain_every",
+            Self::Forget => "forget",
         }
     }
 
@@ -66,6 +77,9 @@ impl Emit {
             }
             Self::Update => "EMIT ON UPDATE",
             Self::Every => "EMIT EVERY INTERVAL '3 seconds'",
+            Self::Retain => "EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
+            Self::RetainEvery => "EMIT EVERY INTERVAL '3 seconds' RETAIN INTERVAL '1 hour'",
+            Self::Forget => "EMIT ON UPDATE RETAIN INTERVAL '25 seconds'",
         }
     }
 
@@ -75,7 +89,13 @@ impl Emit {
             Self::Delay => 5 * SECOND,
             Self::CorrectionsFor => (7 * SECOND - allowed_lateness_ns).max(0),
             Self::Close | Self::Corrections | Self::Update | Self::Every => 0,
+            Self::Retain | Self::RetainEvery | Self::Forget => 0,
         }
+    }
+
+    /// Whether rows without a window are retained.
+    pub(crate) fn retains(self) -> bool {
+        matches!(self, Self::Retain | Self::RetainEvery | Self::Forget)
     }
 
     /// Whether results are changes, to be summed up by their last column.
@@ -120,7 +140,14 @@ pub(crate) enum Counted {
     Within,
     /// And those below the watermark that an emission takes.
     Late(Emit),
+    /// Those, with or without late ones within the disorder, that are not older than [`FORGET_NS`] at the end.
+    Left {
+        within: bool,
+    },
 }
+
+/// For how long [`Emit::Forget`] retains rows.
+pub(crate) const FORGET_NS: i64 = 25 * SECOND;
 
 /// A case under one choice from each axis.
 #[derive(Clone, Debug)]
@@ -154,6 +181,7 @@ impl fmt::Display for Cell {
 impl Cell {
     pub(crate) fn counted(&self) -> Counted {
         match self.feed.late {
+            late if self.emit == Emit::Forget => Counted::Left { within: late == Late::Within },
             Late::Within => Counted::Within,
             Late::Beyond if self.emit.takes_late_ns(0) > 0 => Counted::Late(self.emit),
             Late::Beyond | Late::None => Counted::InTime,
@@ -176,11 +204,13 @@ impl Cell {
     }
 
     /// Whether a case runs in this cell: `skipif late=beyond` leaves one value out, `skipif emit` all but the first of an
-    /// axis, `onlyif emit=close` all but one value, `skipif changelog` all emissions that are changes.
+    /// axis, `onlyif emit=close` all but one value, `skipif changelog` all emissions that are changes, `onlyif
+    /// retain` all but those that retain rows.
     pub(crate) fn meets(&self, conditions: &[Condition]) -> bool {
         let name = self.to_string();
         let has = |label: &str| match label.contains('=') {
             _ if label == "changelog" => self.emit.is_changelog(),
+            _ if label == "retain" => self.emit.retains(),
             true => name.split(' ').any(|word| word == label),
             false => name.split(' ').any(|word| match word.split_once('=') {
                 Some((axis, value)) => {

@@ -13,6 +13,7 @@ pub(crate) mod log_keys;
 mod prepare;
 mod relation;
 mod rows;
+pub(crate) mod top_rows;
 mod types;
 pub(crate) mod updates;
 pub(crate) mod window;
