@@ -43,11 +43,11 @@ pub(crate) const QUERIES: &[Query] = &[
     query("q2", "bids on some auctions", "SELECT auction, price FROM bid WHERE auction % 123 = 0"),
     query(
         "q3",
-        "who sells in some states and one category; rows are retained for a day",
+        "who sells in some states and one category; the generator writes states in small letters; rows are retained for a day",
         "SELECT p.name, p.city, p.state, a.id
          FROM (SELECT id, seller, category, date_time FROM auction) a
          JOIN (SELECT id, name, city, state, date_time FROM person) p ON a.seller = p.id
-         WHERE a.category = 10 AND (p.state = 'OR' OR p.state = 'ID' OR p.state = 'CA')
+         WHERE a.category = 10 AND (p.state = 'or' OR p.state = 'id' OR p.state = 'ca')
          EMIT ON UPDATE RETAIN INTERVAL '1 day'",
     ),
     query(

@@ -81,7 +81,7 @@ fn column(expr: &Expr, input: &LogicalPlan, clause: &str) -> Result<usize> {
         }
     };
     index.ok_or_else(|| {
-        SqlError::unsupported(format!("expression in {clause} of ROW_NUMBER is not supported"))
+        SqlError::unsupported(format!("expression in {clause} of \"row_number\" is not supported"))
             .hint("compute it in a subquery, and name the column")
     })
 }

@@ -25,7 +25,7 @@ pub(super) fn lower(node: &UpdatingTopNode) -> Result<State> {
     let rows = usize::try_from(*rows).unwrap_or(usize::MAX);
     if rows > TOP_ROWS_MAX {
         return Err(SqlError::unsupported(format!(
-            "ROW_NUMBER that keeps more than {TOP_ROWS_MAX} rows of each key is not supported"
+            "\"row_number\" that keeps more than {TOP_ROWS_MAX} rows of each key is not supported"
         ))
         .hint("keep fewer, or group by the key"));
     }

@@ -38,8 +38,9 @@ pub(super) fn mark(filter: &Filter, retaining: Retaining) -> DfResult<Option<Log
         return Ok(None);
     };
     let input = numbered(filter.input.as_ref().clone(), rows, retaining)?;
-    let predicate = filter.predicate.clone();
-    Ok(Some(LogicalPlan::Filter(Filter { predicate, input: Arc::new(input) })))
+    let mut marked = filter.clone();
+    marked.input = Arc::new(input);
+    Ok(Some(LogicalPlan::Filter(marked)))
 }
 
 /// A column and the most that a condition lets it be.

@@ -209,7 +209,10 @@ fn first_rows_that_cannot_be_kept_are_refused() {
     };
     let retain = "RETAIN INTERVAL '1 hour'";
     let (message, hint) = refused("place <= 10001", "cpu", "metrics", retain);
-    assert_eq!(message, "ROW_NUMBER that keeps more than 10000 rows of each key is not supported");
+    assert_eq!(
+        message,
+        "\"row_number\" that keeps more than 10000 rows of each key is not supported"
+    );
     assert_eq!(hint, "keep fewer, or group by the key");
     let unordered = "window function \"row_number\" OVER rows that are not ordered by event time is not supported in a \
                      streaming query";
@@ -221,7 +224,7 @@ fn first_rows_that_cannot_be_kept_are_refused() {
         assert!(hint.contains("WHERE place <= 10") && hint.contains("RETAIN"), "{hint}");
     }
     let (message, _) = refused("place = 1", "abs(cpu)", "metrics", retain);
-    assert_eq!(message, "expression in ORDER BY of ROW_NUMBER is not supported");
+    assert_eq!(message, "expression in ORDER BY of \"row_number\" is not supported");
     let (message, _) = refused("place = 1", "cpu", "untimed", retain);
     assert_eq!(message, "RETAIN needs rows with event time");
 }
