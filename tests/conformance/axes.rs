@@ -188,9 +188,9 @@ impl Cell {
         }
     }
 
-    /// Whether this cell is one of the ninth in which a case runs that is not the first of its file. Two equations in
-    /// remainders by three choose them so that any values of any three axes still meet in some cell; `shift` lets other
-    /// cases run in other cells.
+    /// Whether this cell is one of the third in which a case runs that is not the first of its file. An equation in
+    /// remainders by three chooses them so that any values of all axes but one meet in some cell; `shift` lets other cases
+    /// run in other cells.
     pub(crate) fn is_sampled(&self, shift: usize) -> bool {
         let Feed { late, batch_rows, workers, order } = self.feed;
         let batch = [1, 7, 8192].iter().position(|rows| *rows == batch_rows).unwrap_or(0);
@@ -198,9 +198,8 @@ impl Cell {
         let offset = self.offset.unwrap_or(shift / 3);
         // One, two and four workers have remainders of their own: 1, 2 and, by halving, 0.
         let workers = if workers == 4 { 0 } else { workers };
-        let first = late + batch + workers + order + shift;
-        let second = workers + 2 * order + offset + emit + shift / 3;
-        first.is_multiple_of(3) && second.is_multiple_of(3)
+        let sum = late + 2 * batch + workers + order + 2 * offset + emit + shift;
+        sum.is_multiple_of(3)
     }
 
     /// Whether a case runs in this cell: `skipif late=beyond` leaves one value out, `skipif emit` all but the first of an
@@ -233,6 +232,8 @@ pub(crate) struct Filter {
     words: Vec<String>,
     /// The caller wants a list of tests, as libtest gives one.
     pub(crate) lists: bool,
+    /// Every case runs in every cell.
+    pub(crate) all_cells: bool,
 }
 
 impl Filter {
@@ -243,6 +244,7 @@ impl Filter {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--list" => filter.lists = true,
+                "--all-cells" => filter.all_cells = true,
                 "--test-threads" | "--skip" | "--format" | "--color" | "-Z" => {
                     arguments.next();
                 }

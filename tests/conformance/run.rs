@@ -162,7 +162,8 @@ impl Prepared {
                         let cell = Cell { case: name, offset, emit, feed };
                         let answer = self.answers.get(&(case_index, offset, cell.counted()));
                         let is_given = !matches!(answer, Some(Ok(Answer::NotGiven)));
-                        let is_chosen = case_index == 0 || cell.is_sampled(case_index);
+                        let is_chosen =
+                            filter.all_cells || case_index == 0 || cell.is_sampled(case_index);
                         if is_given
                             && is_chosen
                             && cell.meets(&query.conditions)

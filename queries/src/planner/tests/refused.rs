@@ -59,7 +59,7 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
              (SELECT window_end, count(*) AS n FROM metrics GROUP BY tumble(INTERVAL '1 minute'))",
             Not,
             "expression in ORDER BY of \"row_number\" is not supported",
-            1,
+            8,
         ),
         (
             "SELECT * FROM metrics WHERE cpu IN (SELECT cpu FROM untimed)",
