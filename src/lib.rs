@@ -173,7 +173,8 @@
 //! netted by key; which rows share an epoch depends on timing, so that only the sums are the same in every run.
 //!
 //! * The clause is about the outermost windows: windows below them close as usual. Filters and projections above them,
-//!   HAVING and UNION ALL apply to both kinds of rows. ROW_NUMBER and COUNT_WINDOW give final results only.
+//!   HAVING and UNION ALL apply to both kinds of rows. COUNT_WINDOW, and ROW_NUMBER over a window's results, give final
+//!   results only.
 //! * A session that grows or joins another takes its earlier answer back; with EVERY, when the interval is over.
 //! * A query without an aggregate gives `_diff` 1 with `ON UPDATE`.
 //! * `LATE(source)` lists what the source takes for late, also where a query takes it in.
@@ -182,7 +183,14 @@
 //! `SELECT DISTINCT`, over the rows of the last so long: a row leaves when the watermark has come that far beyond its
 //! time. A group without rows is gone, also that of an aggregate without keys. At the end of the input nothing more
 //! leaves. Rows that one worker retains are bounded by [`Settings::reorder_rows_max`]. A join without a bound in time
-//! retains the rows of both its sides, see [Joins](#joins); aggregates and DISTINCT may stand on it.
+//! retains the rows of both its sides, see [Joins](#joins); aggregates, DISTINCT and first rows may stand on it.
+//!
+//! With the same clause `ROW_NUMBER() OVER (PARTITION BY k ORDER BY x DESC) AS place` in a subquery, and `WHERE place <= n`
+//! around it, give the first n rows of each key among those of the last so long, in any order and up to 10,000: the last
+//! row of each key, the ten largest, the best offer. Rows that tie are ordered by all their columns. They may be the rows
+//! of a source, of a join, of an aggregate that changes, or first rows of another key. When a row comes between the others
+//! those behind it change their numbers, which shows only where the number is selected. Rows are kept for as long as they
+//! are retained, also those that are not among the first, because these may go.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -216,6 +224,35 @@
 //! }
 //! // At second 65 a click comes and the first one leaves: there are two still.
 //! assert_eq!(changes, [(1, 1), (1, -1), (2, 1)]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The best bid for each item, by now:
+//!
+//! ```
+//! use driftline::Engine;
+//! use driftline::arrow::array::AsArray;
+//! use driftline::arrow::datatypes::Int64Type;
+//!
+//! let engine = Engine::builder().build()?;
+//! engine.execute("CREATE SOURCE bids (ts TIMESTAMP, item TEXT, price BIGINT, WATERMARK FOR ts AS ts)")?;
+//! let best = engine.subscribe(
+//!     "SELECT item, price FROM
+//!        (SELECT *, ROW_NUMBER() OVER (PARTITION BY item ORDER BY price DESC, ts) AS place FROM bids)
+//!      WHERE place = 1 EMIT ON UPDATE RETAIN INTERVAL '1 day'",
+//! )?;
+//! for (second, price) in [(1, 20), (2, 10), (3, 30)] {
+//!     engine.execute(&format!("INSERT INTO bids VALUES ('2024-01-01 00:00:0{second}', 'vase', {price})"))?;
+//!     engine.drain()?;
+//! }
+//! engine.shutdown()?;
+//! let mut changes = Vec::new();
+//! for batch in best {
+//!     let batch = batch?;
+//!     let [prices, diffs] = [1, 2].map(|column| batch.column(column).as_primitive::<Int64Type>());
+//!     changes.extend(prices.values().iter().copied().zip(diffs.values().iter().copied()));
+//! }
+//! assert_eq!(changes, [(20, 1), (20, -1), (30, 1)]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -295,7 +332,8 @@
 //! * Several calls may have frames and keys of their own; `WINDOW w AS (..)` names what they share, and QUALIFY filters by
 //!   what they give.
 //! * `QUALIFY row_number() OVER (PARTITION BY k ORDER BY ts) = 1`, or the same as a subquery with WHERE, keeps the first row
-//!   of each key and nothing of a key but a number. The last row of a key is never known; take the last of each window.
+//!   of each key and nothing of a key but a number. The last row of a key is never known: take the last of each window, or
+//!   the last by now with [`EMIT ON UPDATE RETAIN`](#when-a-query-answers).
 //!
 //! ```
 //! use driftline::arrow::array::AsArray;

@@ -1,14 +1,15 @@
 //! The conformance matrix: every case of `tests/slt/*.slt` over every axis that answers must not depend on.
 //!
 //! ```text
-//! cargo test --workspace --all-features --test conformance                                   # all cells
+//! cargo test --workspace --all-features --test conformance                                   # a choice of cells
+//! cargo test --workspace --all-features --test conformance -- --all-cells                    # all cells
 //! cargo test --workspace --all-features --test conformance -- tumble order=reversed          # cells whose name has all the words
 //! ```
 //!
 //! A case is a streaming query and its answer: what DataFusion makes of the same SQL in one batch, with each window call
 //! replaced by a plain subquery (or, for windows that depend on rows, by an assignment in plain Rust); or of another form
 //! of it, or rows that stand in the file. A cell is a case under one choice from each axis. The first case of a file runs
-//! in all cells; the others in a ninth of them, such that any values of any three axes meet. `tests/slt/README.md`
+//! in all cells; the others in a third of them, such that any values of all axes but one meet. `tests/slt/README.md`
 //! describes the files.
 //!
 //! This is a program, not a libtest: it prints figures and a line for each cell that fails, and begins with cases that

@@ -136,6 +136,18 @@ pub enum Node {
         /// What EXPLAIN prints.
         label: String,
     },
+    /// The first rows of each key among those that are in. Columns: those of the input, the row's number within its key,
+    /// `_diff`.
+    UpdateTop {
+        /// Where rows come from; changes of them, if they have no retention.
+        input: Box<Plan>,
+        /// For how long rows are in.
+        retained: Option<Retained>,
+        /// What makes a key, and how its rows are ordered and numbered.
+        numbering: Numbering,
+        /// How many rows of each key are given.
+        rows: usize,
+    },
     /// Pairs of the rows of two inputs that are in and agree in keys. Columns: those of the left, those of the right,
     /// `_diff`.
     UpdateJoin {
@@ -287,6 +299,7 @@ impl Node {
             | Self::Over { input, .. }
             | Self::UpdateWindows { input, .. }
             | Self::UpdateGroups { input, .. }
+            | Self::UpdateTop { input, .. }
             | Self::TransformChanges { input, .. }
             | Self::Additions { input }
             | Self::LogKeys { input, .. }
@@ -297,9 +310,6 @@ impl Node {
     }
 
     fn describe(&self, plan: &Plan) -> String {
-        let column = |input: &Plan, index: usize| {
-            input.schema.fields().get(index).map_or("?", |field| field.name().as_str()).to_owned()
-        };
         match self {
             Self::Scan(Scan {
                 relation,
@@ -345,14 +355,13 @@ impl Node {
                 },
                 if label.is_empty() { "" } else { ": " },
             ),
-            Self::UpdateGroups { input, retained, label, .. } => format!(
-                "UpdateGroups{}: {label}",
-                retained.map_or(String::new(), |retained| format!(
-                    " retain {} on {}{}",
-                    length(retained.retain_ns),
-                    column(input, retained.time.index),
-                    retained.every_ns.map_or(String::new(), |ns| format!(" every {}", length(ns))),
-                )),
+            Self::UpdateGroups { input, retained, label, .. } => {
+                format!("UpdateGroups{}: {label}", spelled_retention(input, *retained))
+            }
+            Self::UpdateTop { input, retained, numbering, rows } => format!(
+                "UpdateTop{}: first {rows} {}",
+                spelled_retention(input, *retained),
+                ordered(input, numbering)
             ),
             Self::UpdateJoin { inputs, retained: [left, right], label, .. } => format!(
                 "UpdateJoin retain {} on {} and {}{}: {label}",
@@ -364,16 +373,7 @@ impl Node {
             Self::TransformChanges { label, .. } => format!("TransformChanges {label}"),
             Self::Additions { .. } => "Additions".to_owned(),
             Self::NumberRows { input, numbering } => {
-                let by = numbering.partition.iter().map(|index| column(input, *index));
-                let order = numbering.order.iter().map(|(index, options)| {
-                    let down = if options.descending { " DESC" } else { "" };
-                    format!("{}{down}", column(input, *index))
-                });
-                format!(
-                    "NumberRows ORDER BY {} PARTITION BY {}",
-                    order.collect::<Vec<_>>().join(", "),
-                    by.collect::<Vec<_>>().join(", "),
-                )
+                format!("NumberRows {}", ordered(input, numbering))
             }
             Self::Distinct { input, time } => {
                 format!("Distinct until {} is past", column(input, time.index))
@@ -402,6 +402,32 @@ impl Node {
             Self::Union { .. } => "Union".to_owned(),
         }
     }
+}
+
+fn column(input: &Plan, index: usize) -> String {
+    input.schema.fields().get(index).map_or("?", |field| field.name().as_str()).to_owned()
+}
+
+fn spelled_retention(input: &Plan, retained: Option<Retained>) -> String {
+    retained.map_or(String::new(), |retained| {
+        format!(
+            " retain {} on {}{}",
+            length(retained.retain_ns),
+            column(input, retained.time.index),
+            retained.every_ns.map_or(String::new(), |ns| format!(" every {}", length(ns))),
+        )
+    })
+}
+
+fn ordered(input: &Plan, numbering: &Numbering) -> String {
+    let order = numbering.order.iter().map(|(index, options)| {
+        let down = if options.descending { " DESC" } else { "" };
+        format!("{}{down}", column(input, *index))
+    });
+    let text = format!("ORDER BY {}", order.collect::<Vec<_>>().join(", "));
+    let by = numbering.partition.iter().map(|index| column(input, *index));
+    let by = by.collect::<Vec<_>>().join(", ");
+    if by.is_empty() { text } else { format!("{text} PARTITION BY {by}") }
 }
 
 /// A window as EXPLAIN shows it.

@@ -12,7 +12,7 @@ use driftline_operators::logs::LogKeyOutput;
 use driftline_operators::model::Upkeep;
 use driftline_operators::window::{Window, WindowSpec};
 use driftline_queries::plan::{duration_text, spelled};
-use driftline_queries::{JoinProgram, Node, Plan, Scan, ScanStream, TimeColumn};
+use driftline_queries::{JoinProgram, Node, Plan, Retained, Scan, ScanStream, TimeColumn};
 
 use super::DetectorStage;
 use crate::settings::Settings;
@@ -255,23 +255,31 @@ fn steps(plan: &Plan, origins: &Origins, settings: &Settings) -> Vec<Step> {
         }
         Node::UpdateGroups { retained, program, label, .. } => {
             let keys = program.key_fields().iter().map(|field| field.name().clone()).collect();
-            let retained = retained.map(|retained| Keeps {
-                what: "the rows that are in".to_owned(),
-                until: format!(
-                    "the watermark is {} past them, {}",
-                    words(retained.retain_ns),
-                    origins.behind(retained.retain_ns.saturating_add(retained.time.lag_ns))
-                ),
-                at_most: cap("rows", "reorder_rows_max", settings.reorder_rows_max),
-            });
             let groups = Keeps {
                 what: "partial states of each key, and its result".to_owned(),
                 until: "none of its rows is in".to_owned(),
                 at_most: "what the rows that are in make".to_owned(),
             };
-            let keeps = retained.into_iter().chain([groups]).collect();
+            let keeps = rows_in(retained.as_ref(), origins, settings).chain([groups]).collect();
             let step = step("UpdateGroups", label.clone());
             vec![Step { moved: Some(moved(keys)), keeps, ..step }]
+        }
+        Node::UpdateTop { input, retained, numbering, rows } => {
+            let columns = numbering.partition.iter().map(|index| column(input, *index)).collect();
+            let changing = retained.is_none().then(|| Keeps {
+                what: "all rows of each key".to_owned(),
+                until: "they no longer hold".to_owned(),
+                at_most: "what the operators below give".to_owned(),
+            });
+            let firsts = Keeps {
+                what: "the first rows of each key and of its buckets".to_owned(),
+                until: "none of its rows is in".to_owned(),
+                at_most: format!("{rows} rows of each key, and as many of each of its buckets"),
+            };
+            let keeps = rows_in(retained.as_ref(), origins, settings);
+            let keeps = keeps.chain(changing).chain([firsts]).collect();
+            let step = step("UpdateTop", format!("first {rows} rows"));
+            vec![Step { moved: Some(moved(columns)), keeps, ..step }]
         }
         Node::UpdateJoin { inputs, keys, retained, label, .. } => {
             let columns = keys[0].iter().map(|index| column(&inputs[0], *index)).collect();
@@ -329,6 +337,24 @@ fn steps(plan: &Plan, origins: &Origins, settings: &Settings) -> Vec<Step> {
             vec![step("Concatenate", format!("{} inputs", inputs.len()))]
         }
     }
+}
+
+/// The rows that are retained for what is computed over them, unless they come as changes.
+fn rows_in(
+    retained: Option<&Retained>,
+    origins: &Origins,
+    settings: &Settings,
+) -> impl Iterator<Item = Keeps> {
+    let rows = retained.map(|retained| Keeps {
+        what: "the rows that are in".to_owned(),
+        until: format!(
+            "the watermark is {} past them, {}",
+            words(retained.retain_ns),
+            origins.behind(retained.retain_ns.saturating_add(retained.time.lag_ns))
+        ),
+        at_most: cap("rows", "reorder_rows_max", settings.reorder_rows_max),
+    });
+    rows.into_iter()
 }
 
 fn joined(

@@ -12,10 +12,11 @@ use driftline_operators::changes::result_schema;
 use driftline_operators::dataflow::{
     Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinSide, JoinStage, Keyed,
     LogKeyStage, MAIN, NumberStage, Outbox, OverStage, QueryContext, QueryShared, Reorder,
-    Retention, SharedDetector, SharedLogKeys, UpdatingJoinStage, WindowAssignment, WindowStage,
-    aggregate_windows, append_additions, assign_windows, check_groups, check_side, collect_into,
-    detect, distinct_rows, join, log_keys, look_up, maintain, number_rows, over_frames, transform,
-    transform_changes, update_groups, update_windows, updating_join, with_schema,
+    Retention, SharedDetector, SharedLogKeys, TopStage, UpdatingJoinStage, WindowAssignment,
+    WindowStage, aggregate_windows, append_additions, assign_windows, check_groups, check_side,
+    check_top, collect_into, detect, distinct_rows, join, log_keys, look_up, maintain, number_rows,
+    over_frames, transform, transform_changes, update_groups, update_top, update_windows,
+    updating_join, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::distinct::Distinct;
@@ -187,6 +188,10 @@ fn check_node(plan: &Plan, wiring: &Wiring<'_>) -> Result<()> {
             check_groups(program, &input.schema)?;
             retained.map(|retained| time_type(input, retained.time.index)).transpose()?;
         }
+        Node::UpdateTop { input, retained, numbering, .. } => {
+            check_top(numbering)?;
+            retained.map(|retained| time_type(input, retained.time.index)).transpose()?;
+        }
         Node::UpdateJoin { inputs, .. } => {
             updating_join_stage(plan, wiring, &Watermarks::default())?;
             inputs.iter().try_for_each(|input| check_side(&input.schema))?;
@@ -261,22 +266,27 @@ fn wire_node<'scope>(
         }
         Node::UpdateGroups { input, retained, program, .. } => wire(input, leaves, wiring)?
             .try_map(|rows, watermarks| {
-                let arriving = match retained {
-                    None => Arriving::Changes,
-                    Some(held) => {
-                        let rows_max = wiring.settings.reorder_rows_max;
-                        Arriving::Rows(retention(input, held, rows_max, watermarks)?)
-                    }
-                };
                 let stage = GroupStage {
                     program: Arc::clone(program),
                     input: input.schema.clone(),
-                    arriving,
+                    arriving: arriving(input, retained.as_ref(), wiring.settings, watermarks)?,
                     schema: plan.schema.clone(),
                     watermarks: watermarks.clone(),
                     context,
                 };
                 update_groups(rows, stage)
+            }),
+        Node::UpdateTop { input, retained, numbering, rows: most } => wire(input, leaves, wiring)?
+            .try_map(|rows, watermarks| {
+                let stage = TopStage {
+                    numbering: numbering.clone(),
+                    rows: *most,
+                    arriving: arriving(input, retained.as_ref(), wiring.settings, watermarks)?,
+                    schema: plan.schema.clone(),
+                    watermarks: watermarks.clone(),
+                    context,
+                };
+                update_top(rows, stage)
             }),
         Node::TransformChanges { input, program, .. } => {
             let schema = plan.schema.clone();
@@ -384,6 +394,21 @@ fn window_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: &Watermarks) -> Re
         lag_ns: time.lag_ns,
         watermarks: watermarks.clone(),
         context: wiring.context.clone(),
+    })
+}
+
+/// How rows enter and leave what is computed over those that are in.
+fn arriving(
+    input: &Plan,
+    retained: Option<&Retained>,
+    settings: &Settings,
+    watermarks: &Watermarks,
+) -> Result<Arriving> {
+    Ok(match retained {
+        None => Arriving::Changes,
+        Some(held) => {
+            Arriving::Rows(retention(input, held, settings.reorder_rows_max, watermarks)?)
+        }
     })
 }
 

@@ -32,16 +32,24 @@ pub(crate) enum Emit {
     CorrectionsFor,
     Update,
     Every,
+    /// On update, with rows that stay to the end. This and the next ones are for queries without a window.
+    Retain,
+    RetainEvery,
+    /// On update, with rows that go when they are old.
+    Forget,
 }
 
 impl Emit {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Close,
         Self::Delay,
         Self::Corrections,
         Self::CorrectionsFor,
         Self::Update,
         Self::Every,
+        Self::Retain,
+        Self::RetainEvery,
+        Self::Forget,
     ];
 
     fn name(self) -> &'static str {
@@ -52,6 +60,9 @@ impl Emit {
             Self::CorrectionsFor => "corrections_for",
             Self::Update => "update",
             Self::Every => "every",
+            Self::Retain => "retain",
+            Self::RetainEvery => "retain_every",
+            Self::Forget => "forget",
         }
     }
 
@@ -66,6 +77,9 @@ impl Emit {
             }
             Self::Update => "EMIT ON UPDATE",
             Self::Every => "EMIT EVERY INTERVAL '3 seconds'",
+            Self::Retain => "EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
+            Self::RetainEvery => "EMIT EVERY INTERVAL '3 seconds' RETAIN INTERVAL '1 hour'",
+            Self::Forget => "EMIT ON UPDATE RETAIN INTERVAL '25 seconds'",
         }
     }
 
@@ -75,7 +89,13 @@ impl Emit {
             Self::Delay => 5 * SECOND,
             Self::CorrectionsFor => (7 * SECOND - allowed_lateness_ns).max(0),
             Self::Close | Self::Corrections | Self::Update | Self::Every => 0,
+            Self::Retain | Self::RetainEvery | Self::Forget => 0,
         }
+    }
+
+    /// Whether rows without a window are retained.
+    pub(crate) fn retains(self) -> bool {
+        matches!(self, Self::Retain | Self::RetainEvery | Self::Forget)
     }
 
     /// Whether results are changes, to be summed up by their last column.
@@ -120,7 +140,14 @@ pub(crate) enum Counted {
     Within,
     /// And those below the watermark that an emission takes.
     Late(Emit),
+    /// Those, with or without late ones within the disorder, that are not older than [`FORGET_NS`] at the end.
+    Left {
+        within: bool,
+    },
 }
+
+/// For how long [`Emit::Forget`] retains rows.
+pub(crate) const FORGET_NS: i64 = 25 * SECOND;
 
 /// A case under one choice from each axis.
 #[derive(Clone, Debug)]
@@ -154,15 +181,16 @@ impl fmt::Display for Cell {
 impl Cell {
     pub(crate) fn counted(&self) -> Counted {
         match self.feed.late {
+            late if self.emit == Emit::Forget => Counted::Left { within: late == Late::Within },
             Late::Within => Counted::Within,
             Late::Beyond if self.emit.takes_late_ns(0) > 0 => Counted::Late(self.emit),
             Late::Beyond | Late::None => Counted::InTime,
         }
     }
 
-    /// Whether this cell is one of the ninth in which a case runs that is not the first of its file. Two equations in
-    /// remainders by three choose them so that any values of any three axes still meet in some cell; `shift` lets other
-    /// cases run in other cells.
+    /// Whether this cell is one of the third in which a case runs that is not the first of its file. An equation in
+    /// remainders by three chooses them so that any values of all axes but one meet in some cell; `shift` lets other cases
+    /// run in other cells.
     pub(crate) fn is_sampled(&self, shift: usize) -> bool {
         let Feed { late, batch_rows, workers, order } = self.feed;
         let batch = [1, 7, 8192].iter().position(|rows| *rows == batch_rows).unwrap_or(0);
@@ -170,17 +198,18 @@ impl Cell {
         let offset = self.offset.unwrap_or(shift / 3);
         // One, two and four workers have remainders of their own: 1, 2 and, by halving, 0.
         let workers = if workers == 4 { 0 } else { workers };
-        let first = late + batch + workers + order + shift;
-        let second = workers + 2 * order + offset + emit + shift / 3;
-        first.is_multiple_of(3) && second.is_multiple_of(3)
+        let sum = late + 2 * batch + workers + order + 2 * offset + emit + shift;
+        sum.is_multiple_of(3)
     }
 
     /// Whether a case runs in this cell: `skipif late=beyond` leaves one value out, `skipif emit` all but the first of an
-    /// axis, `onlyif emit=close` all but one value, `skipif changelog` all emissions that are changes.
+    /// axis, `onlyif emit=close` all but one value, `skipif changelog` all emissions that are changes, `onlyif
+    /// retain` all but those that retain rows.
     pub(crate) fn meets(&self, conditions: &[Condition]) -> bool {
         let name = self.to_string();
         let has = |label: &str| match label.contains('=') {
             _ if label == "changelog" => self.emit.is_changelog(),
+            _ if label == "retain" => self.emit.retains(),
             true => name.split(' ').any(|word| word == label),
             false => name.split(' ').any(|word| match word.split_once('=') {
                 Some((axis, value)) => {
@@ -203,6 +232,8 @@ pub(crate) struct Filter {
     words: Vec<String>,
     /// The caller wants a list of tests, as libtest gives one.
     pub(crate) lists: bool,
+    /// Every case runs in every cell.
+    pub(crate) all_cells: bool,
 }
 
 impl Filter {
@@ -213,6 +244,7 @@ impl Filter {
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--list" => filter.lists = true,
+                "--all-cells" => filter.all_cells = true,
                 "--test-threads" | "--skip" | "--format" | "--color" | "-Z" => {
                     arguments.next();
                 }

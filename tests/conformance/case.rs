@@ -52,11 +52,27 @@ pub(crate) struct Case {
     pub(crate) expected: Option<Vec<String>>,
 }
 
+impl Case {
+    /// Whether rows are retained for its answer.
+    pub(crate) fn is_retained(&self) -> bool {
+        self.queries.iter().any(Query::is_retained)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Query {
     pub(crate) sql: String,
     pub(crate) line: u32,
     pub(crate) conditions: Vec<Condition>,
+}
+
+impl Query {
+    /// Whether it has no window and retains rows.
+    pub(crate) fn is_retained(&self) -> bool {
+        let mut conditions = self.conditions.iter();
+        conditions
+            .any(|condition| matches!(condition, Condition::OnlyIf(label) if label == "retain"))
+    }
 }
 
 #[derive(Clone, Debug)]

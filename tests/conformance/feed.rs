@@ -4,7 +4,7 @@ use driftline::arrow::array::{RecordBatch, UInt32Array};
 use driftline::arrow::compute::{filter_record_batch, take_record_batch};
 use driftline::arrow::datatypes::SchemaRef;
 
-use super::axes::{Counted, Feed, Late, Order};
+use super::axes::{Counted, FORGET_NS, Feed, Late, Order};
 use super::generate::{rows_at, times_of};
 use crate::support::{SECOND, Seeded, shuffled};
 
@@ -55,12 +55,26 @@ impl SourceRows {
         Self { name: name.to_owned(), disorder_ns, behind_ns, first, second, within, beyond }
     }
 
-    /// All rows that count.
-    pub(crate) fn counted(&self, counted: Counted) -> Vec<RecordBatch> {
+    /// The watermark after all rows.
+    pub(crate) fn last_watermark(&self) -> Option<i64> {
+        let latest = |rows: &RecordBatch| times_of(rows).last().copied();
+        latest(&self.second).or_else(|| latest(&self.first)).map(|latest| latest - self.behind_ns)
+    }
+
+    /// All rows that count, where the query's last watermark is `end`.
+    pub(crate) fn counted(&self, counted: Counted, end: i64) -> Vec<RecordBatch> {
         let mut rows = vec![self.first.clone(), self.second.clone()];
         match counted {
             Counted::InTime => {}
             Counted::Within => rows.extend(self.within.clone()),
+            Counted::Left { within } => {
+                rows.extend(self.within.iter().filter(|_| within).cloned());
+                for rows in &mut rows {
+                    let is_left = |time: i64| Some(time + FORGET_NS > end);
+                    let left = times_of(rows).into_iter().map(is_left).collect();
+                    *rows = filter_record_batch(rows, &left).expect("one flag for each row");
+                }
+            }
             Counted::Late(emit) => {
                 let ns = emit.takes_late_ns(self.behind_ns - self.disorder_ns);
                 let least =

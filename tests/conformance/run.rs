@@ -119,19 +119,27 @@ impl Prepared {
         }
         let mut answers = HashMap::new();
         let late = Emit::ALL.into_iter().filter(|emit| emit.takes_late_ns(0) > 0);
-        let all = [Counted::InTime, Counted::Within].into_iter().chain(late.map(Counted::Late));
-        for counted in all {
+        let left = [false, true].map(|within| Counted::Left { within });
+        let all = [Counted::InTime, Counted::Within].into_iter().chain(left);
+        // When one source has ended, the watermark of two is that of the other.
+        let end = sources.iter().filter_map(SourceRows::last_watermark).max().unwrap_or(i64::MIN);
+        for counted in all.chain(late.map(Counted::Late)) {
             let batch = Batch::new();
             let mut made = Ok(());
             for source in &sources {
-                let parts = source.counted(counted);
+                let parts = source.counted(counted, end);
                 let rows = concat_batches(&parts[0].schema(), &parts).expect("of one schema");
                 made = made.and(batch.table(&source.name, rows));
             }
             for view in &script.views {
                 made = made.and_then(|()| batch.query(view).map(|_| ()));
             }
-            for (index, case) in script.cases.iter().enumerate() {
+            let asked = |case: &Case| match counted {
+                Counted::InTime | Counted::Within => true,
+                Counted::Left { .. } => case.is_retained(),
+                Counted::Late(_) => !case.is_retained(),
+            };
+            for (index, case) in script.cases.iter().enumerate().filter(|(_, case)| asked(case)) {
                 let all: BTreeSet<_> = case.queries.iter().flat_map(offsets).collect();
                 for offset in all {
                     let answer = made.clone().and_then(|()| answer(case, offset, counted, &batch));
@@ -148,12 +156,14 @@ impl Prepared {
         for (case_index, case) in self.script.cases.iter().enumerate() {
             for (query_index, query) in case.queries.iter().enumerate() {
                 for offset in offsets(query) {
-                    for emit in Emit::ALL {
+                    let retains = query.is_retained();
+                    for emit in Emit::ALL.into_iter().filter(|emit| emit.retains() == retains) {
                         let name = format!("{}/{}", self.script.name, case.label);
                         let cell = Cell { case: name, offset, emit, feed };
                         let answer = self.answers.get(&(case_index, offset, cell.counted()));
                         let is_given = !matches!(answer, Some(Ok(Answer::NotGiven)));
-                        let is_chosen = case_index == 0 || cell.is_sampled(case_index);
+                        let is_chosen =
+                            filter.all_cells || case_index == 0 || cell.is_sampled(case_index);
                         if is_given
                             && is_chosen
                             && cell.meets(&query.conditions)

@@ -20,6 +20,14 @@ CREATE SOURCE auction (id BIGINT, item_name TEXT, description TEXT, initial_bid 
 CREATE SOURCE bid (auction BIGINT, bidder BIGINT, price BIGINT, channel TEXT, url TEXT,
   date_time TIMESTAMP(3), extra TEXT, WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds')";
 
+/// The table that q13 looks up, with a row for each remainder by 10,000, as in the original.
+pub(crate) fn side_input() -> RecordBatch {
+    let keys = Int64Array::from_iter_values(0..10_000);
+    let values = StringArray::from_iter_values((0..10_000).map(|key| format!("value {key}")));
+    RecordBatch::try_from_iter([("key", Arc::new(keys) as ArrayRef), ("value", Arc::new(values))])
+        .expect("columns are of one length")
+}
+
 /// The time of the first event: 2024-01-01 00:00:00 UTC, in milliseconds.
 const BASE_TIME: u64 = 1_704_067_200_000;
 

@@ -454,6 +454,42 @@ fn with_corrections_a_window_answers_at_the_watermark_and_again_for_late_rows() 
     }
 }
 
+/// The rows of a join with a table come as late as those of the stream, so that windows above it must wait for them.
+#[test]
+fn windows_over_a_join_with_a_table_are_corrected_and_delayed() {
+    let source = "WATERMARK FOR ts AS ts); CREATE TABLE minutes (minute BIGINT, name TEXT);
+                  INSERT INTO minutes VALUES (0, 'first'), (7, 'never')";
+    let joined = "(SELECT c.ts, m.name FROM clicks c JOIN minutes m
+                   ON CAST(extract(minute FROM c.ts) AS BIGINT) = m.minute)";
+    let spellings = [
+        format!(
+            "SELECT name, extract(second FROM window_start) AS start, count(*) AS n
+             FROM TUMBLE({joined}, ts, INTERVAL '10 seconds') GROUP BY name, window_start, window_end"
+        ),
+        "SELECT m.name, extract(second FROM window_start) AS start, count(*) AS n
+         FROM TUMBLE(clicks, ts, INTERVAL '10 seconds') c
+         JOIN minutes m ON CAST(extract(minute FROM c.ts) AS BIGINT) = m.minute
+         GROUP BY m.name, window_start, window_end"
+            .to_owned(),
+    ];
+    for query in spellings {
+        let corrected =
+            format!("{query} EMIT ON WINDOW CLOSE WITH CORRECTIONS FOR INTERVAL '8 seconds'");
+        let mut clicks = Clicks::new(source, &corrected);
+        assert!(clicks.push(1).is_empty() && clicks.push(9).is_empty());
+        assert_eq!(clicks.push(10), ["first 0 2 1"], "the watermark is at the end: {query}");
+        assert_eq!(clicks.push(7), ["first 0 2 -1", "first 0 3 1"], "{query}");
+        assert!(clicks.push(17).is_empty());
+        assert_eq!(clicks.push(9), ["first 0 3 -1", "first 0 4 1"], "late by eight: {query}");
+        assert!(clicks.push(18).is_empty() && clicks.push(9).is_empty(), "{query}");
+        let delayed = format!("{query} EMIT ON WINDOW CLOSE WITH DELAY INTERVAL '5 seconds'");
+        let mut clicks = Clicks::new(source, &delayed);
+        assert!(clicks.push(1).is_empty() && clicks.push(12).is_empty());
+        assert!(clicks.push(8).is_empty(), "a row four seconds late");
+        assert_eq!(clicks.push(15), ["first 0 2"], "{query}");
+    }
+}
+
 #[test]
 fn on_update_every_change_is_told_once() {
     let mut clicks = Clicks::new("WATERMARK FOR ts AS ts)", &format!("{COUNT} EMIT ON UPDATE"));
@@ -505,6 +541,29 @@ fn rows_leave_an_aggregate_when_they_are_old() {
 }
 
 #[test]
+fn first_rows_come_and_go() {
+    let query = "SELECT extract(second FROM ts) AS second, place FROM
+                   (SELECT ts, ROW_NUMBER() OVER (ORDER BY extract_second DESC, ts) AS place FROM
+                      (SELECT ts, extract(second FROM ts) AS extract_second FROM clicks))
+                 WHERE place <= 2 EMIT ON UPDATE RETAIN INTERVAL '50 seconds'";
+    let mut clicks = Clicks::new("WATERMARK FOR ts AS ts)", query);
+    let mut push = |second: i64| {
+        let mut rows = clicks.push(second);
+        rows.sort();
+        rows
+    };
+    assert_eq!(push(10), ["10 1 1"]);
+    assert_eq!(push(30), ["10 1 -1", "10 2 1", "30 1 1"]);
+    assert_eq!(push(40), ["10 2 -1", "30 1 -1", "30 2 1", "40 1 1"]);
+    // Second 5 of the next minute: it is not among the first, and the row of second 10 is past.
+    assert!(push(65).is_empty());
+    // The row of second 30 is past, so that the one of second 20 takes its place.
+    assert_eq!(push(80), ["20 2 1", "30 2 -1"]);
+    clicks.engine.source("clicks").unwrap().close().unwrap();
+    assert!(clicks.rest().is_empty(), "at the end of the input nothing more leaves");
+}
+
+#[test]
 fn a_group_that_is_empty_is_gone() {
     let query = "SELECT extract(minute FROM ts) AS minute, count(*) AS n FROM clicks
                  GROUP BY extract(minute FROM ts) EMIT ON UPDATE RETAIN INTERVAL '30 seconds'";
@@ -527,6 +586,11 @@ fn rows_beyond_the_bound_are_refused_and_counted() {
     };
     for (query, refused) in [
         ("SELECT count(*) AS n FROM samples EMIT ON UPDATE RETAIN INTERVAL '1 hour'", 250),
+        (
+            "SELECT ts FROM samples QUALIFY ROW_NUMBER() OVER (PARTITION BY host ORDER BY bytes) = 1
+             EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
+            250,
+        ),
         (
             "SELECT a.ts FROM samples a JOIN samples b ON a.bytes = b.bytes
              EMIT ON UPDATE RETAIN INTERVAL '1 hour'",

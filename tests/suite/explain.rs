@@ -97,6 +97,11 @@ fn plans_and_dataflows_are_told() {
             "SELECT host, count(*) AS n FROM samples GROUP BY host EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
         ),
         (
+            "first_rows",
+            "SELECT host, ts FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY host ORDER BY value DESC, ts) AS place FROM samples)
+             WHERE place <= 3 EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
+        ),
+        (
             "detector",
             "CREATE DETECTOR d USING ewma PARTITION BY host AS SELECT ts, host, value FROM samples",
         ),

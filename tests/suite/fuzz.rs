@@ -1,6 +1,6 @@
 //! The fuzz targets of `fuzz/`, driven without libFuzzer: seeds, mutated word by word and byte by byte.
 //!
-//! Two seconds by default; `DRIFTLINE_FUZZ_SECONDS` says how long.
+//! Two seconds for each target by default; `DRIFTLINE_FUZZ_SECONDS` says how long.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -9,218 +9,110 @@ use std::time::{Duration, Instant};
 
 use super::support::Seeded;
 
+mod bytes;
+mod words;
+
+#[path = "../../fuzz/src/file_source.rs"]
+mod file_source;
+#[path = "../../fuzz/src/log_lines.rs"]
+mod log_lines;
+#[path = "../../fuzz/src/model_import.rs"]
+mod model_import;
 #[path = "../../fuzz/src/sql_front.rs"]
 mod sql_front;
 
-/// What one text may take, in a build without optimization on a busy machine.
+/// What one input may take, in a build without optimization on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const GARBAGE: &[&str] = &[
-    "(",
-    ")",
-    "((((((((",
-    "))))))))",
-    ",",
-    ";",
-    "'",
-    "\"",
-    "--",
-    "/*",
-    "*/",
-    "=",
-    "<>",
-    "::",
-    "->",
-    "[",
-    "]",
-    "{",
-    "}",
-    ".",
-    "..",
-    "1e999",
-    "99999999999999999999",
-    "-9223372036854775808",
-    "0.0000000001",
-    "'\u{1F600}'",
-    "\u{0}",
-    "\u{FEFF}",
-    "$$",
-    "$1",
-    "@x",
-    "?",
-    "NULL",
-    "TRUE",
-    "INTERVAL",
-    "INTERVAL '1 month'",
-    "INTERVAL '0 seconds'",
-    "INTERVAL '-1 second'",
-    "INTERVAL '9223372036854775807 seconds'",
-    "INTERVAL '400 days'",
-    "INTERVAL '1 nanosecond'",
-    "TIMESTAMP '1600-01-01'",
-    "TIMESTAMP '9999-12-31'",
-    ":: INT",
-    ":: TEXT",
-    ":: TIMESTAMP(9)",
-    "SELECT",
-    "FROM",
-    "WHERE",
-    "GROUP BY",
-    "HAVING",
-    "ORDER BY ts",
-    "LIMIT 5",
-    "DISTINCT",
-    "UNION",
-    "UNION ALL",
-    "EXCEPT",
-    "OVER ()",
-    "OVER (PARTITION BY component ORDER BY ts)",
-    "ROWS BETWEEN",
-    "UNBOUNDED PRECEDING",
-    "CURRENT ROW",
-    "JOIN traces t ON",
-    "LEFT JOIN",
-    "FULL OUTER JOIN",
-    "ASOF JOIN",
-    "USING (component)",
-    "MATCH_CONDITION (a.ts >= b.ts)",
-    "EMIT ON UPDATE",
-    "EMIT ON WINDOW CLOSE",
-    "EMIT EVERY INTERVAL '1 second'",
-    "WITH DELAY",
-    "RETAIN",
-    "AS",
-    "ts",
-    "component",
-    "window_start",
-    "window_end",
-    "cpu",
-    "*",
-    "TABLE",
-    "DESCRIPTOR(ts)",
-    "LATE(metrics)",
-    "TUMBLE(metrics,",
-    "HOP(",
-    "SESSION(",
-    "COUNT_WINDOW(",
-    "tumble(INTERVAL '1 minute')",
-    "count(*)",
-    "max(cpu)",
-    "metrics",
-    "traces",
-    "minutes",
-    "ring",
-    "broken",
-    "X'zz'",
-    "E'\\x'",
-    "CASE WHEN",
-    "END",
-    "NOT",
-    "-",
-    "+",
-    "/ 0",
-    "% 0",
-    "IN (SELECT 1)",
-    "EXISTS (SELECT 1)",
-    "CAST(",
-    "TRY_CAST(",
-];
-
-/// A text made of seeds.
-fn mutated(seeds: &[String], random: &mut Seeded) -> Vec<u8> {
-    let pick = |random: &mut Seeded, n: usize| random.below(n as u64) as usize;
-    let words = |text: &str| -> Vec<String> {
-        text.split_inclusive([' ', '(', ')', ',', '.', '\'']).map(str::to_owned).collect()
-    };
-    let mut text = words(&seeds[pick(random, seeds.len())]);
-    for _ in 0..=pick(random, 3) {
-        if text.is_empty() {
-            break;
-        }
-        let (i, j) = (pick(random, text.len()), pick(random, text.len()));
-        let (low, high) = (i.min(j), i.max(j));
-        match pick(random, 8) {
-            0 => text.swap(i, j),
-            1 => drop(text.remove(i)),
-            2 | 3 => text.insert(i, format!(" {} ", GARBAGE[pick(random, GARBAGE.len())])),
-            4 => text[i] = format!(" {} ", GARBAGE[pick(random, GARBAGE.len())]),
-            // A stretch of another seed.
-            5 => {
-                let other = words(&seeds[pick(random, seeds.len())]);
-                let start = pick(random, other.len());
-                let end = start + pick(random, other.len() - start + 1);
-                text.splice(i..i, other[start..end].iter().cloned());
-            }
-            // A stretch again and again: nesting, long lists.
-            6 => {
-                let again: Vec<String> = text[low..high].to_vec();
-                let times = if again.len() < 4 { 1 << pick(random, 8) } else { 2 };
-                let again = std::iter::repeat_n(again, times).flatten();
-                text.splice(low..low, again.collect::<Vec<_>>());
-            }
-            _ => drop(text.drain(low..high)),
-        }
-    }
-    let mut bytes = text.concat().into_bytes();
-    if pick(random, 8) == 0 && !bytes.is_empty() {
-        let place = pick(random, bytes.len());
-        match pick(random, 3) {
-            0 => bytes.truncate(place),
-            1 => bytes[place] ^= 1 << pick(random, 8),
-            _ => bytes.insert(place, random.next() as u8),
-        }
-    }
-    bytes
-}
-
-#[test]
-fn any_text_is_planned_or_refused_and_soon() {
+/// Calls a target with its seeds and then with what is made of them; the sum of its answers, and how many inputs there
+/// were.
+fn drive(
+    target: fn(&[u8]) -> usize,
+    seeds: &[Vec<u8>],
+    mut mutated: impl FnMut(&mut Seeded) -> Vec<u8>,
+    shown: fn(&[u8]) -> String,
+) -> (usize, u64) {
     let seconds = std::env::var("DRIFTLINE_FUZZ_SECONDS").map_or(2, |text| text.parse().unwrap());
     let seed = std::env::var("DRIFTLINE_FUZZ_SEED").map_or(1, |text| text.parse().unwrap());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/sql_front");
-    let mut files: Vec<_> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let seeds: Vec<String> =
-        files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let (to_target, texts) = mpsc::channel::<Vec<u8>>();
+    let (to_target, inputs) = mpsc::channel::<Vec<u8>>();
     let (answer, answers) = mpsc::channel();
     std::thread::spawn(move || {
-        for text in texts {
-            let ran = catch_unwind(AssertUnwindSafe(|| sql_front::run(&text)));
+        for input in inputs {
+            let ran = catch_unwind(AssertUnwindSafe(|| target(&input)));
             let _ = answer.send(ran.map_err(|_| ()));
         }
     });
     let mut random = Seeded(seed);
     let begin = Instant::now();
-    let (mut rounds, mut plans, mut slowest) = (0u64, 0, Duration::ZERO);
+    let (mut rounds, mut made, mut slowest) = (0u64, 0, Duration::ZERO);
     let mut failures: Vec<String> = Vec::new();
-    while begin.elapsed() < Duration::from_secs(seconds) && failures.len() < 20 {
-        let text = match seeds.get(rounds as usize) {
-            Some(seed) => seed.clone().into_bytes(),
-            None => mutated(&seeds, &mut random),
+    while begin.elapsed() < Duration::from_secs(seconds) && failures.len() < 20
+        || rounds < seeds.len() as u64
+    {
+        let input = match seeds.get(rounds as usize) {
+            Some(seed) => seed.clone(),
+            None => mutated(&mut random),
         };
         let start = Instant::now();
-        to_target.send(text.clone()).unwrap();
+        to_target.send(input.clone()).unwrap();
         match answers.recv_timeout(PATIENCE) {
-            Ok(Ok(made)) => plans += made,
-            Ok(Err(())) => failures.push(format!("panics: {}", String::from_utf8_lossy(&text))),
+            Ok(Ok(count)) => made += count,
+            Ok(Err(())) => failures.push(format!("panics: {}", shown(&input))),
             Err(_) => {
-                failures.push(format!("hangs: {}", String::from_utf8_lossy(&text)));
+                failures.push(format!("hangs: {}", shown(&input)));
                 break;
             }
         }
         if start.elapsed() > slowest {
             slowest = start.elapsed();
             if slowest > Duration::from_secs(2) {
-                println!("{slowest:?}: {}", String::from_utf8_lossy(&text));
+                println!("{slowest:?}: {}", shown(&input));
             }
         }
         rounds += 1;
     }
-    println!("{rounds} texts, {plans} plans, the slowest took {slowest:?}");
+    println!("{rounds} inputs, answers in all {made}, the slowest took {slowest:?}");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-    assert!(plans > 10, "only {plans} of {rounds} texts are queries");
+    (made, rounds)
+}
+
+#[test]
+fn any_text_is_planned_or_refused_and_soon() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds/sql_front");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let seeds: Vec<String> =
+        files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let texts: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.clone().into_bytes()).collect();
+    let shown = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+    let (plans, texts) =
+        drive(sql_front::run, &texts, |random| words::mutated(&seeds, random), shown);
+    assert!(plans > 10, "only {plans} of {texts} texts are queries");
+}
+
+#[test]
+fn any_file_is_read_or_refused_and_soon() {
+    let seeds = bytes::files();
+    let (rows, files) =
+        drive(file_source::run, &seeds, |random| bytes::mutated(&seeds, random), bytes::shown);
+    assert!(rows > 100, "only {rows} rows of {files} files are read");
+}
+
+#[test]
+fn any_lines_get_keys_or_their_format_is_refused_and_soon() {
+    let seeds = bytes::lines();
+    let (keys, inputs) =
+        drive(log_lines::run, &seeds, |random| bytes::mutated(&seeds, random), bytes::shown);
+    assert!(keys > 100, "only {keys} keys are given to {inputs} inputs");
+}
+
+#[test]
+fn any_models_are_taken_up_or_refused_and_the_engine_lives_on() {
+    let seeds = bytes::models();
+    let (taken, files) =
+        drive(model_import::run, &seeds, |random| bytes::mutated(&seeds, random), bytes::shown);
+    assert!(taken >= seeds.len(), "only {taken} of {files} files are taken up");
 }
 
 /// Found by the test above: the planner panicked.

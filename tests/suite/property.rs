@@ -3,13 +3,22 @@
 use std::sync::Arc;
 
 use driftline::arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
+use driftline::arrow::compute::filter_record_batch;
+use driftline::arrow::datatypes::TimestampNanosecondType;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::nexmark::batch::Batch;
+use super::nexmark::changes::summed_up;
 use super::support::{CREATE_SAMPLES, Feed, SECOND, cells, difference, run, shuffled};
+
+mod emission;
+mod retained;
+
+use emission::{Emission, interval};
+use retained::retained;
 
 /// One row of `samples`; times in quarters of a second.
 #[derive(Clone, Debug)]
@@ -92,7 +101,7 @@ impl Window {
     }
 
     fn call(&self, relation: &str, keys: &[&str]) -> String {
-        let text = |quarters: i64| format!("INTERVAL '{} milliseconds'", quarters * 250);
+        let text = interval;
         let by = match keys {
             [] => String::new(),
             keys => format!(" PARTITION BY {}", keys.join(", ")),
@@ -225,27 +234,76 @@ fn query() -> impl Strategy<Value = Query> {
     })
 }
 
+/// A query, and when it answers. Windows of so many rows give final results only.
+fn emitted() -> impl Strategy<Value = (Query, Emission)> {
+    query().prop_flat_map(|query| {
+        let emission = Emission::any(matches!(query.window, Window::Count { .. }));
+        (Just(query), emission)
+    })
+}
+
+/// Compares a query's results, summed up if they are changes, with those of a batch over `counted`.
+fn check(
+    (feed, create): (Feed, &str),
+    (sql, clause): (&str, &str),
+    is_changelog: bool,
+    (rows, counted): (&RecordBatch, RecordBatch),
+) -> Result<(), TestCaseError> {
+    let oracle = Batch::new();
+    oracle.table("samples", counted).unwrap();
+    let expected = oracle.query(sql).unwrap();
+    let streaming = format!("{sql} {clause}");
+    let wrong = |what: String| TestCaseError::fail(format!("{create}; {streaming}: {what}"));
+    let found = run(feed, create, &streaming, "samples", rows);
+    let found = found.map_err(|error| wrong(error.to_string()))?;
+    let found = if is_changelog { summed_up(&found).map_err(wrong)? } else { found };
+    match difference(&cells(&found), &cells(&expected)) {
+        Some(difference) => Err(wrong(difference)),
+        None => Ok(()),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn any_windowed_query_over_any_rows_equals_the_batch(
         rows in prop::collection::vec(row(), 0..60),
-        query in query(),
+        (query, emission) in emitted(),
         workers in select(vec![1usize, 2, 4]),
         batch_rows in select(vec![1usize, 7, 8192]),
         seed in any::<u64>(),
     ) {
-        let sql = query.sql();
         let rows = batch_of(&rows, matches!(query.window, Window::Count { .. }));
-        let oracle = Batch::new();
-        oracle.table("samples", rows.clone()).unwrap();
-        let expected = oracle.query(&sql).unwrap();
+        let late = shuffled(&rows, 10 * SECOND, seed);
         let feed = Feed { workers, batch_rows };
-        let found = run(feed, CREATE_SAMPLES, &sql, "samples", &shuffled(&rows, 10 * SECOND, seed));
-        let found = found.map_err(|error| TestCaseError::fail(format!("{sql}: {error}")))?;
-        if let Some(wrong) = difference(&cells(&found), &cells(&expected)) {
-            return Err(TestCaseError::fail(format!("{sql}: {wrong}")));
-        }
+        let (source, sql, clause) = (emission.source(), query.sql(), emission.clause());
+        check((feed, &source), (&sql, &clause), emission.is_changelog(), (&late, rows))?;
     }
+
+    #[test]
+    fn any_query_over_retained_rows_equals_the_batch(
+        rows in prop::collection::vec(row(), 0..60),
+        query in retained(),
+        workers in select(vec![1usize, 2, 4]),
+        batch_rows in select(vec![1usize, 7, 8192]),
+        seed in any::<u64>(),
+    ) {
+        let rows = batch_of(&rows, true);
+        let late = shuffled(&rows, 10 * SECOND, seed);
+        let left = match query.retain {
+            None => rows,
+            Some(quarters) => left_over(&rows, quarters * SECOND / 4),
+        };
+        let feed = Feed { workers, batch_rows };
+        check((feed, CREATE_SAMPLES), (&query.sql(), &query.clause()), true, (&late, left))?;
+    }
+}
+
+/// The rows that are in at the end: those less than so long before the last watermark.
+fn left_over(rows: &RecordBatch, retain_ns: i64) -> RecordBatch {
+    let times = rows.column(0).as_primitive::<TimestampNanosecondType>();
+    let end = times.values().last().map_or(0, |latest| latest - 10 * SECOND);
+    let is_left = times.iter().map(|time| time.map(|time| time + retain_ns > end)).collect();
+    filter_record_batch(rows, &is_left).unwrap()
 }

@@ -205,6 +205,10 @@ fn what_a_table_cannot_do_is_refused() {
         ("SELECT a.host FROM hosts a JOIN hosts b ON a.host = b.host", "join the stream"),
         ("SELECT s.host, h.region FROM SESSION(samples, ts, INTERVAL '5 seconds' PARTITION BY host) s
           JOIN hosts h ON s.host = h.host", "join before"),
+        ("SELECT s.ts, h.region FROM samples s JOIN hosts h ON s.host = h.host
+          EMIT ON WINDOW CLOSE WITH DELAY INTERVAL '5 seconds'", "rows that only pass through wait for nothing"),
+        ("SELECT s.ts, h.region FROM samples s JOIN hosts h ON s.host = h.host
+          EMIT ON WINDOW CLOSE WITH CORRECTIONS", "rows are not corrected"),
         ("SELECT * FROM TUMBLE(hosts, INTERVAL '5 seconds')", ""),
         ("SELECT * FROM LATE(hosts)", ""),
     ] {

@@ -2,7 +2,7 @@
 //! as the values do.
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::cast;
+use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow_row::{RowConverter, SortField};
 use differential_dataflow::VecCollection;
@@ -30,8 +30,20 @@ impl Codec {
     /// # Errors
     /// If a type cannot be compared.
     pub(super) fn new<'a>(types: impl IntoIterator<Item = &'a DataType>) -> Result<Self> {
-        let types: Vec<DataType> = types.into_iter().cloned().collect();
-        let fields: Vec<SortField> = types.iter().cloned().map(SortField::new).collect();
+        Self::ordered(types.into_iter().map(|kind| (kind, SortOptions::default())))
+    }
+
+    /// One whose bytes compare as the columns do in these orders, the first column before the second.
+    ///
+    /// # Errors
+    /// If a type cannot be compared.
+    pub(super) fn ordered<'a>(
+        columns: impl IntoIterator<Item = (&'a DataType, SortOptions)>,
+    ) -> Result<Self> {
+        let (types, fields): (Vec<DataType>, Vec<SortField>) = columns
+            .into_iter()
+            .map(|(kind, order)| (kind.clone(), SortField::new_with_options(kind.clone(), order)))
+            .unzip();
         let converter = (!fields.is_empty()).then(|| RowConverter::new(fields)).transpose()?;
         Ok(Self { converter, types })
     }

@@ -3,6 +3,7 @@
 //! All of them work on what is there and return: none blocks, waits or reads a clock. timely's timestamp is the
 //! [`Epoch`]; what rows mean by time is in their columns.
 
+mod arriving;
 mod assign;
 mod bytes;
 mod changes;
@@ -25,11 +26,13 @@ mod retain;
 mod sessions;
 mod transform;
 mod update_groups;
+mod update_top;
 mod updates;
 mod updating_join;
 mod upkeep;
 mod windows;
 
+pub use arriving::Arriving;
 pub use assign::{WindowAssignment, assign_windows};
 pub use changes::{append_additions, transform_changes};
 pub use context::{Counters, QueryContext, QueryShared};
@@ -45,7 +48,8 @@ pub use over::{OverStage, over_frames};
 pub use reorder::{Keyed, Reorder};
 pub use retain::Retention;
 pub use transform::{transform, with_schema};
-pub use update_groups::{Arriving, GroupStage, check_groups, update_groups};
+pub use update_groups::{GroupStage, check_groups, update_groups};
+pub use update_top::{TopStage, check_top, update_top};
 pub use updates::update_windows;
 pub use updating_join::{JoinSide, UpdatingJoinStage, check_side, updating_join};
 pub use upkeep::maintain;

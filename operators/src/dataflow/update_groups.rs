@@ -1,30 +1,21 @@
 //! Aggregates over rows that enter and leave: changes of the result once per epoch.
 //!
-//! The rows of a key are reduced in two levels: to the partial state of each of some buckets, and from there to the
-//! result. So a row that enters or leaves costs the rows of its bucket and the states of the others, not all rows of a
-//! key that has many. differential-dataflow holds rows, states and results, and hands a bucket's rows over in the order
+//! The rows of a key are reduced in two levels: to the partial state of each bucket, and from there to the
+//! result. differential-dataflow holds rows, states and results, and hands a bucket's rows over in the order
 //! of their values, so that results do not depend on the order of arrival.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
-use differential_dataflow::{AsCollection, VecCollection};
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::Operator;
-use twox_hash::XxHash3_64;
 
+use super::arriving::{Arriving, enter};
 use super::bytes::{Codec, give_changes};
-use super::retain::{Held, HeldRow, Retention, retain};
+use super::retain::Held;
 use super::{BatchStream, QueryContext};
-use crate::changes::diffs;
 use crate::error::Result;
 use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram, GroupAccumulator};
-use crate::time::{Epoch, Watermarks};
-
-/// Into how many buckets the rows of a key are cut, by time where they have one.
-const BUCKETS: i64 = 32;
+use crate::time::Watermarks;
 
 /// An aggregation of rows that enter and leave, as a dataflow builds it.
 #[derive(Clone, Debug)]
@@ -41,34 +32,6 @@ pub struct GroupStage {
     pub watermarks: Watermarks,
     /// Shared state of the query.
     pub context: QueryContext,
-}
-
-/// How rows enter and leave.
-#[derive(Clone, Debug)]
-pub enum Arriving {
-    /// They enter as they come, and leave by event time.
-    Rows(Retention),
-    /// The last column says it.
-    Changes,
-}
-
-/// A row: its key, its bucket, and what the aggregates read of it.
-type Row = ((Vec<u8>, i64), Vec<u8>);
-
-impl Held for Row {
-    fn bytes(&self) -> usize {
-        self.0.0.len() + self.1.len()
-    }
-}
-
-impl HeldRow for Row {
-    fn parts(&self) -> (Option<&[u8]>, i64, &[u8]) {
-        (Some(&self.0.0), self.0.1, &self.1)
-    }
-
-    fn of_parts(key: Option<Vec<u8>>, bucket: i64, row: Vec<u8>) -> Self {
-        ((key.unwrap_or_default(), bucket), row)
-    }
 }
 
 /// A key and its result.
@@ -92,21 +55,7 @@ pub fn update_groups<'scope>(
     let encoder = RowEncoder::new(Arc::clone(&program), &input)?;
     let mut states = Fold::new(Arc::clone(&program), &input)?;
     let mut results = Fold::new(Arc::clone(&program), &input)?;
-    let rows = match arriving {
-        Arriving::Rows(retention) => {
-            let bucket_ns = (retention.retain_ns / BUCKETS).max(1);
-            let (time, time_index) = (retention.time.clone(), retention.time_index);
-            retain(stream, retention, "rows", context.clone(), move |rows, encoded| {
-                let times = time.read(rows.column(time_index));
-                let made = encoder.encode(rows)?;
-                encoded.extend(made.zip(times.iter()).map(|((key, arguments), &time)| {
-                    (time, ((key, time.div_euclid(bucket_ns)), arguments))
-                }));
-                Ok(())
-            })?
-        }
-        Arriving::Changes => encode_changes(stream, encoder, context.clone()),
-    };
+    let rows = enter(stream, arriving, context.clone(), move |rows| encoder.encode(rows))?;
     let failing = context.clone();
     let states = rows.reduce_named(
         "FoldBuckets",
@@ -146,38 +95,6 @@ pub fn check_groups(program: &Arc<dyn AggregateProgram>, input: &SchemaRef) -> R
 
 fn types(fields: &arrow::datatypes::Fields) -> impl Iterator<Item = &DataType> {
     fields.iter().map(|field| field.data_type())
-}
-
-/// Rows of changes enter and leave as their last column says.
-fn encode_changes<'scope>(
-    stream: BatchStream<'scope>,
-    encoder: RowEncoder,
-    context: QueryContext,
-) -> VecCollection<'scope, Epoch, Row, isize> {
-    let encoded = stream.unary::<CapacityContainerBuilder<Vec<(Row, Epoch, isize)>>, _, _, _>(
-        Pipeline,
-        "EncodeChanges",
-        |_, _| {
-            move |input, output| {
-                input.for_each(|capability, batches| {
-                    let Some(&epoch) = capability.least() else { return };
-                    let mut session = output.session(&capability);
-                    for batch in batches.drain(..) {
-                        context.isolate(&batch.rows, &mut |rows| {
-                            let made = encoder.encode(rows)?;
-                            for ((key, row), diff) in made.zip(diffs(rows).values()) {
-                                // There is no time: a row's own bytes choose its bucket.
-                                let bucket = XxHash3_64::oneshot(&row) % BUCKETS as u64;
-                                session.give((((key, bucket as i64), row), epoch, *diff as isize));
-                            }
-                            Ok(())
-                        });
-                    }
-                });
-            }
-        },
-    );
-    encoded.as_collection()
 }
 
 /// From columns to keys and to what the aggregates read.

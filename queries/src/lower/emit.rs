@@ -10,7 +10,7 @@ use crate::statement::Emit;
 /// What makes changes.
 #[derive(Clone, Copy)]
 pub(super) enum Changing<'a> {
-    /// Aggregates and joins of rows that are retained. Windows below them close as usual.
+    /// Aggregates, first rows and joins of rows that are retained. Windows below them close as usual.
     Held,
     /// Those, and the outermost windows.
     Windows(&'a dyn Fn(&Plan) -> Answering),
@@ -109,7 +109,7 @@ fn ahead_ns(input: &Plan, lateness_ns: &dyn Fn(&str) -> i64) -> i64 {
 /// Whether a plan gives changes, or would.
 pub(super) fn changes(plan: &Plan, changing: Changing<'_>) -> bool {
     match &plan.node {
-        Node::UpdateGroups { .. } | Node::UpdateJoin { .. } => true,
+        Node::UpdateGroups { .. } | Node::UpdateTop { .. } | Node::UpdateJoin { .. } => true,
         Node::AggregateWindows { .. } => matches!(changing, Changing::Windows(_)),
         Node::Transform { input, .. } => changes(input, changing),
         Node::Union { inputs } => inputs.iter().any(|input| changes(input, changing)),
@@ -126,7 +126,10 @@ pub(super) fn change(plan: Plan, changing: Changing<'_>) -> Result<Plan> {
     let schema = changes_schema(&plan.schema);
     let does_change = changes(&plan, changing);
     let node = match (plan.node, changing) {
-        (node @ (Node::UpdateGroups { .. } | Node::UpdateJoin { .. }), _) => node,
+        (
+            node @ (Node::UpdateGroups { .. } | Node::UpdateTop { .. } | Node::UpdateJoin { .. }),
+            _,
+        ) => node,
         (Node::AggregateWindows { window: Window::Count(_), .. }, Changing::Windows(_)) => {
             return Err(SqlError::unsupported(
                 "COUNT_WINDOW whose results change is not supported",

@@ -14,6 +14,7 @@ mod state;
 mod traits;
 mod updates;
 mod updating_join;
+mod updating_top;
 
 use datafusion_common::DataFusionError;
 use datafusion_expr::{Distinct, Expr, LogicalPlan, Union};
@@ -23,6 +24,7 @@ use crate::error::{Result, SqlError};
 use crate::plan::{Node, Plan};
 use crate::planner::RelationSource;
 use crate::planner::log_keys::LogKeyNode;
+use crate::planner::top_rows::UpdatingTopNode;
 use crate::planner::updates::{UpdatingJoinNode, UpdatingNode};
 use crate::planner::window::WindowNode;
 
@@ -32,6 +34,7 @@ pub(crate) use emit::emit;
 use state::{Base, State};
 pub(crate) use traits::Traits;
 pub(crate) use updating_join::retain_joins;
+pub(crate) use updating_top::numbers_for_good;
 
 /// Turns an analyzed plan into dataflow nodes.
 pub(crate) fn lower(plan: &LogicalPlan) -> Result<Plan> {
@@ -83,6 +86,8 @@ fn node(plan: &LogicalPlan) -> Result<State> {
                 updates::lower(updating)
             } else if let Some(updating) = node.downcast_ref::<UpdatingJoinNode>() {
                 updating_join::lower(updating)
+            } else if let Some(updating) = node.downcast_ref::<UpdatingTopNode>() {
+                updating_top::lower(updating)
             } else {
                 Err(internal("unknown node"))
             }
@@ -197,8 +202,8 @@ fn refused(error: &DataFusionError) -> SqlError {
     SqlError::query(error.strip_backtrace())
 }
 
-/// Names of an expression without its alias.
-fn unalias(expr: &Expr) -> &Expr {
+/// An expression without its alias.
+pub(crate) fn unalias(expr: &Expr) -> &Expr {
     match expr {
         Expr::Alias(alias) => unalias(&alias.expr),
         other => other,

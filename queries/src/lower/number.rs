@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion_expr::expr::WindowFunction;
 use datafusion_expr::logical_plan::Window;
 use datafusion_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use driftline_operators::window::Numbering;
@@ -39,27 +40,36 @@ pub(super) fn lower(window: &Window, state: State) -> Result<State> {
         let Expr::WindowFunction(call) = unalias(expr) else {
             return Err(internal("window function is not a call"));
         };
-        let partition = call.params.partition_by.iter();
-        let partition = partition
-            .map(|expr| column(expr, &window.input, "PARTITION BY"))
-            .collect::<Result<Vec<_>>>()?;
-        let order = call.params.order_by.iter().map(|sort| {
-            let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
-            Ok((column(&sort.expr, &window.input, "ORDER BY")?, options))
-        });
-        let mut fields = plan.schema.fields().to_vec();
-        fields.push(Arc::new(Field::new("row_number", DataType::UInt64, false)));
-        let schema = Arc::new(Schema::new(fields));
-        let numbering =
-            Numbering { partition, order: order.collect::<Result<_>>()?, schema: schema.clone() };
+        let numbering = numbering(call, &window.input, &plan)?;
         plan = Plan {
-            schema,
+            schema: Arc::clone(&numbering.schema),
             time: plan.time,
             window_bounds: plan.window_bounds.clone(),
             node: Node::NumberRows { input: Box::new(plan), numbering },
         };
     }
     Ok(State::over(Base::Rows(plan)))
+}
+
+/// How a call numbers the rows of an input, which has been built.
+pub(super) fn numbering(
+    call: &WindowFunction,
+    input: &LogicalPlan,
+    built: &Plan,
+) -> Result<Numbering> {
+    let partition = call.params.partition_by.iter();
+    let partition = partition.map(|expr| column(expr, input, "PARTITION BY"));
+    let order = call.params.order_by.iter().map(|sort| {
+        let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
+        Ok((column(&sort.expr, input, "ORDER BY")?, options))
+    });
+    let mut fields = built.schema.fields().to_vec();
+    fields.push(Arc::new(Field::new("row_number", DataType::UInt64, false)));
+    Ok(Numbering {
+        partition: partition.collect::<Result<_>>()?,
+        order: order.collect::<Result<_>>()?,
+        schema: Arc::new(Schema::new(fields)),
+    })
 }
 
 fn column(expr: &Expr, input: &LogicalPlan, clause: &str) -> Result<usize> {
@@ -71,7 +81,7 @@ fn column(expr: &Expr, input: &LogicalPlan, clause: &str) -> Result<usize> {
         }
     };
     index.ok_or_else(|| {
-        SqlError::unsupported(format!("expression in {clause} of ROW_NUMBER is not supported"))
+        SqlError::unsupported(format!("expression in {clause} of \"row_number\" is not supported"))
             .hint("compute it in a subquery, and name the column")
     })
 }

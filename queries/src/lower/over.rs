@@ -448,13 +448,14 @@ fn order<'a>(
             _ => "",
         };
         return Err(unsupported(name, "OVER rows that are not ordered by event time")
-            .hint(format!("{hint}{also}")));
+            .hint(format!("{hint}{also}{}", top_hint(name))));
     };
     if !first.asc {
-        return Err(unsupported(name, "OVER rows from the last to the first").hint(
+        return Err(unsupported(name, "OVER rows from the last to the first").hint(format!(
             "a stream has no last row: order by event time ascending, or take the last of each window: GROUP BY a \
-             window, with last_value(x ORDER BY ts), or ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY ... DESC)",
-        ));
+             window, with last_value(x ORDER BY ts), or ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY ... DESC){}",
+            top_hint(name)
+        )));
     }
     let ties: Vec<_> = ties
         .iter()
@@ -470,6 +471,17 @@ fn order<'a>(
             .hint("write a frame of rows: ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"));
     }
     Ok((*time, ties))
+}
+
+/// What else a call may ask for whose rows have another order.
+fn top_hint(name: &str) -> &'static str {
+    match name {
+        "row_number" => {
+            "; or keep the first rows of each key as they are by now: WHERE place <= 10 in an outer query that ends with \
+             EMIT ON UPDATE RETAIN INTERVAL '1 hour'"
+        }
+        _ => "",
+    }
 }
 
 /// The frame of a call.

@@ -14,7 +14,7 @@ use super::{Traits, internal, unalias};
 use crate::error::{Result, SqlError};
 use crate::physical;
 use crate::plan::{Node, Plan, Retained};
-use crate::planner::updates::UpdatingNode;
+use crate::planner::updates::{Retaining, UpdatingNode};
 
 /// Groups rows by key. The plan has no `_diff` yet: what is above is planned as for rows.
 pub(super) fn lower(node: &UpdatingNode) -> Result<State> {
@@ -43,16 +43,8 @@ pub(super) fn lower(node: &UpdatingNode) -> Result<State> {
         (&aggregates, &aggregate_names),
     )?;
     let label = label(&input, &keys, &aggregates);
-    let (input, retained) = if changes(&input, Changing::Held) {
-        (change(input, Changing::Held)?, None)
-    } else {
-        let Some(time) = traits.times.first().copied() else {
-            return Err(SqlError::query("RETAIN needs rows with event time")
-                .hint("select the source's event-time column, or window_end, in the subquery"));
-        };
-        let UpdatingNode { retain_ns, every_ns, .. } = *node;
-        (input, Some(Retained { time, retain_ns, every_ns }))
-    };
+    let UpdatingNode { retaining, .. } = *node;
+    let (input, retained) = entering(input, &traits, retaining)?;
     let mut fields: Vec<Arc<Field>> = program.key_fields().iter().map(Arc::clone).collect();
     fields.extend(program.output_fields().iter().map(Arc::clone));
     let plan = Plan {
@@ -67,4 +59,22 @@ pub(super) fn lower(node: &UpdatingNode) -> Result<State> {
         },
     };
     Ok(State::over(Base::Rows(plan)))
+}
+
+/// How rows of an input enter and leave what is computed over those that are in: by its changes, if it has any, else by
+/// event time.
+pub(super) fn entering(
+    input: Plan,
+    traits: &Traits,
+    retaining: Retaining,
+) -> Result<(Plan, Option<Retained>)> {
+    if changes(&input, Changing::Held) {
+        return Ok((change(input, Changing::Held)?, None));
+    }
+    let Some(time) = traits.times.first().copied() else {
+        return Err(SqlError::query("RETAIN needs rows with event time")
+            .hint("select the source's event-time column, or window_end, in the subquery"));
+    };
+    let Retaining { retain_ns, every_ns } = retaining;
+    Ok((input, Some(Retained { time, retain_ns, every_ns })))
 }

@@ -7,7 +7,7 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::cursor::{Cursor, is_word};
+use super::cursor::{Cursor, is_token, is_word};
 use super::text::{Text, lower_first};
 use super::{asof, emit, partition};
 use crate::error::{Position, Result, SqlError};
@@ -20,12 +20,28 @@ const RECURSION_MAX: usize = 64;
 pub(super) fn query(cursor: &mut Cursor<'_, '_>) -> Result<Query> {
     let text = cursor.text;
     let (clause, emit) = emit::clause(cursor)?;
+    check_commas(text, cursor.at..clause)?;
     let ast = parse(text, cursor.at..clause, Parser::parse_query)?;
     let emit_at = (clause < cursor.end).then(|| text.position(clause));
     let end = if emit == Emit::default() { clause } else { cursor.end };
     let text = text.slice(cursor.at..end).to_owned();
     cursor.at = cursor.end;
     Ok(Query { ast, text, emit, emit_at })
+}
+
+/// Refuses a comma before FROM, which sqlparser passes over.
+fn check_commas(text: &Text<'_>, range: Range<usize>) -> Result<()> {
+    let tokens = text.tokens.get(range).unwrap_or_default();
+    let stray = tokens.windows(2).find(|pair| {
+        is_token(pair.first(), &Token::Comma)
+            && matches!(pair.last().map(|t| &t.token), Some(Token::Word(word)) if is_word(word, "FROM"))
+    });
+    match stray.and_then(|pair| pair.last()) {
+        None => Ok(()),
+        Some(from) => Err(SqlError::query("expected a column, found \"FROM\"")
+            .at(super::text::position(from.span))
+            .hint("leave the comma before it away")),
+    }
 }
 
 /// Reads a range of tokens with one of sqlparser's own methods, to its end.

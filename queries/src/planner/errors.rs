@@ -24,6 +24,14 @@ pub(super) fn locate(error: SqlError, query: &Query) -> SqlError {
     error.at(place).at(position(query.body.span()))
 }
 
+/// Whether an error is about an expression that it does not name.
+pub(super) fn names_nothing(error: &SqlError) -> bool {
+    error.position().is_none()
+        && ["cannot compute ", "unsupported SQL type "]
+            .iter()
+            .any(|start| error.message().starts_with(start))
+}
+
 pub(super) fn unwrap(error: DataFusionError) -> SqlError {
     match error {
         DataFusionError::External(source) => match source.downcast::<SqlError>() {

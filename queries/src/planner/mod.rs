@@ -10,9 +10,11 @@ mod errors;
 mod group_by;
 mod joins;
 pub(crate) mod log_keys;
+mod place;
 mod prepare;
 mod relation;
 mod rows;
+pub(crate) mod top_rows;
 mod types;
 pub(crate) mod updates;
 pub(crate) mod window;
@@ -34,9 +36,10 @@ use datafusion_optimizer::analyzer::Analyzer;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Optimizer, OptimizerContext};
+use sqlparser::ast;
 
 use crate::catalog::Catalog;
-use crate::error::Result;
+use crate::error::{Result, SqlError};
 use crate::functions::Functions;
 use crate::plan::Plan;
 use crate::statement::{InsertValues, Query};
@@ -93,11 +96,29 @@ impl Planner {
             .plan(&ast)
             .and_then(|plan| self.analyze(plan))
             .and_then(|plan| updates::mark(plan, query.emit, is_distinct))
-            .map_err(|error| convert(error, &query.ast))?;
+            .map_err(|error| self.located(errors::unwrap(error), (query, &ast), catalog))?;
         let plan = crate::lower::lower(&logical)
             .map_err(|error| errors::locate(updates::hint(error, query.emit), &query.ast))?;
         let lateness = |source: &str| catalog.allowed_lateness_ns(source);
         crate::lower::emit(plan, query.emit, &lateness).map_err(|error| error.at(query.emit_at))
+    }
+
+    /// An error with its place in the query; `ast` is what was planned.
+    fn located(
+        &self,
+        error: SqlError,
+        (query, ast): (&Query, &ast::Query),
+        catalog: &dyn Catalog,
+    ) -> SqlError {
+        if !errors::names_nothing(&error) {
+            return errors::locate(error, &query.ast);
+        }
+        let refusal = |query: &ast::Query| {
+            let plan = Context::new(self, catalog).plan(query).and_then(|plan| self.analyze(plan));
+            plan.err().map(|error| errors::unwrap(error).message().to_owned())
+        };
+        let place = place::of_expression(ast, error.message(), refusal);
+        errors::locate(error.at(place), &query.ast)
     }
 
     /// Evaluates the constant rows of an INSERT as rows of a schema; columns that are not named are null.

@@ -1,5 +1,5 @@
-//! Aggregates without a window, and joins without a bound in time, of the rows of the last so long: `EMIT ON UPDATE
-//! RETAIN`.
+//! Aggregates without a window, first rows of keys, and joins without a bound in time, of the rows of the last so long:
+//! `EMIT ON UPDATE RETAIN`.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,6 +12,7 @@ use datafusion_expr::logical_plan::Join;
 use datafusion_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use sqlparser::ast::{Distinct, Query, SetExpr};
 
+use super::top_rows;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::lower::{Traits, retain_joins};
 use crate::statement::Emit;
@@ -22,8 +23,7 @@ pub(crate) struct UpdatingNode {
     pub(crate) input: LogicalPlan,
     pub(crate) group_expr: Vec<Expr>,
     pub(crate) aggr_expr: Vec<Expr>,
-    pub(crate) retain_ns: i64,
-    pub(crate) every_ns: Option<i64>,
+    pub(crate) retaining: Retaining,
     schema: DFSchemaRef,
 }
 
@@ -54,14 +54,16 @@ pub(super) fn take_distinct(query: &mut Query, emit: Emit) -> bool {
     is_retained && is_plain
 }
 
-/// Puts an [`UpdatingNode`] in place of each aggregate without a window, and of a DISTINCT on top, and an
+/// Puts an [`UpdatingNode`] in place of each aggregate without a window, and of a DISTINCT on top, an
+/// [`UpdatingTopNode`](super::top_rows::UpdatingTopNode) in place of each numbering that has no end of its own, and an
 /// [`UpdatingJoinNode`] in place of each join without a bound in time.
 pub(super) fn mark(plan: LogicalPlan, emit: Emit, is_distinct: bool) -> DfResult<LogicalPlan> {
     let Emit::Update { every_ns, retain_ns: Some(retain_ns) } = emit else { return Ok(plan) };
+    let retaining = Retaining { retain_ns, every_ns };
     let make = |input: &Arc<LogicalPlan>, group_expr, aggr_expr, schema: &DFSchemaRef| {
         let input = input.as_ref().clone();
         let schema = Arc::clone(schema);
-        let node = UpdatingNode { input, group_expr, aggr_expr, retain_ns, every_ns, schema };
+        let node = UpdatingNode { input, group_expr, aggr_expr, retaining, schema };
         LogicalPlan::Extension(Extension { node: Arc::new(node) })
     };
     let marked = plan.transform_up(|plan| {
@@ -72,10 +74,14 @@ pub(super) fn mark(plan: LogicalPlan, emit: Emit, is_distinct: bool) -> DfResult
                 let node = make(&aggregate.input, groups, aggregates, &aggregate.schema);
                 Transformed::yes(node)
             }
+            LogicalPlan::Filter(filter) => match top_rows::mark(filter, retaining)? {
+                Some(marked) => Transformed::yes(marked),
+                None => Transformed::no(plan),
+            },
             _ => Transformed::no(plan),
         })
     })?;
-    let marked = retain_joins(marked.data, Retaining { retain_ns, every_ns })?;
+    let marked = retain_joins(marked.data, retaining)?;
     if !is_distinct {
         return Ok(marked);
     }
@@ -111,8 +117,8 @@ impl UpdatingNode {
         self.schema.fields().iter().map(|field| field.name().clone()).collect()
     }
 
-    fn exprs(&self) -> (&[Expr], &[Expr], i64, Option<i64>) {
-        (&self.group_expr, &self.aggr_expr, self.retain_ns, self.every_ns)
+    fn exprs(&self) -> (&[Expr], &[Expr], Retaining) {
+        (&self.group_expr, &self.aggr_expr, self.retaining)
     }
 }
 
@@ -155,7 +161,7 @@ impl UserDefinedLogicalNodeCore for UpdatingNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Updating: retain {} ns", self.retain_ns)
+        write!(f, "Updating: retain {} ns", self.retaining.retain_ns)
     }
 
     fn with_exprs_and_inputs(

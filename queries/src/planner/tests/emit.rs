@@ -142,6 +142,94 @@ fn joins_that_cannot_be_retained_are_refused() {
 }
 
 #[test]
+fn first_rows_of_retained_rows_are_an_operator_of_their_own() {
+    let retain = "EMIT ON UPDATE RETAIN INTERVAL '1 hour'";
+    let numbered = |order: &str, from: &str| {
+        format!(
+            "(SELECT *, row_number() OVER (PARTITION BY component ORDER BY {order}) AS place FROM {from})"
+        )
+    };
+    let by_cpu = numbered("cpu DESC, ts", "metrics");
+    for (filter, rows) in [
+        ("place <= 3", 3),
+        ("place < 3 AND cpu > 1", 2),
+        ("4 >= place AND place <= 9", 4),
+        ("place = 1", 1),
+        ("place BETWEEN 2 AND 5", 5),
+        ("place <= 0", 0),
+    ] {
+        let top = plan(&format!("SELECT component, cpu FROM {by_cpu} WHERE {filter} {retain}"));
+        assert_eq!(names(&top), ["component", "cpu", "_diff"]);
+        assert_eq!((top.time, top.window_bounds.len()), (None, 0));
+        let spelled = format!(
+            "UpdateTop retain INTERVAL '1 hour' on ts: first {rows} ORDER BY cpu DESC, ts PARTITION BY component"
+        );
+        assert!(top.to_string().contains(&spelled), "{filter}: {top}");
+    }
+    // Through names and other conditions, and by QUALIFY.
+    let deep = "SELECT component FROM (SELECT component, best AS b FROM
+                  (SELECT component, row_number() OVER (ORDER BY cpu) AS best FROM metrics) AS x WHERE best > 1) WHERE b <= 7";
+    let text = plan(&format!("{deep} {retain}")).to_string();
+    assert!(text.contains("on ts: first 7 ORDER BY cpu\n"), "{text}");
+    let qualified =
+        "SELECT ts FROM metrics QUALIFY row_number() OVER (PARTITION BY cpu ORDER BY ts DESC) < 3";
+    let text = plan(&format!("{qualified} {retain}")).to_string();
+    assert!(text.contains("first 2 ORDER BY ts DESC PARTITION BY cpu"), "{text}");
+    // What changes below has no retention of its own.
+    let groups =
+        "(SELECT component, count(*) AS cpu, max(ts) AS ts FROM metrics GROUP BY component)";
+    let text =
+        plan(&format!("SELECT cpu FROM {} WHERE place = 1 {retain}", numbered("cpu", groups)))
+            .to_string();
+    assert!(text.contains("UpdateTop: first 1"), "{text}");
+    assert_eq!(text.matches("retain").count(), 1, "{text}");
+    let above = format!(
+        "SELECT component, sum(cpu) AS cpu FROM {by_cpu} WHERE place <= 3 GROUP BY component {retain}"
+    );
+    let text = plan(&above).to_string();
+    assert!(text.contains("UpdateGroups: ") && text.contains("UpdateTop retain"), "{text}");
+    // The first row in the order of event time is known for good.
+    let first = numbered("ts", "metrics");
+    let text = plan(&format!(
+        "SELECT component, count(*) AS n FROM {first} WHERE place = 1 GROUP BY component {retain}"
+    ));
+    assert!(text.to_string().contains("Over row_number()"), "{text}");
+}
+
+#[test]
+fn first_rows_that_cannot_be_kept_are_refused() {
+    let refused = |filter: &str, order: &str, from: &str, retain: &str| {
+        let sql = format!(
+            "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY component ORDER BY {order}) AS place FROM {from}) \
+             WHERE {filter} EMIT ON UPDATE {retain}"
+        );
+        let error = try_plan(&sql).map(|plan| panic!("{sql}: {plan}")).unwrap_err();
+        assert!(error.position().is_some(), "{sql}: {error}");
+        (error.message().to_owned(), error.hint_text().unwrap_or_default().to_owned())
+    };
+    let retain = "RETAIN INTERVAL '1 hour'";
+    let (message, hint) = refused("place <= 10001", "cpu", "metrics", retain);
+    assert_eq!(
+        message,
+        "\"row_number\" that keeps more than 10000 rows of each key is not supported"
+    );
+    assert_eq!(hint, "keep fewer, or group by the key");
+    let unordered = "window function \"row_number\" OVER rows that are not ordered by event time is not supported in a \
+                     streaming query";
+    for (filter, retain) in
+        [("place > 2", retain), ("cpu <= 3", retain), ("place <= 2.5", retain), ("place <= 3", "")]
+    {
+        let (message, hint) = refused(filter, "cpu", "metrics", retain);
+        assert_eq!(message, unordered, "{filter}");
+        assert!(hint.contains("WHERE place <= 10") && hint.contains("RETAIN"), "{hint}");
+    }
+    let (message, _) = refused("place = 1", "abs(cpu)", "metrics", retain);
+    assert_eq!(message, "expression in ORDER BY of \"row_number\" is not supported");
+    let (message, _) = refused("place = 1", "cpu", "untimed", retain);
+    assert_eq!(message, "RETAIN needs rows with event time");
+}
+
+#[test]
 fn clauses_that_make_no_sense_are_refused_where_they_stand() {
     use SqlErrorKind::{Query as Wrong, Unsupported as Not};
     let plain = "SELECT component FROM metrics";

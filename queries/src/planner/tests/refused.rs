@@ -58,8 +58,8 @@ fn refusals_name_the_thing_the_place_and_the_remedy() {
             "SELECT row_number() OVER (PARTITION BY window_end ORDER BY abs(n)) AS n FROM \
              (SELECT window_end, count(*) AS n FROM metrics GROUP BY tumble(INTERVAL '1 minute'))",
             Not,
-            "expression in ORDER BY of ROW_NUMBER is not supported",
-            1,
+            "expression in ORDER BY of \"row_number\" is not supported",
+            8,
         ),
         (
             "SELECT * FROM metrics WHERE cpu IN (SELECT cpu FROM untimed)",
