@@ -4,6 +4,7 @@ pub(crate) mod describe;
 mod parts;
 pub(crate) mod render;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -12,6 +12,7 @@ use driftline_operators::batch::Batch;
 use driftline_operators::dataflow::{
     MAIN, Outbox, Outgoing, QueryContext, SharedDetector, SharedLogKeys,
 };
+use driftline_operators::detector::Detector;
 use driftline_operators::error::{OperatorError, Result as ModelResult};
 use driftline_operators::key::KeyShare;
 use driftline_operators::state::Registered;

@@ -483,7 +483,7 @@ impl DeepLogDetector {
     }
 
     /// Writes the answers of some work.
-    fn write(&self, rows: Option<&RecordBatch>, work: &Work, out: &mut Answers) -> Result<()> {
+    fn write(&mut self, rows: Option<&RecordBatch>, work: &Work, out: &mut Answers) -> Result<()> {
         if let Some(rows) = rows.filter(|rows| rows.num_rows() > 0) {
             write_rows(&self.settings, rows, &work.rows, 1, out)?;
         }
