@@ -459,6 +459,20 @@
 //! # Ok::<(), driftline::Error>(())
 //! ```
 //!
+//! `deeplog` reads log keys, in sessions: it learns which key follows which, by a network (feature `neural`, on the device
+//! that [`Settings::device`] or its option `device` says) or by n-grams.
+//!
+//! ```
+//! # let engine = driftline::Engine::builder().build()?;
+//! engine.execute(
+//!     "CREATE SOURCE logs (ts TIMESTAMP, block TEXT, line TEXT, WATERMARK FOR ts);
+//!      CREATE DETECTOR odd USING deeplog WITH (session = 'block', model = 'ngram', training = 500) AS
+//!        SELECT ts, block, log_key FROM LOG_KEYS(logs, line)",
+//! )?;
+//! let sessions = engine.subscribe("SELECT session, abnormal, reasons FROM odd.sessions WHERE is_anomaly")?;
+//! # Ok::<(), driftline::Error>(())
+//! ```
+//!
 //! What a detector has learned can be kept as a file, and taken up on another host and another number of workers:
 //! `EXPORT DETECTOR drift TO 'drift.models'`, `IMPORT DETECTOR drift FROM 'drift.models'`, or
 //! [`Engine::export_models`] and [`Engine::import_models`]. Where its query reads `LOG_KEYS`, through views as well, the

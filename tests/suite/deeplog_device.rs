@@ -129,6 +129,10 @@ mod with_network {
             assert!(flags.true_count() > 0, "some sessions are odd");
             assert!(flags.true_count() < 20, "and most are not");
             for workers in [1, 2, 4] {
+                let found = judge(workers, DeviceChoice::Cpu, None);
+                let what = format!("{workers} workers by themselves");
+                assert_same(&[found.rows], std::slice::from_ref(&expected.rows), &what);
+                assert_same(&[found.sessions], std::slice::from_ref(&expected.sessions), &what);
                 for whims in [&[Whim::Score][..], &[Whim::Wait(2), Whim::Fail, Whim::Panic]] {
                     let device: Arc<dyn Device> = Whimsical::new(whims);
                     let found = judge(workers, DeviceChoice::Auto, Some(device));

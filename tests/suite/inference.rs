@@ -9,9 +9,7 @@ use driftline::arrow::array::{
 };
 use driftline::arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampNanosecondType};
 use driftline::inference::{Device, DeviceChoice};
-use driftline::{
-    Engine, EngineBuilder, ErrorKind, InferenceMetrics, Settings, Subscription, TryPush,
-};
+use driftline::{Engine, EngineBuilder, ErrorKind, InferenceMetrics, Settings, TryPush};
 
 use super::inference_kind::{Chained, Gate, POISON, Whim, Whimsical};
 use super::support::{assert_same, collect, push_all, within_minutes};
@@ -306,18 +304,29 @@ fn rows_that_no_device_can_score_end_their_query_alone() {
 
 #[test]
 fn models_are_written_between_two_steps() {
-    within_minutes(|| {
-        let gate = Arc::new(Gate::default());
-        let engine = Arc::new(on(gate.clone(), tight(2)));
-        let _judged: Subscription = engine.subscribe("d").unwrap();
-        push_all(&engine, "samples", &samples(300), 300).unwrap();
-        gate.wait_for_launches(1);
-        let asks = Arc::clone(&engine);
-        let export = std::thread::spawn(move || asks.export_models("d"));
-        std::thread::sleep(Duration::from_millis(20));
-        gate.open();
-        assert!(!export.join().unwrap().unwrap().is_empty());
-    });
+    for workers in [1, 2] {
+        within_minutes(move || {
+            // So little room that pushing takes as long as scoring.
+            let settings = Settings { ingress_bytes_max: 2 << 10, ..tight(workers) };
+            let engine = Arc::new(on(Whimsical::new(&[Whim::Wait(3)]), settings));
+            let judged = engine.subscribe("d").unwrap();
+            let (pushes, rows) = (Arc::clone(&engine), samples(2_000));
+            let pushing = std::thread::spawn(move || push_all(&pushes, "samples", &rows, 20));
+            // A step is open nearly always; the detector itself says when it is asked in the middle of one.
+            let mut written = 0;
+            while !pushing.is_finished() {
+                let models = engine.export_models("d").unwrap();
+                if workers == 1 {
+                    engine.import_models("d", &models).unwrap();
+                }
+                written += 1;
+            }
+            pushing.join().unwrap().unwrap();
+            assert!(written > 0);
+            Arc::into_inner(engine).expect("nobody else holds it").shutdown().unwrap();
+            assert_eq!(collect(judged).num_rows(), 2_000);
+        });
+    }
 }
 
 #[test]
@@ -375,6 +384,10 @@ fn a_device_is_asked_for_by_setting_and_by_option() {
     // Without a device of the host's.
     let engine = builder(1).build().unwrap();
     engine.execute(DDL).unwrap();
+    let shown = engine.explain(&detector("e", "auto")).unwrap();
+    let is_placed = shown.contains("scored_by = the inference service on a GPU");
+    assert!(is_placed || shown.contains("scored_by = the workers: "), "says why: {shown}");
+    assert_eq!(engine.metrics().inference.is_some(), is_placed);
     let asked = engine.execute(&detector("by_gpu", "gpu"));
     if cfg!(feature = "wgpu") {
         asked.unwrap();

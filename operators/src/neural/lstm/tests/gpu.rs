@@ -134,3 +134,30 @@ fn training_on_the_gpu_comes_to_what_it_comes_to_on_the_cpu() {
     assert!(learned[0] < 0.75 * 3.0_f64.ln(), "{learned:?}");
     assert!((learned[0] - learned[1]).abs() < 0.02, "{learned:?}");
 }
+
+/// Run by hand: `cargo test -p driftline-operators --all-features launches_take -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measure of time"]
+#[expect(clippy::disallowed_methods, clippy::print_stderr, reason = "a measure, run by hand")]
+fn launches_take_milliseconds() {
+    let network = ServedLstm::new(Weights::random(symbols_shape(30, 2, 64), 4), 10);
+    for on in [Compute::Cpu, Compute::Gpu].into_iter().filter(|on| *on == Compute::Cpu || has_gpu())
+    {
+        for count in [1, 64, 512, 4_096] {
+            let rows = as_rows(&histories(count, 10, 30, 8));
+            let mut took = Vec::new();
+            for _ in 0..6 {
+                let started = std::time::Instant::now();
+                let mut out = Vec::new();
+                network.score(on, &rows, &mut out).unwrap();
+                took.push(started.elapsed().as_secs_f64() * 1e3);
+            }
+            let best = took[1..].iter().copied().fold(f64::INFINITY, f64::min);
+            eprintln!(
+                "{on:?}, {count} rows: first {:.1} ms, then {best:.2} ms, {:.0} rows per second",
+                took[0],
+                count as f64 / best * 1e3,
+            );
+        }
+    }
+}
