@@ -20,8 +20,9 @@ const SPLIT_MIN: usize = 20;
 /// The least probability that counts, so that surprises stay finite.
 const PROBABILITY_MIN: f64 = 1e-12;
 
-/// An end of a probability of 1 % or more is never out of place, however sure those of the sessions held out were.
-const END_NLL_MIN: f64 = 4.605;
+/// What has a probability of 1 % or more is never out of place, however sure predictions were in training: neither an
+/// end, nor a key beside the invariants.
+const NLL_MIN: f64 = 4.605;
 /// Pairs of training that are kept for replay.
 const REPLAY_MAX: usize = 8_192;
 /// How much more improbable than anything in training a key is that makes a session abnormal beside the invariants.
@@ -282,7 +283,7 @@ impl KeyModel {
             model.predictor = predictor(rule(&whole, &Pairs::new(), &mut epochs, watch)?);
         }
         let learned = model.judge_symbols(sessions).into_iter().map(|session| session.nll_max);
-        model.bounds.beyond = BEYOND * learned.fold(unlearned, f64::max);
+        model.bounds.beyond = (BEYOND * learned.fold(unlearned, f64::max)).max(NLL_MIN);
         Ok(model)
     }
 
@@ -301,7 +302,7 @@ impl KeyModel {
         }
         self.bounds.nll = at(judged.iter().map(|session| session.nll_max).collect());
         let ends = at(judged.iter().map(|session| session.end_nll).collect());
-        self.bounds.end_nll = ends.max(END_NLL_MIN);
+        self.bounds.end_nll = ends.max(NLL_MIN);
         judged.iter().map(|session| session.nll_max).fold(0.0, f64::max)
     }
 
@@ -466,7 +467,7 @@ impl KeyModel {
     }
 
     /// A surprise, in nats, that nothing in training comes near: a quarter more than the greatest there, be it of sessions
-    /// held out or learned from. With `combined`, keys make a session abnormal beyond it.
+    /// held out or learned from, and at least that of a probability of 1 %. With `combined`, keys make a session abnormal beyond it.
     #[must_use]
     pub fn beyond_bound(&self) -> f64 {
         self.bounds.beyond
