@@ -8,7 +8,8 @@ use driftline::detectors::builtin_kinds;
 use driftline::{Engine, FileReadOptions, FileReader, infer_schema};
 
 use super::support::{
-    CREATE_SAMPLES, Feed, SECOND, assert_same, data, feeds, run, samples, short_of, shuffled,
+    CREATE_SAMPLES, Feed, SECOND, assert_same, data, feeds, partition_of, run, samples, short_of,
+    shuffled,
 };
 
 const COLUMNS: &str = "score, is_anomaly, threshold, phase, detail['expected'] AS expected";
@@ -20,11 +21,13 @@ fn every_detector_gives_the_same_anomalies_however_it_is_fed() {
     for kind in builtin_kinds() {
         let ddl = format!(
             "{CREATE_SAMPLES};
-             CREATE DETECTOR d USING {} PARTITION BY service {} AS
-               SELECT service, window_end, avg(value) AS value, count(*) AS n
+             CREATE DETECTOR d USING {} {} {} AS
+               SELECT service, window_end, avg(value) AS value, count(*) AS n,
+                 CAST(date_trunc('minute', window_end) AS TEXT) AS session
                FROM HOP(samples, ts, INTERVAL '5 seconds', INTERVAL '20 seconds')
                WHERE NOT isnan(value) GROUP BY service, window_start, window_end",
             kind.name(),
+            partition_of(kind.name()),
             short_of(kind.name()),
         );
         let query = format!("SELECT service, window_end, value, {COLUMNS} FROM d");

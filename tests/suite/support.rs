@@ -233,11 +233,24 @@ pub(super) fn run_sources(
     results.collect()
 }
 
-/// Options that let a kind which trains for days score within some hundred rows.
+/// Options that let a kind which trains for days score within some hundred rows, and name the columns that it needs:
+/// services as log keys, in sessions of a minute.
 pub(super) fn short_of(kind: &str) -> &'static str {
     match kind {
         "drift_insight" => "WITH (training = 120, steady_threshold = 120)",
+        "deeplog" => {
+            "WITH (key = 'service', session = 'session', model = 'ngram', history = 3, training = 20,
+                   gap = INTERVAL '30 seconds', swap_after = INTERVAL '10 seconds')"
+        }
         _ => "",
+    }
+}
+
+/// One model for each service, where a kind has models by key.
+pub(super) fn partition_of(kind: &str) -> &'static str {
+    match kind {
+        "deeplog" => "",
+        _ => "PARTITION BY service",
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `tail_surprise` | each feature on its own | values far beyond all history, in six views; reports once |
 //! | `half_space_trees` | all features together | rows in regions that held few rows before |
 //! | `drift_insight` | all features together | states, and moves among them, that a component does not usually show |
+//! | `deeplog` | log keys of sessions | keys, and sessions of them, that do not usually follow |
 
 pub(crate) mod anomaly;
 mod builder;
@@ -50,12 +51,13 @@ use crate::detector::DetectorKind;
 /// ```
 /// use driftline_operators::detector::DetectorKind;
 /// use driftline_operators::detectors::{
-///     DriftInsightKind, EwmaKind, HalfSpaceTreesKind, HoltWintersKind, RobustZScoreKind, TailSurpriseKind,
-///     builtin_kinds,
+///     DeepLogKind, DriftInsightKind, EwmaKind, HalfSpaceTreesKind, HoltWintersKind, RobustZScoreKind,
+///     TailSurpriseKind, builtin_kinds,
 /// };
 ///
 /// let kinds = builtin_kinds();
-/// let known: [&dyn DetectorKind; 6] = [
+/// let known: [&dyn DetectorKind; 7] = [
+///     &DeepLogKind,
 ///     &DriftInsightKind,
 ///     &EwmaKind,
 ///     &HalfSpaceTreesKind,

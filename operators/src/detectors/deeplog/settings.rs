@@ -1,7 +1,7 @@
 //! The options of `deeplog`, and the columns that it reads.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
@@ -9,7 +9,7 @@ use super::explain::{ExplainSettings, Method};
 use super::key_model::{KeyModelKind, KeySettings};
 use super::network::{Network, NetworkSettings};
 use crate::background::Executor;
-use crate::detector::{DetectorRequest, OUTPUT_COLUMNS, SideRelation};
+use crate::detector::{DetectorRequest, OUTPUT_COLUMNS, SideRelation, TrainingState};
 use crate::detectors::anomaly::metadata;
 use crate::error::{OperatorError, Result};
 use crate::logs::workflow::workflow_fields;
@@ -52,6 +52,8 @@ pub(super) struct Settings {
     pub(super) relation: SideRelation,
     pub(super) explain: ExplainSettings,
     pub(super) executor: Arc<dyn Executor>,
+    /// How far a training that runs has come.
+    pub(super) training_state: Arc<Mutex<Option<TrainingState>>>,
 }
 
 /// Indexes of the input's columns.
@@ -301,6 +303,7 @@ impl Settings {
             explain,
             columns,
             executor: Arc::clone(&request.executor),
+            training_state: Arc::default(),
         })
     }
 }
