@@ -80,7 +80,7 @@ fn run(options: &Options) -> BoxResult<()> {
     let mut tail = Tail::open(&options.path, options.from_start)?;
     let source = engine.source("log")?;
     let watch = Watch::start(&engine, options, sql.join(";\n\n"))?;
-    let (progress, is_over) = (watch.progress(), AtomicBool::new(false));
+    let (mut progress, is_over) = (watch.progress(), AtomicBool::new(false));
     thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {

@@ -119,6 +119,7 @@ impl Watch {
             seen: Arc::clone(&self.seen),
             bar: Arc::clone(&self.bar),
             training: self.training,
+            has_learned: false,
         }
     }
 
@@ -167,18 +168,21 @@ pub struct Progress {
     seen: Arc<Mutex<Seen>>,
     bar: Arc<Mutex<Bar>>,
     training: usize,
+    /// Whether the model has been seen in training: what is printed is behind.
+    has_learned: bool,
 }
 
 impl Progress {
-    pub fn show(&self, engine: &Engine) {
+    pub fn show(&mut self, engine: &Engine) {
         let (sessions, is_learning) = {
             let seen = lock(&self.seen);
             (seen.sessions, seen.phase == "warming_up")
         };
         let state = engine.metrics().detector("odd").and_then(|detector| detector.training);
         if let Some(TrainingState { epoch, epochs_max, .. }) = state {
+            self.has_learned = true;
             lock(&self.bar).show("training", epoch as usize, epochs_max as usize, "passes at most");
-        } else if is_learning {
+        } else if is_learning && !self.has_learned {
             lock(&self.bar).show("learning", sessions, self.training, "sessions");
         }
     }
