@@ -212,6 +212,65 @@ fn predictions_without_begin_or_end_are_refused() {
     assert!(error.to_string().contains("from the begin of a session to its end"), "{error}");
 }
 
+#[test]
+fn tasks_are_told_apart_where_one_stream_mixes_them() {
+    let (mut random, mut lines) = (Seeded(9), Lines::new());
+    let tasks = [
+        ["backup begins", "snapshot taken", "snapshot copied", "backup done"].as_slice(),
+        &["login of root", "shell opened", "shell closed"],
+    ];
+    for burst in 0..400_i64 {
+        // Now and then both run at once, and their lines mix as they come. The 390th copies slowly.
+        let both = random.below(20) < 3;
+        let one = if burst == 390 { 0 } else { random.below(2) as usize };
+        let mut left: Vec<&[&str]> = if both { tasks.to_vec() } else { vec![tasks[one]] };
+        let mut now = burst * 100 * SECOND;
+        while !left.is_empty() {
+            let which = random.below(left.len() as u64) as usize;
+            let (line, rest) = left[which].split_first().unwrap();
+            let is_slow = burst == 390 && *line == "snapshot copied";
+            now += if is_slow { 25 } else { 1 } * SECOND + random.below(50) as i64 * MILLISECOND;
+            lines.push((now, String::new(), (*line).to_owned()));
+            left[which] = rest;
+            left.retain(|lines| !lines.is_empty());
+        }
+    }
+    let rows = batch(&lines);
+    for workers in [1, 2] {
+        let engine = Engine::builder().workers(workers).build().unwrap();
+        engine
+            .execute(&format!(
+                "{LOGS};
+                 CREATE DETECTOR odd USING deeplog
+                   WITH (model = 'ngram', training = 300, gap = INTERVAL '30 seconds', workflow = 'co_occurrence',
+                         deviations = 20) AS
+                   SELECT ts, vm, line, log_key, template, elapsed FROM keyed"
+            ))
+            .unwrap();
+        let [judged, _, diagnosed, drawn] = say(engine, &rows);
+        let templates = templates(&judged);
+        let mut graphs: Vec<Vec<String>> = Workflow::from_batch(&drawn)
+            .unwrap()
+            .iter()
+            .map(|workflow| graph(workflow, &templates))
+            .collect();
+        graphs.sort();
+        let expected = [
+            vec![
+                "backup begins -sequence-> snapshot taken",
+                "snapshot copied -sequence-> backup done",
+                "snapshot taken -sequence-> snapshot copied",
+            ],
+            vec!["login of root -sequence-> shell opened", "shell opened -sequence-> shell closed"],
+        ];
+        assert_eq!(graphs, expected);
+        let (from, to) = (texts(&diagnosed, "from_key"), texts(&diagnosed, "to_key"));
+        assert_eq!(from.len(), 1, "{:?}", texts(&diagnosed, "explanation"));
+        let steps = (templates[&from[0]].as_str(), templates[&to[0]].as_str());
+        assert_eq!(steps, ("snapshot taken", "snapshot copied"));
+    }
+}
+
 #[cfg(feature = "neural")]
 #[test]
 fn how_far_training_has_come_is_a_metric() {
