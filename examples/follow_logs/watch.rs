@@ -73,6 +73,7 @@ pub struct Watch {
     seen: Arc<Mutex<Seen>>,
     bar: Arc<Mutex<Bar>>,
     training: usize,
+    show: usize,
     printer: JoinHandle<Result<(), String>>,
     callbacks: Vec<Callback>,
     report: Option<PathBuf>,
@@ -110,7 +111,7 @@ impl Watch {
             Ok(())
         });
         let (training, report) = (options.training as usize, options.report.clone());
-        Ok(Self { seen, bar, training, printer, callbacks, report })
+        Ok(Self { seen, bar, training, show: options.show, printer, callbacks, report })
     }
 
     /// What shows how far learning has come.
@@ -139,17 +140,18 @@ impl Watch {
 
     /// Waits until all is printed, and sums up.
     pub fn finish(self) -> BoxResult<()> {
-        let Self { seen, printer, callbacks, report, .. } = self;
+        let Self { seen, printer, callbacks, report, show, .. } = self;
         callbacks.into_iter().try_for_each(Callback::join)?;
         printer.join().map_err(|_| "the thread that prints panicked")??;
         let seen = lock(&seen).clone();
+        let odd = seen.odd_sessions.len();
         println!(
-            "\n{} lines of {} templates; {} sessions, {} of them judged, {} odd",
+            "\n{} lines of {} templates; {} sessions, {} of them judged, {odd} odd{}",
             seen.lines,
             seen.templates.len(),
             seen.sessions,
             seen.judged,
-            seen.odd_sessions.len()
+            if odd > show { format!(" (--show {show})") } else { String::new() }
         );
         if seen.workflows.is_empty() {
             println!("no workflow: fewer sessions ended than --training asks for");
@@ -274,14 +276,8 @@ impl Printer {
             let session = cells.text("session", row)?;
             let reasons = cells.text("reasons", row)?;
             seen.news += 1;
-            match seen.odd_sessions.len() {
-                count if count < self.show => self.waiting.push_back(session.clone()),
-                count if count == self.show => {
-                    self.print_waiting(seen, 0);
-                    lock(&self.bar).clear();
-                    println!("more odd sessions are counted only (--show)");
-                }
-                _ => {}
+            if seen.odd_sessions.len() < self.show {
+                self.waiting.push_back(session.clone());
             }
             if seen.odd_sessions.len() < KEPT_MAX {
                 seen.odd_sessions.insert(session, reasons);
