@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use driftline_operators::detector::TrainingState;
 use driftline_operators::inference::ServiceStatistics;
 use serde::Serialize;
 
@@ -161,6 +162,8 @@ pub struct QueryMetrics {
     pub rebuilds: u64,
     /// Milliseconds that these took in all, on background threads or workers.
     pub rebuild_millis: f64,
+    /// How far a model has come that is being trained now.
+    pub training: Option<TrainingState>,
     /// Models dropped because there were more keys than the bound allows.
     pub models_evicted: u64,
     /// Keys held by operators whose state no window ends, such as the partitions of an OVER; models of detectors are not

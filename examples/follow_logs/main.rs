@@ -25,11 +25,12 @@ mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use driftline::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampNanosecondArray};
-use driftline::{Engine, Source};
+use driftline::{Engine, EventTime, Source};
 
 use options::{Command, Options};
 use stamp::Stamps;
@@ -40,6 +41,8 @@ type BoxResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// How often a file that has not grown is looked at again.
 const POLL: Duration = Duration::from_millis(200);
+/// How late lines may come to be read.
+const SLACK: Duration = Duration::from_secs(2);
 /// Lines that are pushed together at most.
 const BATCH_LINES: usize = 1_000;
 /// How far reading may be ahead: little, so that what is printed follows closely.
@@ -77,27 +80,46 @@ fn run(options: &Options) -> BoxResult<()> {
     let mut tail = Tail::open(&options.path, options.from_start)?;
     let source = engine.source("log")?;
     let watch = Watch::start(&engine, options, sql.join(";\n\n"))?;
+    let (mut progress, is_over) = (watch.progress(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                progress.show(&engine);
+                thread::sleep(POLL);
+            }
+        });
+        let followed = follow(options, &mut tail, &source, &watch);
+        is_over.store(true, Ordering::Relaxed);
+        followed
+    })?;
+    engine.shutdown()?;
+    watch.finish()
+}
 
+/// Pushes lines as they come.
+fn follow(options: &Options, tail: &mut Tail, source: &Source, watch: &Watch) -> BoxResult<()> {
     let mut stamps = Stamps::new(stamp::now_ns(), tail.lines_before()?, options.step_ms);
     let (mut quiet_since, mut number) = (Instant::now(), 0);
     loop {
         let lines = tail.read(BATCH_LINES)?;
-        if lines.is_empty() {
-            // Whoever looks at the report meanwhile sees what has been found so far.
-            watch.report_news()?;
-            if options.until_idle.is_some_and(|idle| quiet_since.elapsed() >= idle) {
-                break;
-            }
-            thread::sleep(POLL);
+        if !lines.is_empty() {
+            push(source, &lines, &mut number, &mut stamps)?;
+            quiet_since = Instant::now();
             continue;
         }
-        push(&source, &lines, &mut number, &mut stamps)?;
-        quiet_since = Instant::now();
+        // Whoever looks at the report meanwhile sees what has been found so far.
+        watch.report_news()?;
+        let quiet = quiet_since.elapsed();
+        if options.until_idle.is_some_and(|idle| quiet >= idle) {
+            break;
+        }
+        // Time goes on without lines, so that sessions end; less a little, for lines that are being written.
+        if let Some(ns) = stamps.silent(quiet.saturating_sub(SLACK)).filter(|_| quiet > SLACK) {
+            source.watermark(EventTime(ns))?;
+        }
+        thread::sleep(POLL);
     }
-    let rest = tail.rest();
-    push(&source, rest.as_slice(), &mut number, &mut stamps)?;
-    engine.shutdown()?;
-    watch.finish()
+    push(source, tail.rest().as_slice(), &mut number, &mut stamps)
 }
 
 fn push(source: &Source, lines: &[String], number: &mut i64, stamps: &mut Stamps) -> BoxResult<()> {

@@ -29,7 +29,7 @@ pub fn statements(options: &Options) -> Vec<String> {
     vec![
         "CREATE SOURCE log (
   ts TIMESTAMP NOT NULL, number BIGINT NOT NULL, line TEXT NOT NULL,
-  WATERMARK FOR ts AS ts - INTERVAL '1 second' IDLE TIMEOUT INTERVAL '5 seconds'
+  WATERMARK FOR ts AS ts - INTERVAL '1 second'
 )"
         .to_owned(),
         format!(

@@ -1,6 +1,6 @@
 //! When a line was written: the time in it, else the time at which it came.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use driftline::arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 
@@ -20,16 +20,29 @@ pub struct Stamps {
     backlog: u64,
     next_ns: i64,
     step_ns: i64,
+    last_ns: Option<i64>,
 }
 
 impl Stamps {
     pub fn new(now_ns: i64, backlog: u64, step_ms: i64) -> Self {
         let step_ns = step_ms * 1_000_000;
         let before = step_ns.saturating_mul(i64::try_from(backlog).unwrap_or(i64::MAX));
-        Self { backlog, next_ns: now_ns.saturating_sub(before), step_ns }
+        Self { backlog, next_ns: now_ns.saturating_sub(before), step_ns, last_ns: None }
     }
 
     pub fn next(&mut self, line: &str, now_ns: i64) -> i64 {
+        let at = self.stamp(line, now_ns);
+        self.last_ns = self.last_ns.max(Some(at));
+        at
+    }
+
+    /// The time of a log that has been silent since its latest line.
+    pub fn silent(&self, for_how_long: Duration) -> Option<i64> {
+        let for_ns = i64::try_from(for_how_long.as_nanos()).unwrap_or(i64::MAX);
+        Some(self.last_ns?.saturating_add(for_ns))
+    }
+
+    fn stamp(&mut self, line: &str, now_ns: i64) -> i64 {
         if let Some(written) = time_of(line) {
             return written;
         }

@@ -3,15 +3,18 @@
 // An example prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use driftline::arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
 use driftline::arrow::datatypes::Int64Type;
 use driftline::arrow::util::display::array_value_to_string;
+use driftline::detector::TrainingState;
 use driftline::logs::workflow::Workflow;
 use driftline::{Callback, Engine};
 
@@ -22,6 +25,8 @@ use crate::report;
 
 /// Results that wait to be printed. Beyond them callbacks wait, then the engine, then reading.
 const WAITING_MAX: usize = 64;
+/// How long nothing comes before what waits is printed as it is.
+const QUIET: Duration = Duration::from_millis(500);
 /// Odd lines and sessions that are kept for the report.
 const KEPT_MAX: usize = 10_000;
 /// Characters of the bar.
@@ -52,6 +57,8 @@ pub struct Seen {
     pub odd: Vec<Odd>,
     /// Where odd sessions left the workflow.
     pub diagnoses: BTreeMap<String, Vec<String>>,
+    /// The stage of the model's life.
+    phase: String,
     /// Changes since the report was written.
     news: usize,
 }
@@ -64,6 +71,9 @@ impl Seen {
 
 pub struct Watch {
     seen: Arc<Mutex<Seen>>,
+    bar: Arc<Mutex<Bar>>,
+    training: usize,
+    show: usize,
     printer: JoinHandle<Result<(), String>>,
     callbacks: Vec<Callback>,
     report: Option<PathBuf>,
@@ -83,18 +93,35 @@ impl Watch {
         }
         drop(send);
         let seen = Arc::new(Mutex::new(Seen { sql, ..Seen::default() }));
+        let bar = Arc::default();
         let theirs = Arc::clone(&seen);
-        let mut printer = Printer::new(options);
+        let mut printer = Printer::new(options, Arc::clone(&bar));
         let printer = std::thread::spawn(move || {
-            for (topic, rows) in results {
-                printer
-                    .take(topic, &rows, &mut lock(&theirs))
-                    .map_err(|error| error.to_string())?;
+            loop {
+                match results.recv_timeout(QUIET) {
+                    Ok((topic, rows)) => printer
+                        .take(topic, &rows, &mut lock(&theirs))
+                        .map_err(|error| error.to_string())?,
+                    Err(RecvTimeoutError::Timeout) => printer.print_waiting(&lock(&theirs), 0),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
             }
-            printer.end();
+            printer.print_waiting(&lock(&theirs), 0);
+            lock(&printer.bar).clear();
             Ok(())
         });
-        Ok(Self { seen, printer, callbacks, report: options.report.clone() })
+        let (training, report) = (options.training as usize, options.report.clone());
+        Ok(Self { seen, bar, training, show: options.show, printer, callbacks, report })
+    }
+
+    /// What shows how far learning has come.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            seen: Arc::clone(&self.seen),
+            bar: Arc::clone(&self.bar),
+            training: self.training,
+            has_learned: false,
+        }
     }
 
     /// Writes the report anew if there is more to tell.
@@ -113,17 +140,18 @@ impl Watch {
 
     /// Waits until all is printed, and sums up.
     pub fn finish(self) -> BoxResult<()> {
-        let Self { seen, printer, callbacks, report } = self;
+        let Self { seen, printer, callbacks, report, show, .. } = self;
         callbacks.into_iter().try_for_each(Callback::join)?;
         printer.join().map_err(|_| "the thread that prints panicked")??;
         let seen = lock(&seen).clone();
+        let odd = seen.odd_sessions.len();
         println!(
-            "\n{} lines of {} templates; {} sessions, {} of them judged, {} odd",
+            "\n{} lines of {} templates; {} sessions, {} of them judged, {odd} odd{}",
             seen.lines,
             seen.templates.len(),
             seen.sessions,
             seen.judged,
-            seen.odd_sessions.len()
+            if odd > show { format!(" (--show {show})") } else { String::new() }
         );
         if seen.workflows.is_empty() {
             println!("no workflow: fewer sessions ended than --training asks for");
@@ -137,27 +165,47 @@ impl Watch {
     }
 }
 
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    // Whoever holds it changes one thing at a time, so that it is whole even after a panic.
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+/// How far learning has come.
+pub struct Progress {
+    seen: Arc<Mutex<Seen>>,
+    bar: Arc<Mutex<Bar>>,
+    training: usize,
+    /// Whether the model has been seen in training: what is printed is behind.
+    has_learned: bool,
 }
 
-/// Prints findings, and how far learning has come.
+impl Progress {
+    pub fn show(&mut self, engine: &Engine) {
+        let (sessions, is_learning) = {
+            let seen = lock(&self.seen);
+            (seen.sessions, seen.phase == "warming_up")
+        };
+        let state = engine.metrics().detector("odd").and_then(|detector| detector.training);
+        if let Some(TrainingState { epoch, epochs_max, .. }) = state {
+            self.has_learned = true;
+            lock(&self.bar).show("training", epoch as usize, epochs_max as usize, "passes at most");
+        } else if is_learning && !self.has_learned {
+            lock(&self.bar).show("learning", sessions, self.training, "sessions");
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whoever holds it changes one thing at a time, so that it is whole even after a panic.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints findings.
 struct Printer {
-    training: usize,
-    bar: Bar,
+    bar: Arc<Mutex<Bar>>,
     show: usize,
-    phase: String,
+    /// Odd sessions that wait for what explains them, which comes on a way of its own.
+    waiting: VecDeque<String>,
 }
 
 impl Printer {
-    fn new(options: &Options) -> Self {
-        Self {
-            training: options.training as usize,
-            bar: Bar::default(),
-            show: options.show,
-            phase: String::new(),
-        }
+    fn new(options: &Options, bar: Arc<Mutex<Bar>>) -> Self {
+        Self { bar, show: options.show, waiting: VecDeque::new() }
     }
 
     fn take(&mut self, topic: Topic, rows: &RecordBatch, seen: &mut Seen) -> BoxResult<()> {
@@ -187,8 +235,9 @@ impl Printer {
                 seen.templates.insert(key, template);
             }
             let phase = cells.text("phase", row)?;
-            if phase != self.phase {
+            if phase != seen.phase {
                 self.enter(&phase, numbers.value(row));
+                seen.phase = phase;
             }
             if !(is_anomaly.is_valid(row) && is_anomaly.value(row)) {
                 continue;
@@ -218,7 +267,6 @@ impl Printer {
         for row in 0..rows.num_rows() {
             seen.sessions += 1;
             if is_anomaly.is_null(row) {
-                self.bar.show("learning", seen.sessions, self.training, "sessions");
                 continue;
             }
             seen.judged += 1;
@@ -229,15 +277,7 @@ impl Printer {
             let reasons = cells.text("reasons", row)?;
             seen.news += 1;
             if seen.odd_sessions.len() < self.show {
-                self.bar.clear();
-                println!("session {session}: {reasons}");
-                for odd in seen.odd.iter().filter(|odd| odd.session == session) {
-                    println!("  line {}: {}", odd.number, odd.reason);
-                    println!("    {}", short(&odd.line, 160));
-                }
-            } else if seen.odd_sessions.len() == self.show {
-                self.bar.clear();
-                println!("more odd sessions are counted only (--show)");
+                self.waiting.push_back(session.clone());
             }
             if seen.odd_sessions.len() < KEPT_MAX {
                 seen.odd_sessions.insert(session, reasons);
@@ -262,30 +302,46 @@ impl Printer {
             };
             let told = format!("{} -> {}: {rest}", seen.template(&from), seen.template(&to));
             let session = cells.text("session", row)?;
-            let place = seen.odd_sessions.keys().position(|odd| *odd == session);
-            if place.is_none() || seen.odd_sessions.len() <= self.show {
-                println!("  because of {told} ({session})");
-            }
             if seen.diagnoses.len() < KEPT_MAX || seen.diagnoses.contains_key(&session) {
                 seen.diagnoses.entry(session).or_default().push(told);
             }
             seen.news += 1;
         }
+        self.print_waiting(seen, WAITING_MAX);
         Ok(())
     }
 
-    fn enter(&mut self, phase: &str, line: i64) {
-        self.bar.clear();
-        match phase {
-            "training" => eprintln!("line {line}: the model is trained, off the workers"),
-            "detecting" => eprintln!("line {line}: the model is there, and judges from here on\n"),
-            _ => {}
+    /// Prints odd sessions that have been explained, and of the others all but so many.
+    fn print_waiting(&mut self, seen: &Seen, kept: usize) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut left = waiting.len();
+        for session in waiting {
+            left -= 1;
+            let why = seen.diagnoses.get(&session);
+            if why.is_none() && left < kept {
+                self.waiting.push_back(session);
+                continue;
+            }
+            lock(&self.bar).clear();
+            let reasons = seen.odd_sessions.get(&session).map_or("", String::as_str);
+            println!("session {session}: {reasons}");
+            for odd in seen.odd.iter().filter(|odd| odd.session == session) {
+                println!("  line {}: {}", odd.number, odd.reason);
+                println!("    {}", short(&odd.line, 160));
+            }
+            for why in why.into_iter().flatten() {
+                println!("  because of {why}");
+            }
         }
-        phase.clone_into(&mut self.phase);
     }
 
-    fn end(&mut self) {
-        self.bar.clear();
+    fn enter(&self, phase: &str, line: i64) {
+        lock(&self.bar).clear();
+        match phase {
+            "training" => eprintln!("line {line}: the model is trained, off the workers"),
+            "detecting" => eprintln!("line {line}: the model is there, and judges from here on"),
+            _ => {}
+        }
     }
 }
 
@@ -325,22 +381,25 @@ impl<'a> Cells<'a> {
 
 /// A bar on one line of a terminal; elsewhere, a line for each tenth.
 #[derive(Default)]
-struct Bar {
-    shown: Option<usize>,
+pub struct Bar {
+    shown: Option<(&'static str, usize)>,
 }
 
 impl Bar {
-    fn show(&mut self, what: &str, done: usize, of: usize, unit: &str) {
+    fn show(&mut self, what: &'static str, done: usize, of: usize, unit: &str) {
         let is_terminal = std::io::stderr().is_terminal();
         let parts = if is_terminal { BAR } else { 10 };
         let part = (done * parts / of.max(1)).min(parts);
-        if self.shown == Some(part) || done > of {
+        if self.shown == Some((what, part)) {
             return;
         }
-        self.shown = Some(part);
+        if self.shown.is_some_and(|(other, _)| other != what) {
+            self.clear();
+        }
+        self.shown = Some((what, part));
         let bar = format!("[{}{}]", "#".repeat(part), ".".repeat(parts - part));
         let start = if is_terminal { "\r" } else { "" };
-        let end = if is_terminal { "" } else { "\n" };
+        let end = if is_terminal { "  " } else { "\n" };
         eprint!("{start}{what} {bar} {done} of {of} {unit}{end}");
         // A terminal that is gone is no reason to stop.
         let _ = std::io::stderr().flush();

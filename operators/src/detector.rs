@@ -132,8 +132,25 @@ pub trait DetectorPlan: Debug + Send + Sync {
         None
     }
 
+    /// How far a model has come that is being trained now, by a detector of this plan. Asked from any thread.
+    fn training(&self) -> Option<TrainingState> {
+        None
+    }
+
     /// A detector for one worker, without any models yet.
     fn detector(&self) -> Box<dyn Detector>;
+}
+
+/// How far the training of a model has come.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TrainingState {
+    /// Passes over what is learned from that are done. They begin anew when a model is trained once more, over all rows,
+    /// after some were held out.
+    pub epoch: u64,
+    /// The most passes.
+    pub epochs_max: u64,
+    /// The loss of the latest pass.
+    pub loss: f64,
 }
 
 /// The part of a detector that runs on one worker and owns the models of its keys.

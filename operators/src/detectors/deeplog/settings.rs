@@ -1,7 +1,7 @@
 //! The options of `deeplog`, and the columns that it reads.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
@@ -9,7 +9,7 @@ use super::explain::{ExplainSettings, Method};
 use super::key_model::{KeyModelKind, KeySettings};
 use super::network::{Network, NetworkSettings};
 use crate::background::Executor;
-use crate::detector::{DetectorRequest, OUTPUT_COLUMNS, SideRelation};
+use crate::detector::{DetectorRequest, OUTPUT_COLUMNS, SideRelation, TrainingState};
 use crate::detectors::anomaly::metadata;
 use crate::error::{OperatorError, Result};
 use crate::inference::{DeviceChoice, Inference, OnWorkers, Placement};
@@ -58,6 +58,8 @@ pub(super) struct Settings {
     pub(super) executor: Arc<dyn Executor>,
     /// Where the network is scored.
     pub(super) placement: Placement,
+    /// How far a training that runs has come.
+    pub(super) training_state: Arc<Mutex<Option<TrainingState>>>,
 }
 
 /// Indexes of the input's columns.
@@ -344,6 +346,7 @@ impl Settings {
             columns,
             executor: Arc::clone(&request.executor),
             placement: place(request, reader, model)?,
+            training_state: Arc::default(),
         })
     }
 }

@@ -95,7 +95,7 @@ pub(super) fn steps(run: &[usize], side_by_side: &BTreeSet<(usize, usize)>) -> V
         let (earlier_rows, rest) = before.split_at_mut(place * words);
         let reached = &mut rest[..words];
         for earlier in (0..place).rev() {
-            let is_reached = reached[earlier / 64] >> (earlier % 64) & 1 == 1;
+            let is_reached = (reached[earlier / 64] >> (earlier % 64)) & 1 == 1;
             if is_reached || local.is_beside(earlier, place) {
                 continue;
             }
