@@ -13,10 +13,12 @@ mod suite {
     mod evaluate;
     mod explain;
     mod failing_files;
+    mod faults;
     mod files;
     mod fuzz;
     mod hostile;
     mod joins;
+    mod kill;
     mod law;
     mod log_keys;
     mod memory;
@@ -26,6 +28,7 @@ mod suite {
     mod over;
     mod property;
     mod readme;
+    mod recovery;
     mod refusals;
     mod several;
     mod shipped;
