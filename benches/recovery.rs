@@ -69,7 +69,7 @@ fn killed() -> BoxResult<()> {
     println!("figure: kill_lost = {} rows", outcome.lost);
     println!("figure: kill_doubled = {} rows", outcome.doubled);
     if outcome.lost + outcome.doubled > 0 {
-        return Err("rows were lost or came twice".into());
+        return Err(format!("rows were lost or came twice: {:#?}", outcome.examples).into());
     }
     Ok(())
 }

@@ -132,6 +132,13 @@ impl Coordinator {
         figures.last_error = Some(error.to_string());
     }
 
+    /// Whether the host is still creating what the checkpoint holds that the engine goes on from: something is left, and no
+    /// row has been pushed. One that was taken now would lose what is left.
+    pub(crate) fn awaits_set_up(&self, ingress: &Ingress) -> bool {
+        let first = self.start().sequence;
+        ingress.next_sequence() == first && !self.left().is_empty()
+    }
+
     /// What the checkpoint that the engine goes on from holds and nobody has taken up.
     pub(crate) fn left(&self) -> Vec<String> {
         self.restored.as_ref().map(Restored::left).unwrap_or_default()

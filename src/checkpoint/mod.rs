@@ -8,7 +8,7 @@
 //! A host that starts again builds its engine with the same store, creates the same objects, and pushes rows from where
 //! [`Source::resume_at`](crate::Source::resume_at) says. Sources are known by their names, detectors by theirs, a query
 //! into a sink by the sink and its text, a subscription by its text. What is not created again is not in the next
-//! checkpoint.
+//! checkpoint. A source may get nullable columns behind its others; queries that do not read all of its columns go on.
 //!
 //! What that means for each source and sink is said at [`Checkpoints`].
 
@@ -86,7 +86,8 @@ impl Checkpoints {
         Ok(Self::new(Arc::new(store)))
     }
 
-    /// Takes one so often, besides those on demand.
+    /// Takes one so often, besides those on demand. An engine that goes on from a checkpoint begins with it once everything
+    /// in that one has been created again, or the first row is pushed.
     pub fn every(mut self, interval: Duration) -> Self {
         self.every = Some(interval);
         self

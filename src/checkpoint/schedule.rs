@@ -24,6 +24,9 @@ pub(crate) fn run(
             continue;
         }
         due = clock.now().saturating_add(every);
+        if coordinator.awaits_set_up(ingress) {
+            continue;
+        }
         // Whoever takes it counts a failure.
         let _ = take();
     }

@@ -59,9 +59,15 @@ impl fmt::Debug for Core {
 
 /// Threads that read queries: callbacks and sinks.
 struct Readers {
-    running: Vec<JoinHandle<Result<()>>>,
+    running: Vec<Reading>,
     /// What the first of those that have ended failed with.
     first_error: Result<()>,
+}
+
+struct Reading {
+    handle: JoinHandle<Result<()>>,
+    /// Whether it writes to a sink, so that no code of the host's runs in it.
+    writes: bool,
 }
 
 impl Default for Readers {
@@ -73,11 +79,11 @@ impl Default for Readers {
 impl Readers {
     /// Lets go of those that have ended.
     fn reap(&mut self) {
-        let (ended, running) =
-            std::mem::take(&mut self.running).into_iter().partition(JoinHandle::is_finished);
+        let (ended, running): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running)
+            .into_iter()
+            .partition(|reading| reading.handle.is_finished());
         self.running = running;
-        let ended: Vec<JoinHandle<Result<()>>> = ended;
-        for result in ended.into_iter().map(join) {
+        for result in ended.into_iter().map(|reading| join(reading.handle)) {
             if self.first_error.is_ok() {
                 self.first_error = result;
             }
@@ -566,7 +572,7 @@ impl Core {
         // Without its reader the query would hold up all others.
         let handle = spawned.inspect_err(|_| self.cancel(record))?;
         let mut readers = lock(&self.readers);
-        readers.running.push(handle);
+        readers.running.push(Reading { handle, writes: record.writes.is_some() });
         readers.reap();
         Ok(())
     }
@@ -616,7 +622,8 @@ impl Core {
         first = first.and(readers.first_error);
         // A callback may shut its own engine down; its thread ends once the callback returns.
         let own = std::thread::current().id();
-        let others = readers.running.into_iter().filter(|reader| reader.thread().id() != own);
+        let others = readers.running.into_iter().map(|reading| reading.handle);
+        let others = others.filter(|handle| handle.thread().id() != own);
         first = others.map(join).fold(first, Result::and);
         if first.is_ok() {
             first = self.take_last_checkpoint();
@@ -627,11 +634,16 @@ impl Core {
         first
     }
 
-    /// Stops where it is: workers end, readers get an error, nobody waits for callbacks.
+    /// Stops where it is: workers end, readers get an error, nobody waits for callbacks. Sinks let go of their files, so
+    /// that another engine can write them.
     pub(super) fn abandon(&self) {
         self.ingress.stop();
         self.ingress.abandon_readers();
         self.end_checkpoints();
+        let readers = std::mem::take(&mut *lock(&self.readers));
+        // Their errors say that the engine was dropped.
+        let writing = readers.running.into_iter().filter(|reading| reading.writes);
+        writing.for_each(|reading| drop(join(reading.handle)));
         self.threads.join();
         self.background.end();
     }

@@ -460,6 +460,11 @@ impl Ingress {
         Ok(state.standing(now))
     }
 
+    /// The number of the next batch.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.lock().next_sequence
+    }
+
     /// Where an engine stands that has finished.
     pub(crate) fn standing(&self) -> Standing {
         self.lock().standing(self.clock.now())

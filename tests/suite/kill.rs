@@ -25,7 +25,7 @@ const LIFE_MAX: Duration = Duration::from_secs(120);
 /// All numbers are whole, so that sums do not depend on the order of rows.
 const SETUP: &str = "
     CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu BIGINT, WATERMARK FOR ts AS ts - INTERVAL '3 seconds');
-    CREATE DETECTOR odd USING robust_zscore PARTITION BY host WITH (history = 16) AS
+    CREATE DETECTOR odd USING robust_zscore PARTITION BY host WITH (history = 64) AS
       SELECT host, window_end, sum(cpu) AS cpu FROM TUMBLE(load, ts, INTERVAL '5 seconds')
       GROUP BY host, window_start, window_end;
     CREATE DETECTOR drift USING drift_insight PARTITION BY host WITH (training = 60, evolve_min = 10) AS
@@ -119,6 +119,8 @@ pub(crate) struct Outcome {
     /// The other way about.
     pub(crate) doubled: usize,
     pub(crate) rows: usize,
+    /// The first few rows of both kinds.
+    pub(crate) examples: Vec<String>,
 }
 
 fn fresh() -> tempfile::TempDir {
@@ -170,8 +172,12 @@ pub(crate) fn kill_at_random(kills: usize, seed: u64, child: impl Fn() -> Comman
         let found = published(folder.path());
         for row in expected.keys().chain(found.keys()).collect::<std::collections::BTreeSet<_>>() {
             let count = |rows: &BTreeMap<String, usize>| rows.get(row).copied().unwrap_or(0);
-            outcome.lost += count(&expected).saturating_sub(count(&found));
-            outcome.doubled += count(&found).saturating_sub(count(&expected));
+            let (wanted, is) = (count(&expected), count(&found));
+            outcome.lost += wanted.saturating_sub(is);
+            outcome.doubled += is.saturating_sub(wanted);
+            if wanted != is && outcome.examples.len() < 20 {
+                outcome.examples.push(format!("{is} instead of {wanted} times {row}"));
+            }
         }
     }
     outcome

@@ -468,10 +468,10 @@ fn a_process_that_is_killed_loses_and_doubles_nothing() {
         command.args(["--exact", "suite::recovery::a_life_of_the_kill_test", "--ignored"]);
         command
     });
-    let kill::Outcome { kills, lost, doubled, rows } = outcome;
+    let kill::Outcome { kills, lost, doubled, rows, examples } = outcome;
     println!("kill_runs = {kills}\nkill_lost = {lost}\nkill_doubled = {doubled}\nrows = {rows}");
     assert!(rows > 500, "{rows} rows are too few to tell");
-    assert_eq!((lost, doubled), (0, 0));
+    assert_eq!((lost, doubled), (0, 0), "{examples:#?}");
 }
 
 /// Started by the kill test, as a process of its own.
