@@ -14,6 +14,7 @@ mod suite {
     mod evaluate;
     mod explain;
     mod failing_files;
+    mod faults;
     mod feedback;
     mod files;
     mod fuzz;
@@ -21,6 +22,7 @@ mod suite {
     mod inference;
     mod inference_kind;
     mod joins;
+    mod kill;
     mod law;
     mod limits;
     mod log_keys;
@@ -31,6 +33,7 @@ mod suite {
     mod over;
     mod property;
     mod readme;
+    mod recovery;
     mod refusals;
     mod several;
     mod shipped;

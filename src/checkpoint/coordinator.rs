@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arrow::record_batch::RecordBatch;
 use driftline_operators::state::{OperatorId, SavedState};
 
-use super::manifest::{Manifest, OperatorRecord, PartRef, QueryState, SourceRecord, manifest_name};
+use super::manifest::{
+    Manifest, OperatorRecord, PartRef, QueryState, SinkRecord, SourceRecord, manifest_name,
+};
 use super::parts::{Writer, sweep};
 use super::restore::{Restored, RestoredQuery, manifests};
 use super::retry::Retrying;
@@ -14,8 +17,9 @@ use super::{Checkpoint, Checkpoints};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::CheckpointMetrics;
 use crate::runtime::QueryId;
-use crate::runtime::barrier::{Barrier, Reader};
-use crate::runtime::ingress::{Ingress, Start};
+use crate::runtime::barrier::{Barrier, Reader, WorkerState};
+use crate::runtime::ingress::{Ingress, Standing, Start};
+use crate::sink::{SinkObject, StagedFiles};
 
 /// A query as a checkpoint sees it.
 #[derive(Clone, Debug)]
@@ -26,6 +30,26 @@ pub(crate) struct QueryToSave {
     /// What must be as it was for its state to fit.
     pub(crate) plan: String,
     pub(crate) reader: Option<Reader>,
+}
+
+/// What a checkpoint holds besides sources.
+#[derive(Debug, Default)]
+pub(crate) struct ToSave {
+    pub(crate) queries: Vec<QueryToSave>,
+    /// Those that publish with checkpoints.
+    pub(crate) sinks: Vec<Arc<SinkObject>>,
+}
+
+/// What is to be written.
+struct Gathered {
+    id: u64,
+    /// When it was asked for, by the clock.
+    begun: Duration,
+    stall: Duration,
+    standing: Standing,
+    to_save: ToSave,
+    states: WorkerState,
+    unread: BTreeMap<QueryId, Vec<RecordBatch>>,
 }
 
 /// Takes the checkpoints of one engine.
@@ -46,6 +70,13 @@ struct Progress {
     known: HashSet<PartRef>,
     /// Checkpoints that are kept, the oldest first, and their parts.
     kept: VecDeque<(u64, BTreeSet<PartRef>)>,
+}
+
+impl Progress {
+    fn take_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
 }
 
 impl Coordinator {
@@ -101,6 +132,13 @@ impl Coordinator {
         figures.last_error = Some(error.to_string());
     }
 
+    /// Whether the host is still creating what the checkpoint holds that the engine goes on from: something is left, and no
+    /// row has been pushed. One that was taken now would lose what is left.
+    pub(crate) fn awaits_set_up(&self, ingress: &Ingress) -> bool {
+        let first = self.start().sequence;
+        ingress.next_sequence() == first && !self.left().is_empty()
+    }
+
     /// What the checkpoint that the engine goes on from holds and nobody has taken up.
     pub(crate) fn left(&self) -> Vec<String> {
         self.restored.as_ref().map(Restored::left).unwrap_or_default()
@@ -124,38 +162,91 @@ impl Coordinator {
         self.store.end();
     }
 
-    /// Takes a checkpoint. `queries` gives those that run, while none can start or end.
+    /// Lets a sink put its folder into the state of the checkpoint that the engine goes on from, if there is one.
+    pub(crate) fn restore_sink(&self, name: &str, files: &StagedFiles) -> Result<()> {
+        match &self.restored {
+            Some(restored) => restored.sink(name, |id, named| files.recover(id, named)),
+            None => files.recover(0, &[]),
+        }
+    }
+
+    /// Takes a checkpoint. `begin` is told its number and gives what is in it, while nothing can start or end.
     pub(crate) fn take<G>(
         &self,
         ingress: &Ingress,
-        queries: impl FnOnce() -> (Vec<QueryToSave>, G),
+        begin: impl FnOnce(u64) -> Result<(ToSave, G)>,
     ) -> Result<Checkpoint> {
         let mut progress = lock(&self.progress);
-        let progress = &mut *progress;
-        let id = progress.next_id;
+        // The number is used up, whatever becomes of it: sinks stage under it.
+        let id = progress.take_id();
         let begun = ingress.clock().now();
-        let (queries, guard) = queries();
-        let readers = queries.iter().filter_map(|query| Some((query.id, query.reader.clone()?)));
+        let (to_save, guard) = begin(id)?;
+        let queries = to_save.queries.iter();
+        let readers = queries.filter_map(|query| Some((query.id, query.reader.clone()?)));
         let workers = ingress.workers();
         let (reply, answers) = crossbeam_channel::bounded(workers);
         let barrier = Arc::new(Barrier::new(id, workers, readers.collect(), reply));
-        let standing = ingress.set_up(&barrier)?;
+        let mut standing = ingress.set_up(&barrier)?;
         drop(guard);
         let states = ingress.collect(&answers)?;
         let passed = barrier.take_passed();
-        // The number is used up, whatever becomes of it: sinks have staged under it.
-        progress.next_id += 1;
+        let stall = passed.at.saturating_sub(standing.at);
+        for (source, (late, malformed)) in standing.sources.iter_mut().zip(passed.dropped) {
+            (source.rows_late, source.rows_malformed) = (late, malformed);
+        }
+        let states = states.into_iter().flatten();
+        self.write(
+            &mut progress,
+            ingress,
+            Gathered {
+                id,
+                begun,
+                stall,
+                standing,
+                to_save,
+                states: states.collect(),
+                unread: passed.unread,
+            },
+        )
+    }
+
+    /// Takes the checkpoint of an engine that has finished: its sources have ended, and so have its queries.
+    pub(crate) fn take_last(&self, ingress: &Ingress, to_save: ToSave) -> Result<Checkpoint> {
+        let mut progress = lock(&self.progress);
+        let mut unread = BTreeMap::new();
+        for query in &to_save.queries {
+            if let Some(Reader::Port(port)) = &query.reader {
+                unread.insert(query.id, port.unread());
+            }
+        }
+        let (id, begun) = (progress.take_id(), ingress.clock().now());
+        let (stall, standing, states) = (Duration::ZERO, ingress.standing(), Vec::new());
+        self.write(
+            &mut progress,
+            ingress,
+            Gathered { id, begun, stall, standing, to_save, states, unread },
+        )
+    }
+
+    /// Makes a checkpoint durable, lets sinks publish, and removes old ones.
+    fn write(
+        &self,
+        progress: &mut Progress,
+        ingress: &Ingress,
+        gathered: Gathered,
+    ) -> Result<Checkpoint> {
+        let Gathered { id, begun, stall, standing, to_save, states, mut unread } = gathered;
         let mut by_query: BTreeMap<QueryId, BTreeMap<OperatorId, Vec<SavedState>>> =
             BTreeMap::new();
-        for (query, operators) in states.into_iter().flatten() {
+        for (query, operators) in states {
             let of_query = by_query.entry(query).or_default();
             for (operator, state) in operators {
                 of_query.entry(operator).or_default().push(state);
             }
         }
         let mut writer = Writer::new(&self.store, &mut progress.known);
-        let (mut saved, mut unread) = (Vec::new(), passed.unread);
-        for query in &queries {
+        let mut queries = Vec::new();
+        for query in to_save.queries {
             // A query that has ended holds nothing; what its reader has not taken is kept all the same.
             let mut operators = Vec::new();
             for (id, states) in by_query.remove(&query.id).unwrap_or_default() {
@@ -164,27 +255,34 @@ impl Coordinator {
             }
             let unread = unread.remove(&query.id).unwrap_or_default();
             let unread = unread.iter().map(|rows| writer.batch(rows)).collect::<Result<_>>()?;
-            let (name, plan) = (query.name.clone(), query.plan.clone());
-            saved.push(QueryState { name, plan, operators, unread, sink: Vec::new() });
+            queries.push(QueryState { name: query.name, plan: query.plan, operators, unread });
         }
         let (bytes, bytes_written) = (writer.bytes, writer.bytes_written);
+        let mut sinks = self.restored.as_ref().map(Restored::sinks_left).unwrap_or_default();
+        for sink in &to_save.sinks {
+            let Some(files) = sink.staged() else { continue };
+            let files = files.seal(id, || ingress.is_stopped())?;
+            sinks.push(SinkRecord { name: sink.name.clone(), files });
+        }
         let manifest = Manifest {
             id,
             epoch: standing.epoch,
             next_sequence: standing.next_sequence,
             sources: standing.sources,
-            queries: saved,
+            queries,
+            sinks,
         };
         self.store.put(&manifest_name(id), &manifest.to_bytes()?)?;
+        progress.kept.push_back((id, manifest.parts().collect()));
+        to_save.sinks.iter().filter_map(|sink| sink.staged()).try_for_each(StagedFiles::publish)?;
         let checkpoint = Checkpoint {
             id,
-            epoch: standing.epoch,
+            epoch: manifest.epoch,
             bytes,
             bytes_written,
-            stall: passed.at.saturating_sub(standing.at),
+            stall,
             took: ingress.clock().now().saturating_sub(begun),
         };
-        progress.kept.push_back((id, manifest.parts().collect()));
         let mut figures = lock(&self.figures);
         figures.taken += 1;
         figures.bytes_written += bytes_written;

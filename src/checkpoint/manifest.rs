@@ -25,6 +25,15 @@ pub(super) struct Manifest {
     pub(super) next_sequence: u64,
     pub(super) sources: Vec<SourceRecord>,
     pub(super) queries: Vec<QueryState>,
+    pub(super) sinks: Vec<SinkRecord>,
+}
+
+/// What a sink has to publish.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SinkRecord {
+    pub(super) name: String,
+    /// Final names of files in its folder, which are staged until the checkpoint is durable.
+    pub(super) files: Vec<String>,
 }
 
 /// Where a source stands.
@@ -38,6 +47,8 @@ pub(crate) struct SourceRecord {
     pub(crate) batches: u64,
     pub(crate) rows_late: u64,
     pub(crate) rows_malformed: u64,
+    /// Rows of its files that could not be read.
+    pub(crate) rows_unreadable: u64,
     /// The latest event time of a row.
     pub(crate) latest: i64,
     /// The watermark that the host has given.
@@ -59,8 +70,6 @@ pub(super) struct QueryState {
     pub(super) operators: Vec<OperatorRecord>,
     /// Results that its reader had not taken.
     pub(super) unread: Vec<PartRef>,
-    /// What its sink has to publish; empty for other readers.
-    pub(super) sink: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,9 +139,15 @@ impl Manifest {
         Ok(bytes)
     }
 
+    /// Refuses what is not whole: a store puts blobs whole or not at all, so that one that is not was damaged, and to go on
+    /// from an older one without a word would do again what others have seen.
     pub(super) fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
         let refuse = |problem: String| {
-            Err(Error::new(ErrorKind::Incompatible, format!("checkpoint \"{name}\" {problem}")))
+            let error =
+                Error::new(ErrorKind::Incompatible, format!("checkpoint \"{name}\" {problem}"));
+            Err(error.with_hint(
+                "restore the store from a copy, or remove it to go on from the checkpoint before",
+            ))
         };
         let Some((head, content)) = bytes.split_at_checked(HEAD_BYTES) else {
             return refuse("is cut short".into());
@@ -142,7 +157,12 @@ impl Manifest {
         }
         let version = u16::from_le_bytes([head[6], head[7]]);
         if version != VERSION {
-            return refuse(format!("is of version {version}, this is version {VERSION}"));
+            let text = format!(
+                "checkpoint \"{name}\" is of version {version}, this Driftline reads version {VERSION}"
+            );
+            return Err(Error::new(ErrorKind::Incompatible, text).with_hint(
+                "go on with the Driftline that wrote it, or begin with an empty store",
+            ));
         }
         if head[8..] != fingerprint(content).to_le_bytes() {
             return refuse("is cut short or damaged".into());
@@ -185,7 +205,6 @@ mod tests {
             plan: "plan".into(),
             operators: vec![OperatorRecord { id, workers: vec![worker] }],
             unread: vec![part],
-            sink: vec![],
         };
         let source = SourceRecord { name: "s".into(), ..SourceRecord::default() };
         let manifest = Manifest {
@@ -194,6 +213,7 @@ mod tests {
             next_sequence: 9,
             sources: vec![source],
             queries: vec![query],
+            sinks: vec![SinkRecord { name: "out".into(), files: vec!["a-1.csv".into()] }],
         };
         assert_eq!(manifest.parts().count(), 3);
         let bytes = manifest.to_bytes().unwrap();

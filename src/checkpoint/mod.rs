@@ -8,15 +8,9 @@
 //! A host that starts again builds its engine with the same store, creates the same objects, and pushes rows from where
 //! [`Source::resume_at`](crate::Source::resume_at) says. Sources are known by their names, detectors by theirs, a query
 //! into a sink by the sink and its text, a subscription by its text. What is not created again is not in the next
-//! checkpoint.
+//! checkpoint. A source may get nullable columns behind its others; queries that do not read all of its columns go on.
 //!
-//! | reads results by | what is guaranteed after a crash |
-//! |---|---|
-//! | a file sink with `publish = 'checkpoint'` | each row once: files hold the rows of whole checkpoints |
-//! | any other sink, or a callback | each row at least once: rows since the last checkpoint come again |
-//! | a subscription | the same; [`Subscription::epoch`](crate::Subscription::epoch) tells which: batches of epochs after [`Checkpoint::epoch`] of the restored checkpoint come again |
-//!
-//! What a reader had not taken when the checkpoint was made is in it.
+//! What that means for each source and sink is said at [`Checkpoints`].
 
 mod coordinator;
 mod manifest;
@@ -31,12 +25,30 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use coordinator::{Coordinator, QueryToSave, no_store};
+pub(crate) use coordinator::{Coordinator, QueryToSave, ToSave, no_store};
 pub(crate) use manifest::SourceRecord;
 pub(crate) use schedule::run;
+pub(crate) use store::sync_folder;
 pub use store::{CheckpointStore, FolderStore, MemoryStore};
 
 /// Where checkpoints go, and how often they are taken.
+///
+/// | reads results by | what is guaranteed after a crash |
+/// |---|---|
+/// | a file sink with `publish = 'checkpoint'` | each row once: files hold the rows of whole checkpoints, see [`WriteMode::Checkpoint`](crate::WriteMode::Checkpoint) |
+/// | any other sink, or a callback | each row at least once: rows since the last checkpoint come again |
+/// | a subscription | the same; [`Subscription::epoch`](crate::Subscription::epoch) tells which: batches of epochs after [`Checkpoint::epoch`] of the restored checkpoint come again |
+///
+/// What a reader had not taken when the checkpoint was made is in it.
+///
+/// | pushes rows by | what has to be done after a crash |
+/// |---|---|
+/// | [`Source::push`](crate::Source::push), or INSERT ... VALUES | push again the rows from [`Source::resume_at`](crate::Source::resume_at) on, in the same order |
+/// | files | nothing, if they are the same, in the same order, and nothing else pushes into the source; they may have grown at the end, or files may have been added behind |
+///
+/// [`Engine::shutdown`](crate::Engine::shutdown) is the end of all streams. With sinks that publish with checkpoints it takes
+/// a last one, in which all sources are closed; otherwise it takes none. A sink that cannot write ends its query, and holds
+/// all further checkpoints back until it is dropped: the one before has what gives rise to its rows.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,7 +86,8 @@ impl Checkpoints {
         Ok(Self::new(Arc::new(store)))
     }
 
-    /// Takes one so often, besides those on demand.
+    /// Takes one so often, besides those on demand. An engine that goes on from a checkpoint begins with it once everything
+    /// in that one has been created again, or the first row is pushed.
     pub fn every(mut self, interval: Duration) -> Self {
         self.every = Some(interval);
         self

@@ -8,7 +8,7 @@ use driftline_operators::state::SavedOperator;
 use driftline_operators::time::Epoch;
 
 use super::Checkpoint;
-use super::manifest::{MANIFESTS, Manifest, QueryState, SourceRecord};
+use super::manifest::{MANIFESTS, Manifest, QueryState, SinkRecord, SourceRecord};
 use super::parts::{read_batches, read_state};
 use super::retry::Retrying;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +21,7 @@ pub(super) struct Restored {
     pub(super) next_sequence: u64,
     sources: Mutex<BTreeMap<String, SourceRecord>>,
     queries: Mutex<BTreeMap<String, QueryState>>,
+    sinks: Mutex<BTreeMap<String, Vec<String>>>,
 }
 
 /// What a query goes on from.
@@ -30,8 +31,6 @@ pub(crate) struct RestoredQuery {
     /// What its reader had not taken, and the epoch in which it was.
     pub(crate) unread: Vec<RecordBatch>,
     pub(crate) epoch: Epoch,
-    /// What its sink has to publish.
-    pub(crate) sink: Vec<u8>,
 }
 
 /// The manifests of a store, the newest first.
@@ -48,7 +47,7 @@ pub(super) fn manifests(store: &Retrying) -> Result<Vec<Manifest>> {
 
 impl Restored {
     pub(super) fn new(manifest: &Manifest) -> Self {
-        let Manifest { id, epoch, next_sequence, sources, queries } = manifest.clone();
+        let Manifest { id, epoch, next_sequence, sources, queries, sinks } = manifest.clone();
         let bytes = manifest.parts().map(|part| part.bytes).sum();
         let checkpoint = Checkpoint {
             id,
@@ -60,11 +59,13 @@ impl Restored {
         };
         let sources = sources.into_iter().map(|source| (source.name.clone(), source)).collect();
         let queries = queries.into_iter().map(|query| (query.name.clone(), query)).collect();
+        let sinks = sinks.into_iter().map(|sink| (sink.name, sink.files)).collect();
         Self {
             checkpoint,
             next_sequence,
             sources: Mutex::new(sources),
             queries: Mutex::new(queries),
+            sinks: Mutex::new(sinks),
         }
     }
 
@@ -115,14 +116,32 @@ impl Restored {
         for part in &state.unread {
             unread.extend(read_batches(store, part)?);
         }
-        let found = RestoredQuery {
-            operators: Arc::new(operators),
-            unread,
-            epoch: self.checkpoint.epoch,
-            sink: state.sink.clone(),
-        };
+        let found =
+            RestoredQuery { operators: Arc::new(operators), unread, epoch: self.checkpoint.epoch };
         queries.remove(name);
         Ok(Some(found))
+    }
+
+    /// Lets a sink publish its files; it has them for as long as it could not.
+    pub(super) fn sink(
+        &self,
+        name: &str,
+        publish: impl FnOnce(u64, &[String]) -> Result<()>,
+    ) -> Result<()> {
+        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        publish(self.checkpoint.id, sinks.get(name).map_or(&[], Vec::as_slice))?;
+        sinks.remove(name);
+        Ok(())
+    }
+
+    /// What sinks have to publish that have not been created again.
+    pub(super) fn sinks_left(&self) -> Vec<SinkRecord> {
+        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = |(name, files): (&String, &Vec<String>)| SinkRecord {
+            name: name.clone(),
+            files: files.clone(),
+        };
+        sinks.iter().map(record).collect()
     }
 
     /// What has not been taken up.

@@ -23,7 +23,7 @@ use super::registry::{
     DetectorObject, Identity, Lookups, Object, QueryRecord, Registry, SourceObject,
 };
 use crate::analysis::Analysis;
-use crate::checkpoint::{Checkpoint, Checkpoints, Coordinator, QueryToSave, no_store, run};
+use crate::checkpoint::{Checkpoint, Checkpoints, Coordinator, QueryToSave, ToSave, no_store, run};
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, DetectorStage, Leaf, QuerySpec, Upstream};
 use crate::runtime::background::Background;
@@ -31,7 +31,7 @@ use crate::runtime::barrier::Reader;
 use crate::runtime::clock::Clock;
 use crate::runtime::inference::Services;
 use crate::runtime::ingress::Ingress;
-use crate::runtime::output::OutputPort;
+use crate::runtime::output::{Delivery, OutputPort};
 use crate::runtime::threads::{self, Threads};
 use crate::runtime::{Message, QueryId, SourceId};
 use crate::settings::Settings;
@@ -64,9 +64,15 @@ impl fmt::Debug for Core {
 
 /// Threads that read queries: callbacks and sinks.
 struct Readers {
-    running: Vec<JoinHandle<Result<()>>>,
+    running: Vec<Reading>,
     /// What the first of those that have ended failed with.
     first_error: Result<()>,
+}
+
+struct Reading {
+    handle: JoinHandle<Result<()>>,
+    /// Whether it writes to a sink, so that no code of the host's runs in it.
+    writes: bool,
 }
 
 impl Default for Readers {
@@ -78,11 +84,11 @@ impl Default for Readers {
 impl Readers {
     /// Lets go of those that have ended.
     fn reap(&mut self) {
-        let (ended, running) =
-            std::mem::take(&mut self.running).into_iter().partition(JoinHandle::is_finished);
+        let (ended, running): (Vec<_>, Vec<_>) = std::mem::take(&mut self.running)
+            .into_iter()
+            .partition(|reading| reading.handle.is_finished());
         self.running = running;
-        let ended: Vec<JoinHandle<Result<()>>> = ended;
-        for result in ended.into_iter().map(join) {
+        for result in ended.into_iter().map(|reading| join(reading.handle)) {
             if self.first_error.is_ok() {
                 self.first_error = result;
             }
@@ -159,11 +165,12 @@ impl Core {
             checkpoints.restored_source(&spec.name, &spec.declared())
         })?;
         let resume_at = restored.as_ref().map_or(0, |record| record.rows);
+        let had_ended = restored.as_ref().is_some_and(|record| record.closed);
         let id =
             self.ingress.add_source(Arc::clone(&spec), Arc::clone(&counters), restored.as_ref());
         let name = spec.name.clone();
-        let object =
-            Arc::new(SourceObject { id, spec, counters, resume_at, files: Mutex::new(files) });
+        let files = Mutex::new(files);
+        let object = Arc::new(SourceObject { id, spec, counters, resume_at, had_ended, files });
         registry.objects.insert(name, Object::Source(Arc::clone(&object)));
         Ok(object)
     }
@@ -191,7 +198,9 @@ impl Core {
             })
             .collect();
         for object in sources {
-            let Some(plan) = lock(&object.files).take() else { continue };
+            let Some(plan) = lock(&object.files).take().filter(|_| !object.had_ended) else {
+                continue;
+            };
             // Not by its name, which may hold what a thread's name may not.
             let name = format!("driftline-read-{}", object.id.0);
             let source = Source::new(Arc::clone(self), object);
@@ -277,12 +286,18 @@ impl Core {
         Ok(Leaf { upstream, sources, late_ns: scan.late_ns })
     }
 
-    /// Starts a query whose results go to a port; `writes` names the sink that will read it.
-    pub(super) fn start_query(
+    /// Starts a query whose results go to a port.
+    pub(super) fn start_query(&self, query: &Query) -> Result<(Arc<QueryRecord>, SchemaRef)> {
+        let (record, schema, _) = self.start_query_into(query, None)?;
+        Ok((record, schema))
+    }
+
+    /// Starts a query whose results a sink will read, if one is given; its number among the INSERTs of that sink.
+    fn start_query_into(
         &self,
         query: &Query,
-        writes: Option<String>,
-    ) -> Result<(Arc<QueryRecord>, SchemaRef)> {
+        sink: Option<&SinkObject>,
+    ) -> Result<(Arc<QueryRecord>, SchemaRef, u32)> {
         self.ingress.check()?;
         let mut registry = self.registry();
         registry.check_count(self.objects_max())?;
@@ -292,8 +307,15 @@ impl Core {
         let threads = self.threads.workers();
         let port = Arc::new(OutputPort::new(settings.subscription_bytes_max, threads));
         let schema = planned.plan.schema.clone();
-        let record = self.install(&mut registry, planned, query, None, writes, Some(port))?;
-        Ok((record, schema))
+        // Before the query starts: a checkpoint that holds the query has to know of its rows.
+        let barrier = registry.barrier;
+        let insert = sink.map_or(Ok(0), |sink| sink.attach(&schema, barrier))?;
+        let record = self.install(&mut registry, planned, query, None, sink, Some(port));
+        let record = record.inspect_err(|error| {
+            // Nothing was written, so that there is nothing to report.
+            let _ = sink.map(|sink| sink.detach(insert, InsertEnd::CutShort, Some(error)));
+        })?;
+        Ok((record, schema, insert))
     }
 
     pub(super) fn create_detector(
@@ -447,9 +469,10 @@ impl Core {
         planned: Planned,
         query: &Query,
         detector: Option<(&str, DetectorStage)>,
-        writes: Option<String>,
+        sink: Option<&SinkObject>,
         port: Option<Arc<OutputPort>>,
     ) -> Result<Arc<QueryRecord>> {
+        let writes = sink.map(|sink| sink.name.clone());
         let named = detector.as_ref().map(|(name, stage)| (*name, stage));
         let dataflow = explain::dataflow(self, registry, &planned, named.map(|(_, stage)| stage));
         let identity = identity(registry, &planned.plan, query, named, writes.as_deref());
@@ -476,6 +499,7 @@ impl Core {
             identity,
             dataflow,
             port: port.clone(),
+            publishes: sink.is_some_and(|sink| sink.staged().is_some()),
             reader_error: OnceLock::new(),
         });
         self.ingress.install(Arc::new(QuerySpec {
@@ -494,16 +518,23 @@ impl Core {
     /// Takes a checkpoint.
     pub(super) fn checkpoint(&self) -> Result<Checkpoint> {
         let coordinator = self.checkpoints.as_ref().ok_or_else(no_store)?;
-        coordinator.take(&self.ingress, || {
-            let registry = self.registry();
-            let queries = registry.queries.values().map(|record| QueryToSave {
-                id: record.id,
-                name: record.identity.name.clone(),
-                plan: record.identity.plan.clone(),
-                reader: record.port.clone().map(Reader::Port),
-            });
-            (queries.collect(), registry)
-        })
+        let taken = coordinator.take(&self.ingress, |id| {
+            let mut registry = self.registry();
+            registry.barrier = id;
+            Ok((to_save(&registry)?, registry))
+        });
+        taken.inspect_err(|error| coordinator.note_failure(error))
+    }
+
+    /// Publishes what is left in sinks that publish with checkpoints, once all sources and queries have ended.
+    fn take_last_checkpoint(&self) -> Result<()> {
+        let Some(coordinator) = &self.checkpoints else { return Ok(()) };
+        let to_save = to_save(&self.registry())?;
+        if to_save.sinks.is_empty() {
+            return Ok(());
+        }
+        let taken = coordinator.take_last(&self.ingress, to_save);
+        taken.map(|_| ()).inspect_err(|error| coordinator.note_failure(error))
     }
 
     /// Starts to take checkpoints by the clock, if that is wanted.
@@ -595,7 +626,7 @@ impl Core {
         // Without its reader the query would hold up all others.
         let handle = spawned.inspect_err(|_| self.cancel(record))?;
         let mut readers = lock(&self.readers);
-        readers.running.push(handle);
+        readers.running.push(Reading { handle, writes: record.writes.is_some() });
         readers.reap();
         Ok(())
     }
@@ -606,27 +637,26 @@ impl Core {
         sink: &Arc<SinkObject>,
         query: &Query,
     ) -> Result<()> {
-        let (record, schema) = self.start_query(query, Some(sink.name.clone()))?;
-        if let Err(error) = sink.attach(&schema) {
-            self.cancel(&record);
-            return Err(error);
-        }
+        let (record, _, insert) = self.start_query_into(query, Some(sink))?;
         let (attached, sink, read) = (Arc::clone(sink), Arc::clone(sink), Arc::clone(&record));
         let started = self.start_reader(&record, move || {
             let port = read.port.as_ref().expect("a query into a sink has a port");
-            let written = std::iter::from_fn(|| port.next())
-                .try_for_each(|rows| rows.and_then(|rows| sink.write(&rows)));
+            let mut deliveries = std::iter::from_fn(|| port.next_delivery());
+            let written = deliveries.try_for_each(|delivery| match delivery? {
+                Delivery::Rows(rows, _) => sink.write(insert, &rows),
+                Delivery::Mark(checkpoint) => sink.mark(insert, checkpoint),
+            });
             let was_cancelled = read.context.is_over();
             let end = match written.is_ok() && !was_cancelled {
                 true => InsertEnd::Complete,
                 false => InsertEnd::CutShort,
             };
-            let settled = sink.detach(end);
+            let settled = sink.detach(insert, end, written.as_ref().err());
             written.and(settled)
         });
-        started.inspect_err(|_| {
+        started.inspect_err(|error| {
             // Nothing was written, so that there is nothing to report.
-            let _ = attached.detach(InsertEnd::CutShort);
+            let _ = attached.detach(insert, InsertEnd::CutShort, Some(error));
         })
     }
 
@@ -646,8 +676,12 @@ impl Core {
         first = first.and(readers.first_error);
         // A callback may shut its own engine down; its thread ends once the callback returns.
         let own = std::thread::current().id();
-        let others = readers.running.into_iter().filter(|reader| reader.thread().id() != own);
+        let others = readers.running.into_iter().map(|reading| reading.handle);
+        let others = others.filter(|handle| handle.thread().id() != own);
         first = others.map(join).fold(first, Result::and);
+        if first.is_ok() {
+            first = self.take_last_checkpoint();
+        }
         self.end_checkpoints();
         self.threads.join();
         self.background.end();
@@ -655,15 +689,47 @@ impl Core {
         first
     }
 
-    /// Stops where it is: workers end, readers get an error, nobody waits for callbacks.
+    /// Stops where it is: workers end, readers get an error, nobody waits for callbacks. Sinks let go of their files, so
+    /// that another engine can write them.
     pub(super) fn abandon(&self) {
         self.ingress.stop();
         self.ingress.abandon_readers();
         self.end_checkpoints();
+        let readers = std::mem::take(&mut *lock(&self.readers));
+        // Their errors say that the engine was dropped.
+        let writing = readers.running.into_iter().filter(|reading| reading.writes);
+        writing.for_each(|reading| drop(join(reading.handle)));
         self.threads.join();
         self.background.end();
         self.inference.end();
     }
+}
+
+/// What a checkpoint of these objects holds. A sink that has failed has rows that are nowhere: a checkpoint would lose
+/// them, and the one before holds what gives rise to them.
+fn to_save(registry: &Registry) -> Result<ToSave> {
+    let mut sinks = Vec::new();
+    for object in registry.objects.values() {
+        let Object::Sink(sink) = object else { continue };
+        let Some(files) = sink.staged() else { continue };
+        files.check().map_err(|error| {
+            let text = format!("no checkpoint can be taken, sink \"{}\" has failed: {error}", sink.name);
+            Error::new(ErrorKind::Unavailable, text).with_source(error).with_hint(
+                "build the engine again: it goes on from the checkpoint before; DROP SINK gives the rows up",
+            )
+        })?;
+        sinks.push(Arc::clone(sink));
+    }
+    let queries = registry.queries.values().map(|record| QueryToSave {
+        id: record.id,
+        name: record.identity.name.clone(),
+        plan: record.identity.plan.clone(),
+        reader: record.port.clone().map(|port| match record.publishes {
+            true => Reader::Sink(port),
+            false => Reader::Port(port),
+        }),
+    });
+    Ok(ToSave { queries: queries.collect(), sinks })
 }
 
 /// What a query is known by, so that a restarted host finds its state again.

@@ -195,7 +195,7 @@ impl Engine {
     /// If the query cannot be planned: the error says where, why, and how to mend it.
     pub fn subscribe(&self, query: &str) -> Result<Subscription> {
         let query = query_of(query)?;
-        let (record, schema) = self.core.start_query(&query, None)?;
+        let (record, schema) = self.core.start_query(&query)?;
         Ok(Subscription::new(Arc::clone(&self.core), record, schema))
     }
 
@@ -231,7 +231,7 @@ impl Engine {
         callback: impl FnMut(RecordBatch) + Send + 'static,
     ) -> Result<Callback> {
         let query = query_of(query)?;
-        let (record, _) = self.core.start_query(&query, None)?;
+        let (record, _) = self.core.start_query(&query)?;
         Callback::start(&self.core, record, callback)
     }
 
@@ -444,8 +444,13 @@ impl Engine {
     /// Lets file sources come to their end, closes all other sources, lets every window close, every callback and
     /// sink finish, and stops. Results that subscriptions have not read yet can be read afterwards.
     ///
+    /// It is the end of all streams. If there are sinks that publish with checkpoints, a last one is taken that says so:
+    /// it publishes what is left, and an engine that goes on from it finds its sources closed. To stop for a while, call
+    /// [`Engine::checkpoint`] and drop the engine.
+    ///
     /// # Errors
-    /// The first failure of a worker, a file, a callback or a sink.
+    /// The first failure of a worker, a file, a callback or a sink; then no last checkpoint is taken, and the one before
+    /// stays in force.
     pub fn shutdown(self) -> Result<()> {
         self.core.shutdown()
     }

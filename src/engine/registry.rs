@@ -1,6 +1,7 @@
 //! What an engine holds by name: sources, tables, views, detectors and sinks, and the queries that run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arrow::datatypes::SchemaRef;
@@ -24,6 +25,10 @@ use crate::table::TableObject;
 pub(crate) struct Registry {
     pub(crate) objects: BTreeMap<String, Object>,
     pub(crate) queries: BTreeMap<QueryId, Arc<QueryRecord>>,
+    /// The last checkpoint that was begun.
+    pub(crate) barrier: u64,
+    /// Paths of sinks whose folders are in the state of the checkpoint that the engine went on from, or later.
+    pub(crate) recovered: BTreeSet<PathBuf>,
 }
 
 /// Something with a name.
@@ -44,6 +49,8 @@ pub(crate) struct SourceObject {
     pub(crate) counters: Arc<SourceCounters>,
     /// Rows that the checkpoint holds which the engine goes on from.
     pub(crate) resume_at: u64,
+    /// It had ended by then.
+    pub(crate) had_ended: bool,
     /// Files that it reads once the engine is told to start; taken by then.
     pub(crate) files: Mutex<Option<FilePlan>>,
 }
@@ -95,6 +102,8 @@ pub(crate) struct QueryRecord {
     /// What it became.
     pub(crate) dataflow: Dataflow,
     pub(crate) port: Option<Arc<OutputPort>>,
+    /// Whether its reader publishes what it takes with checkpoints.
+    pub(crate) publishes: bool,
     /// What its reader, a callback or a sink, failed with.
     pub(crate) reader_error: OnceLock<Error>,
 }

@@ -126,7 +126,7 @@ impl Core {
                     rows: read(&source.counters.rows),
                     batches: read(&source.counters.batches),
                     rows_late: read(&source.counters.rows_late),
-                    rows_malformed: read(&source.counters.rows_malformed),
+                    rows_malformed: source.counters.malformed(),
                     watermark: self.ingress.watermark(source.id),
                 })
             }

@@ -20,8 +20,8 @@ use super::show;
 use super::{explain, feedback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::ingress::Wait;
-use crate::sink::SinkObject;
 use crate::sink::files::sink_options;
+use crate::sink::{SinkObject, StagedFiles, takes_none};
 use crate::source::files::failure::{read_failed, write_failed};
 use crate::source::files::with::{WithOptions, WithValue, source_options, table_options};
 use crate::source::{FilePlan, SourceDefinition};
@@ -173,7 +173,8 @@ fn create_sink(core: &Arc<Core>, create: CreateSink) -> Result<()> {
             .map_err(|error| at(error, &create.name))?;
         let (path, options) = sink_options(&with_options(create.options)?)?;
         let name = create.name.text.clone();
-        let sink = Arc::new(SinkObject::new(name.clone(), path, options));
+        let sink = Arc::new(SinkObject::new(name.clone(), path, options)?);
+        prepare_staged(core, &mut registry, &sink).map_err(|error| at(error, &create.name))?;
         registry.objects.insert(name, Object::Sink(Arc::clone(&sink)));
         sink
     };
@@ -181,6 +182,27 @@ fn create_sink(core: &Arc<Core>, create: CreateSink) -> Result<()> {
     core.start_insert(&sink, &query).inspect_err(|_| {
         core.registry().objects.remove(&create.name.text);
     })
+}
+
+/// Puts the folder of a sink that publishes with checkpoints into the state of the one that the engine goes on from.
+fn prepare_staged(core: &Core, registry: &mut Registry, sink: &SinkObject) -> Result<()> {
+    let Some(files) = sink.staged() else { return Ok(()) };
+    let coordinator = core.coordinator().ok_or_else(|| takes_none(&sink.name))?;
+    let path = std::path::absolute(&sink.path).map_err(|error| write_failed(&sink.path, error))?;
+    let is_there = |object: &Object| {
+        let Object::Sink(other) = object else { return false };
+        other.staged().is_some() && std::path::absolute(&other.path).is_ok_and(|it| it == path)
+    };
+    if let Some((other, _)) = registry.objects.iter().find(|(_, object)| is_there(object)) {
+        let message = format!("sink \"{other}\" publishes under this path already");
+        return Err(Error::new(ErrorKind::Settings, message)
+            .with_hint("insert into that one, or choose another path"));
+    }
+    if !registry.recovered.contains(&path) {
+        coordinator.restore_sink(&sink.name, files)?;
+        registry.recovered.insert(path);
+    }
+    Ok(())
 }
 
 fn drop_object(core: &Core, drop: &DropObject) -> Result<()> {
@@ -199,6 +221,13 @@ fn drop_object(core: &Core, drop: &DropObject) -> Result<()> {
     if !dependents.is_empty() {
         let message = format!("{kind} \"{}\" is used by {}", name.text, dependents.join(", "));
         return Err(at(Error::new(ErrorKind::Query, message).with_hint("drop these first"), name));
+    }
+    if let Object::Sink(sink) = &object
+        && sink.staged().is_some_and(StagedFiles::holds_rows)
+    {
+        let message = format!("sink \"{}\" has rows that no checkpoint has published", name.text);
+        let error = Error::new(ErrorKind::Unavailable, message);
+        return Err(at(error.with_hint("take one first, with Engine::checkpoint"), name));
     }
     registry.objects.remove(&name.text);
     match object {

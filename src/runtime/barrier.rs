@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
@@ -15,6 +15,7 @@ use crossbeam_channel::Sender;
 use driftline_operators::state::{OperatorId, SavedState};
 
 use super::output::OutputPort;
+use super::source_state::SourceCounters;
 use super::{Answer, QueryId};
 
 /// What the operators of one worker hold, by query.
@@ -25,6 +26,8 @@ pub(crate) type WorkerState = Vec<(QueryId, Vec<(OperatorId, SavedState)>)>;
 pub(crate) struct Passed {
     /// Results that readers had not taken.
     pub(crate) unread: BTreeMap<QueryId, Vec<RecordBatch>>,
+    /// Rows that were late, and rows without a usable time, of each source in the order in which they were given.
+    pub(crate) dropped: Vec<(u64, u64)>,
     /// When workers were let go, by the clock.
     pub(crate) at: Duration,
 }
@@ -47,6 +50,8 @@ pub(crate) struct Barrier {
     is_passed: AtomicBool,
     readers: BTreeMap<QueryId, Reader>,
     reply: Sender<Answer<WorkerState>>,
+    /// Counts to which workers add while they work through what came before the barrier.
+    counters: OnceLock<Vec<Arc<SourceCounters>>>,
     passed: Mutex<Passed>,
 }
 
@@ -64,8 +69,14 @@ impl Barrier {
             is_passed: AtomicBool::new(false),
             readers,
             reply,
+            counters: OnceLock::new(),
             passed: Mutex::default(),
         }
+    }
+
+    /// Says whose counts matter, before workers meet the barrier.
+    pub(super) fn watch(&self, counters: Vec<Arc<SourceCounters>>) {
+        let _ = self.counters.set(counters);
     }
 
     /// Takes a worker's state; whether it was the last.
@@ -79,6 +90,9 @@ impl Barrier {
                     Reader::Sink(port) => port.mark(self.id),
                 }
             }
+            // No worker takes rows in now.
+            let counters = self.counters.get().into_iter().flatten();
+            passed.dropped = counters.map(|counters| counters.dropped()).collect();
             passed.at = now();
             drop(passed);
             self.is_passed.store(true, Ordering::Release);

@@ -509,13 +509,19 @@ impl Ingress {
         if state.dirty_since.is_some() {
             self.close(&mut state, now);
         }
+        barrier.watch(state.sources.values().map(|source| Arc::clone(&source.counters)).collect());
         self.tell_all(&Message::Checkpoint(Arc::clone(barrier)));
-        Ok(Standing {
-            epoch: state.open - 1,
-            next_sequence: state.next_sequence,
-            sources: state.sources.values().map(SourceState::record).collect(),
-            at: now,
-        })
+        Ok(state.standing(now))
+    }
+
+    /// The number of the next batch.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.lock().next_sequence
+    }
+
+    /// Where an engine stands that has finished.
+    pub(crate) fn standing(&self) -> Standing {
+        self.lock().standing(self.clock.now())
     }
 
     /// A worker tells the first epoch that it has not worked through, and whether all its queries have ended.
@@ -684,6 +690,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl State {
+    fn standing(&self, now: Duration) -> Standing {
+        Standing {
+            epoch: self.open - 1,
+            next_sequence: self.next_sequence,
+            sources: self.sources.values().map(SourceState::record).collect(),
+            at: now,
+        }
+    }
+
     fn take_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1

@@ -39,6 +39,20 @@ pub(crate) struct SourceCounters {
     pub(crate) batches: AtomicU64,
     pub(crate) rows_late: AtomicU64,
     pub(crate) rows_malformed: AtomicU64,
+    /// Rows of its files that could not be read. Whoever reads files again counts them again.
+    pub(crate) rows_unreadable: AtomicU64,
+}
+
+impl SourceCounters {
+    /// Rows that workers left out: late ones, and those without a usable time.
+    pub(crate) fn dropped(&self) -> (u64, u64) {
+        (self.rows_late.load(Ordering::Relaxed), self.rows_malformed.load(Ordering::Relaxed))
+    }
+
+    /// All rows that could not be taken for what they were.
+    pub(crate) fn malformed(&self) -> u64 {
+        self.rows_malformed.load(Ordering::Relaxed) + self.rows_unreadable.load(Ordering::Relaxed)
+    }
 }
 
 /// The earliest and latest usable event times of a batch, and whether some rows have none.
@@ -287,18 +301,21 @@ impl SourceState {
         counters.batches.store(record.batches, Ordering::Relaxed);
         counters.rows_late.store(record.rows_late, Ordering::Relaxed);
         counters.rows_malformed.store(record.rows_malformed, Ordering::Relaxed);
+        counters.rows_unreadable.store(record.rows_unreadable, Ordering::Relaxed);
     }
 
     /// Where the source stands, for a checkpoint.
     pub(crate) fn record(&self) -> SourceRecord {
         let counters = &self.counters;
+        let (rows_late, rows_malformed) = counters.dropped();
         SourceRecord {
             name: self.spec.name.clone(),
             declared: self.spec.declared(),
             rows: counters.rows.load(Ordering::Relaxed),
             batches: counters.batches.load(Ordering::Relaxed),
-            rows_late: counters.rows_late.load(Ordering::Relaxed),
-            rows_malformed: counters.rows_malformed.load(Ordering::Relaxed),
+            rows_late,
+            rows_malformed,
+            rows_unreadable: counters.rows_unreadable.load(Ordering::Relaxed),
             latest: self.latest.0,
             by_host: self.by_host.0,
             announced: self.announced.0,

@@ -1,6 +1,8 @@
 //! Sinks: where results go that no handle of the host reads.
 
 pub(crate) mod files;
+mod names;
+mod staged;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,14 +14,24 @@ pub use files::{FileSink, FileWriteOptions, WriteMode};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A sink by name. Its file is opened by the first INSERT that flows into it, whose columns it takes on, and put in
-/// its place when the last one has ended.
+pub(crate) use staged::{StagedFiles, takes_none};
+
+/// A sink by name.
 #[derive(Debug)]
 pub(crate) struct SinkObject {
     pub(crate) name: String,
     pub(crate) path: PathBuf,
-    pub(crate) options: FileWriteOptions,
-    state: Mutex<SinkState>,
+    output: Output,
+}
+
+/// When the rows of a sink can be seen.
+#[derive(Debug)]
+enum Output {
+    /// As its mode says. The file is opened by the first INSERT, whose columns it takes on, and put in its place when the
+    /// last one has ended.
+    File { options: FileWriteOptions, state: Mutex<SinkState> },
+    /// With checkpoints.
+    Staged(StagedFiles),
 }
 
 #[derive(Debug, Default)]
@@ -36,55 +48,86 @@ enum SinkState {
 }
 
 impl SinkObject {
-    pub(crate) fn new(name: String, path: PathBuf, options: FileWriteOptions) -> Self {
-        Self { name, path, options, state: Mutex::default() }
+    pub(crate) fn new(name: String, path: PathBuf, options: FileWriteOptions) -> Result<Self> {
+        let output = match options.mode {
+            WriteMode::Checkpoint => Output::Staged(StagedFiles::new(&name, &path, &options)?),
+            WriteMode::Replace | WriteMode::Append => {
+                Output::File { options, state: Mutex::default() }
+            }
+        };
+        Ok(Self { name, path, output })
     }
 
-    fn lock(&self) -> MutexGuard<'_, SinkState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Its files, if they are published with checkpoints.
+    pub(crate) fn staged(&self) -> Option<&StagedFiles> {
+        match &self.output {
+            Output::Staged(files) => Some(files),
+            Output::File { .. } => None,
+        }
     }
 
-    /// Takes on one more INSERT with columns `schema`.
-    pub(crate) fn attach(&self, schema: &SchemaRef) -> Result<()> {
-        let mut state = self.lock();
+    /// Takes on one more INSERT with columns `schema`, while checkpoint `barrier` is the last that was begun; the number of
+    /// the INSERT.
+    pub(crate) fn attach(&self, schema: &SchemaRef, barrier: u64) -> Result<u32> {
+        let (options, state) = match &self.output {
+            Output::Staged(files) => return files.attach(schema, barrier),
+            Output::File { options, state } => (options, state),
+        };
+        let mut state = lock(state);
         match &mut *state {
             SinkState::Unopened => {
-                let file = FileSink::create(&self.path, schema.clone(), &self.options)?;
+                let file = FileSink::create(&self.path, schema.clone(), options)?;
                 *state = SinkState::Open { file: file.into(), schema: schema.clone(), inserts: 1 };
-                Ok(())
+                Ok(1)
             }
             SinkState::Open { schema: known, inserts, .. } if known == schema => {
                 *inserts += 1;
-                Ok(())
+                Ok(1)
             }
-            SinkState::Open { .. } => Err(Error::new(
-                ErrorKind::Query,
-                format!("sink \"{}\" is being written with other columns", self.name),
-            )
-            .with_hint("select the same columns, with the same types, or create a second sink")),
-            SinkState::Finished => Err(Error::closed(&format!("sink \"{}\"", self.name))
+            SinkState::Open { .. } => Err(other_columns(&self.name)),
+            SinkState::Finished => Err(self
+                .closed()
                 .with_hint("its queries have ended and its file is complete; create another sink")),
             SinkState::Failed(error) => Err(error.clone()),
         }
     }
 
-    pub(crate) fn write(&self, rows: &RecordBatch) -> Result<()> {
-        let mut state = self.lock();
+    fn closed(&self) -> Error {
+        Error::closed(&format!("sink \"{}\"", self.name))
+    }
+
+    /// Writes what an INSERT has given.
+    pub(crate) fn write(&self, insert: u32, rows: &RecordBatch) -> Result<()> {
+        let state = match &self.output {
+            Output::Staged(files) => return files.write(insert, rows),
+            Output::File { state, .. } => state,
+        };
+        let mut state = lock(state);
         match &mut *state {
             SinkState::Open { file, .. } => file.write(rows).inspect_err(|error| {
                 *state = SinkState::Failed(error.clone());
             }),
             SinkState::Failed(error) => Err(error.clone()),
-            SinkState::Unopened | SinkState::Finished => {
-                Err(Error::closed(&format!("sink \"{}\"", self.name)))
-            }
+            SinkState::Unopened | SinkState::Finished => Err(self.closed()),
         }
+    }
+
+    /// An INSERT has given all that belongs to a checkpoint.
+    pub(crate) fn mark(&self, insert: u32, checkpoint: u64) -> Result<()> {
+        self.staged().map_or(Ok(()), |files| files.mark(insert, checkpoint))
     }
 
     /// An INSERT has ended, having given all its rows or not. The last one decides over the file: complete, it is
     /// put in its place; otherwise what was written stays beside it.
-    pub(crate) fn detach(&self, end: InsertEnd) -> Result<()> {
-        let mut state = self.lock();
+    pub(crate) fn detach(&self, insert: u32, end: InsertEnd, error: Option<&Error>) -> Result<()> {
+        let state = match &self.output {
+            Output::Staged(files) => {
+                files.detach(insert, end, error);
+                return Ok(());
+            }
+            Output::File { state, .. } => state,
+        };
+        let mut state = lock(state);
         let SinkState::Open { inserts, .. } = &mut *state else { return Ok(()) };
         *inserts -= 1;
         if *inserts > 0 {
@@ -101,6 +144,16 @@ impl SinkObject {
             InsertEnd::CutShort => Ok(()),
         }
     }
+}
+
+fn other_columns(sink: &str) -> Error {
+    let message = format!("sink \"{sink}\" is being written with other columns");
+    Error::new(ErrorKind::Query, message)
+        .with_hint("select the same columns, with the same types, or create a second sink")
+}
+
+fn lock(state: &Mutex<SinkState>) -> MutexGuard<'_, SinkState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How an INSERT ended.

@@ -27,7 +27,7 @@ pub(crate) use options::sink_options;
 pub use options::{FileWriteOptions, WriteMode};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::files::failure::{data, settings};
+use crate::source::files::failure::{data, settings, write_failed};
 use crate::source::files::{FileFormat, csv_header};
 
 /// Writes batches of one schema to a file.
@@ -79,13 +79,30 @@ impl FileSink {
         options: &FileWriteOptions,
     ) -> Result<Self> {
         let path = path.as_ref();
-        options.validate(path)?;
+        if options.mode == WriteMode::Checkpoint {
+            let message = format!(
+                "file sink \"{}\" belongs to no engine that takes checkpoints",
+                path.display()
+            );
+            return Err(settings(message, "choose another mode, or CREATE SINK in an engine"));
+        }
+        Self::create_like(path, path, schema, options)
+    }
+
+    /// Opens `path` for a file that will have a name like `named`, which tells its format.
+    pub(super) fn create_like(
+        path: impl AsRef<Path>,
+        named: &Path,
+        schema: SchemaRef,
+        options: &FileWriteOptions,
+    ) -> Result<Self> {
+        options.validate(named)?;
         if schema.fields().is_empty() {
-            let message = format!("file sink \"{}\" has no columns", path.display());
+            let message = format!("file sink \"{}\" has no columns", named.display());
             return Err(settings(message, "select at least one column"));
         }
-        let (destination, file) = Destination::open(path, options.mode)?;
-        let mut writer = open_writer(path, file, &schema, options)?;
+        let (destination, file) = Destination::open(path.as_ref(), options.mode)?;
+        let mut writer = open_writer(named, file, &schema, options)?;
         // A column that the format cannot hold is refused here, before the first row.
         writer.write(&RecordBatch::new_empty(schema.clone()))?;
         Ok(Self { destination, schema, writer, rows_written: 0, is_broken: false })
@@ -137,8 +154,27 @@ impl FileSink {
     pub fn finish(self) -> Result<u64> {
         self.check_whole()?;
         let file = self.writer.finish()?;
-        self.destination.settle(&file)?;
+        self.destination.settle(&file, false)?;
         Ok(self.rows_written)
+    }
+
+    /// Ends the file and puts it in this place instead, on the same disk; what cannot be made durable is an error.
+    pub(super) fn finish_as(mut self, path: &Path) -> Result<()> {
+        self.check_whole()?;
+        self.destination.path = path.to_owned();
+        let file = self.writer.finish()?;
+        self.destination.settle(&file, true)
+    }
+
+    /// Drops what was written.
+    pub(super) fn discard(self) {
+        self.destination.discard();
+    }
+
+    /// Refuses a file that a sink is writing.
+    pub(super) fn refuse_locked(path: &Path) -> Result<()> {
+        let file = std::fs::File::open(path).map_err(|error| write_failed(path, error))?;
+        output::lock(&file, path)
     }
 
     /// The number of rows written.

@@ -17,6 +17,11 @@ pub enum WriteMode {
     Replace,
     /// Rows are added to the end of the file, each batch as it is written. For csv and ndjson without gzip.
     Append,
+    /// Rows are published with checkpoints, a file for each that has rows, named after it: of `alerts.ndjson`, checkpoint
+    /// 7 makes `alerts-00000000000000000007.ndjson`. Until the checkpoint is durable they are in files that end in
+    /// `.partial` and `.staged`. Over crashes and restarts, the files together hold each row once. For sinks of an engine
+    /// with [`EngineBuilder::checkpoints`](crate::EngineBuilder::checkpoints); in SQL `publish = 'checkpoint'`.
+    Checkpoint,
 }
 
 /// How a [`FileSink`](super::FileSink) writes.
@@ -71,15 +76,27 @@ impl FileWriteOptions {
 
 /// The path and the options of a file sink.
 ///
-/// Known are: `path`, `format`, `gzip`, `mode` (`'replace'`, `'append'`), `header`, `delimiter` and `null_text`.
+/// Known are: `path`, `format`, `gzip`, `mode` (`'replace'`, `'append'`), `publish` (`'end'`, `'checkpoint'`), `header`,
+/// `delimiter` and `null_text`.
 pub(crate) fn sink_options(with: &WithOptions) -> Result<(PathBuf, FileWriteOptions)> {
     let mut with = Taker::new("file sink", with);
     let path = with.path()?;
     let modes = [("replace", WriteMode::Replace), ("append", WriteMode::Append)];
+    let (format, gzip) = (with.format()?, with.bool("gzip")?);
+    let mode = with.choice("mode", &modes)?;
     let options = FileWriteOptions {
-        format: with.format()?,
-        gzip: with.bool("gzip")?,
-        mode: with.choice("mode", &modes)?.unwrap_or_default(),
+        format,
+        gzip,
+        mode: match with.choice("publish", &[("end", false), ("checkpoint", true)])? {
+            Some(true) if mode.is_some() => {
+                return Err(settings(
+                    "option \"mode\" of a file sink does not go with publish = 'checkpoint'",
+                    "leave mode out: each checkpoint has a file of its own",
+                ));
+            }
+            Some(true) => WriteMode::Checkpoint,
+            _ => mode.unwrap_or_default(),
+        },
         csv: with.csv()?,
     };
     with.finish()?;

@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::options::WriteMode;
+use crate::checkpoint::sync_folder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::files::failure::{settings, write_failed};
 
@@ -28,7 +29,7 @@ impl Destination {
         }
         let written = match mode {
             WriteMode::Append => path.to_owned(),
-            WriteMode::Replace => {
+            WriteMode::Replace | WriteMode::Checkpoint => {
                 let mut name = OsString::from(path);
                 name.push(".partial");
                 name.into()
@@ -40,24 +41,15 @@ impl Destination {
             .create(true)
             .open(&written)
             .map_err(|error| write_failed(&written, error))?;
-        // A device or a pipe belongs to the whole machine: whoever locked it would shut all other processes out. File
-        // systems without locks let two sinks collide; there is no remedy that works on all of them.
-        if is_regular(&file)
-            && let Err(TryLockError::WouldBlock) = file.try_lock()
-        {
-            let message =
-                format!("file \"{}\" is being written by another sink", written.display());
-            return Err(Error::new(ErrorKind::Unavailable, message)
-                .with_hint("finish the other sink first, or choose another path"));
-        }
+        lock(&file, &written)?;
         if mode == WriteMode::Replace && is_regular(&file) {
             file.set_len(0).map_err(|error| write_failed(&written, error))?;
         }
         Ok((Self { path: path.to_owned(), written }, file))
     }
 
-    /// Makes the bytes durable and puts the file in its place.
-    pub(super) fn settle(&self, file: &File) -> Result<()> {
+    /// Makes the bytes durable and puts the file in its place; `must_last` says that its name has to be durable too.
+    pub(super) fn settle(&self, file: &File, must_last: bool) -> Result<()> {
         if is_regular(file) {
             file.sync_all().map_err(|error| write_failed(&self.written, error))?;
         }
@@ -67,11 +59,33 @@ impl Destination {
         fs::rename(&self.written, &self.path).map_err(|error| write_failed(&self.path, error))?;
         // The rename is durable once the folder is; not every system can sync one, and the file is whole anyway.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Ok(folder) = File::open(folder.unwrap_or(Path::new("."))) {
-            let _best_effort = folder.sync_all();
+        match sync_folder(folder.unwrap_or(Path::new("."))) {
+            Err(error) if must_last => Err(write_failed(&self.path, error)),
+            _ => Ok(()),
         }
-        Ok(())
     }
+
+    /// Removes what is not in its place.
+    pub(super) fn discard(&self) {
+        if self.written != self.path {
+            // It is in nobody's way, and is written over or removed when the sink is created again.
+            let _ = fs::remove_file(&self.written);
+        }
+    }
+}
+
+/// Locks a file against other sinks.
+pub(super) fn lock(file: &File, path: &Path) -> Result<()> {
+    // A device or a pipe belongs to the whole machine: whoever locked it would shut all other processes out. File
+    // systems without locks let two sinks collide; there is no remedy that works on all of them.
+    if is_regular(file)
+        && let Err(TryLockError::WouldBlock) = file.try_lock()
+    {
+        let message = format!("file \"{}\" is being written by another sink", path.display());
+        return Err(Error::new(ErrorKind::Unavailable, message)
+            .with_hint("finish the other sink first, or choose another path"));
+    }
+    Ok(())
 }
 
 pub(super) fn is_regular(file: &File) -> bool {

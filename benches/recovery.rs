@@ -1,0 +1,216 @@
+//! What checkpoints cost and what they are worth: processes that are killed, throughput and stalls, time and bytes by keys.
+//!
+//! ```text
+//! cargo bench --bench recovery
+//! cargo bench --bench recovery -- kill cost keys          # these parts
+//! DRIFTLINE_KILLS=1000 DRIFTLINE_ROWS=1000000 DRIFTLINE_KEYS=100000 cargo bench --bench recovery
+//! ```
+//!
+//! `kill` starts this program again and again as a child with a pipeline, kills it at random moments (SIGKILL), and
+//! compares what it has published with a run that nobody killed. `cost` runs a tumble with a checkpoint every second
+//! beside the same without; rounds alternate and the median of their ratios is taken. `keys` fills one window of as many
+//! keys, takes checkpoints of it into a folder, and builds the engine again from the last.
+
+// A bench prints and reads the clock and the environment.
+#![allow(clippy::disallowed_methods)]
+
+// Shared with the integration tests.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../tests/suite/kill.rs"]
+mod kill;
+
+use std::error::Error;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use driftline::arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampNanosecondArray};
+use driftline::{Checkpoints, Engine};
+
+type BoxResult<T> = Result<T, Box<dyn Error>>;
+
+const BATCH_ROWS: usize = 8192;
+const ROUNDS: usize = 5;
+const SECOND: i64 = 1_000_000_000;
+const CREATE: &str =
+    "CREATE SOURCE load (ts TIMESTAMP NOT NULL, host BIGINT NOT NULL, value BIGINT NOT NULL,
+    WATERMARK FOR ts AS ts - INTERVAL '2 seconds')";
+
+/// A number from the environment, so that a small machine can run small sizes.
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn main() -> BoxResult<()> {
+    // A child of the part `kill`.
+    if let Some(result) = kill::live_as_child() {
+        return Ok(result?);
+    }
+    let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let parts: [(&str, fn() -> BoxResult<()>); 3] =
+        [("kill", killed), ("cost", cost), ("keys", keys)];
+    for (name, part) in parts {
+        if asked.is_empty() || asked.iter().any(|part| part == name) {
+            part()?;
+        }
+    }
+    Ok(())
+}
+
+fn killed() -> BoxResult<()> {
+    let program = std::env::current_exe()?;
+    let outcome =
+        kill::kill_at_random(number("DRIFTLINE_KILLS", 300), 1, || Command::new(&program));
+    println!(
+        "a pipeline of five queries publishes {} rows whether or not it is killed",
+        outcome.rows
+    );
+    println!("figure: kill_runs = {} runs", outcome.kills);
+    println!("figure: kill_lost = {} rows", outcome.lost);
+    println!("figure: kill_doubled = {} rows", outcome.doubled);
+    if outcome.lost + outcome.doubled > 0 {
+        return Err(format!("rows were lost or came twice: {:#?}", outcome.examples).into());
+    }
+    Ok(())
+}
+
+/// A batch of rows from a place on; a second has `rows_per_second`.
+fn batch(from: usize, rows: usize, keys: usize, rows_per_second: usize) -> BoxResult<RecordBatch> {
+    let at = |row: usize| (row as i128 * i128::from(SECOND) / rows_per_second as i128) as i64;
+    let column = |value: &dyn Fn(usize) -> i64| (from..from + rows).map(value).collect::<Vec<_>>();
+    let host = |row: usize| (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    Ok(RecordBatch::try_from_iter([
+        ("ts", Arc::new(TimestampNanosecondArray::from(column(&at))) as ArrayRef),
+        ("host", Arc::new(Int64Array::from(column(&|row| (host(row) % keys as u64) as i64)))),
+        ("value", Arc::new(Int64Array::from(column(&|row| (row % 1013) as i64)))),
+    ])?)
+}
+
+const TUMBLE: &str =
+    "SELECT host, window_start, count(*) AS n, avg(value) AS mean, stddev(value) AS deviation,
+    min(value) AS least, max(value) AS most FROM TUMBLE(load, ts, INTERVAL '10 seconds')
+    GROUP BY host, window_start, window_end";
+
+/// Seconds that the rows take, and the stalls of checkpoints, in milliseconds.
+fn tumble(batches: &[RecordBatch], with: Option<Checkpoints>) -> BoxResult<(f64, Vec<f64>)> {
+    let has_checkpoints = with.is_some();
+    let builder = Engine::builder().workers(1);
+    let engine = match with {
+        Some(checkpoints) => builder.checkpoints(checkpoints),
+        None => builder,
+    }
+    .build()?;
+    engine.execute(CREATE)?;
+    let rows = engine.subscribe_with(TUMBLE, drop)?;
+    let source = engine.source("load")?;
+    let begin = Instant::now();
+    let (mut stalls, mut taken) = (Vec::new(), 0);
+    for batch in batches {
+        source.push(batch.clone())?;
+        if has_checkpoints
+            && let Some(metrics) = engine.metrics().checkpoints
+            && metrics.taken > taken
+        {
+            taken = metrics.taken;
+            stalls.push(metrics.last_stall_millis);
+        }
+    }
+    engine.drain()?;
+    let seconds = begin.elapsed().as_secs_f64();
+    engine.shutdown()?;
+    rows.join()?;
+    Ok((seconds, stalls))
+}
+
+fn cost() -> BoxResult<()> {
+    let (rows, keys) = (number("DRIFTLINE_ROWS", 20_000_000), 1_000);
+    let batches =
+        (0..rows.div_ceil(BATCH_ROWS)).map(|n| batch(n * BATCH_ROWS, BATCH_ROWS, keys, 50_000));
+    let batches: Vec<_> = batches.collect::<BoxResult<_>>()?;
+    println!(
+        "tumble of 10 s, five aggregates, {rows} rows, {keys} keys, a checkpoint every second beside none"
+    );
+    let (mut shares, mut stalls) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let folder = tempfile::tempdir()?;
+        let checkpoints = Checkpoints::in_folder(folder.path())?.every(Duration::from_secs(1));
+        let (without, _) = tumble(&batches, None)?;
+        let (with, found) = tumble(&batches, Some(checkpoints))?;
+        println!(
+            "round {}: {without:.2} s without, {with:.2} s with {} checkpoints",
+            round + 1,
+            found.len()
+        );
+        shares.push(without / with);
+        stalls.extend(found);
+    }
+    println!("figure: checkpoint_throughput_share = {:.3} ratio", at(&mut shares, 0.5));
+    match stalls.is_empty() {
+        // Fewer than a second of rows.
+        true => println!("no checkpoint came due: take more rows"),
+        false => println!("figure: checkpoint_stall_p99_ms = {:.2} ms", at(&mut stalls, 0.99)),
+    }
+    Ok(())
+}
+
+fn keys() -> BoxResult<()> {
+    let most = number("DRIFTLINE_KEYS", 1_000_000);
+    for keys in [most / 10, most] {
+        let folder = tempfile::tempdir()?;
+        let start = || -> BoxResult<Engine> {
+            let checkpoints = Checkpoints::in_folder(folder.path())?;
+            let settings = driftline::Settings {
+                workers: 2,
+                window_groups_max: 2 * keys,
+                ..driftline::Settings::default()
+            };
+            let engine = Engine::builder().settings(settings).checkpoints(checkpoints).build()?;
+            engine.execute(CREATE)?;
+            Ok(engine)
+        };
+        let engine = start()?;
+        let callback = engine.subscribe_with(TUMBLE, drop)?;
+        let source = engine.source("load")?;
+        // All keys within one window.
+        for n in 0..(keys * 3).div_ceil(BATCH_ROWS) {
+            source.push(batch(n * BATCH_ROWS, BATCH_ROWS, keys, keys)?)?;
+        }
+        engine.drain()?;
+        let first = engine.checkpoint()?;
+        // A hundred keys change.
+        source.push(batch(keys * 3, 100, keys, keys)?)?;
+        let second = engine.checkpoint()?;
+        let label = match keys {
+            1_000_000 => "1e6".to_owned(),
+            100_000 => "1e5".to_owned(),
+            keys => keys.to_string(),
+        };
+        println!("figure: checkpoint_seconds_{label}_keys = {:.3} s", first.took.as_secs_f64());
+        println!("figure: checkpoint_bytes_{label}_keys = {} bytes", first.bytes);
+        println!(
+            "figure: checkpoint_stall_{label}_keys = {:.2} ms",
+            first.stall.as_secs_f64() * 1e3
+        );
+        println!(
+            "figure: checkpoint_share_written_after_100_rows_{label}_keys = {:.3} ratio",
+            second.bytes_written as f64 / second.bytes as f64
+        );
+        callback.cancel();
+        drop((callback, source, engine));
+        let begin = Instant::now();
+        let engine = start()?;
+        let callback = engine.subscribe_with(TUMBLE, drop)?;
+        // Until the state is there: a row behind it is worked through.
+        engine.source("load")?.push(batch(keys * 3 + 100, 1, keys, keys)?)?;
+        engine.drain()?;
+        println!("figure: recovery_seconds_{label}_keys = {:.3} s", begin.elapsed().as_secs_f64());
+        callback.cancel();
+    }
+    Ok(())
+}
+
+/// The value below which a share of the values lies.
+fn at(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * share).round() as usize]
+}
