@@ -423,7 +423,8 @@
 //!
 //! What a detector has learned can be kept as a file, and taken up on another host and another number of workers:
 //! `EXPORT DETECTOR drift TO 'drift.models'`, `IMPORT DETECTOR drift FROM 'drift.models'`, or
-//! [`Engine::export_models`] and [`Engine::import_models`].
+//! [`Engine::export_models`] and [`Engine::import_models`]. Where its query reads `LOG_KEYS`, through views as well, the
+//! templates go with it: the same line has the same key there.
 //!
 //! # Results
 //!
@@ -567,9 +568,41 @@ pub mod detector {
 /// # engine.shutdown()?;
 /// # Ok::<(), driftline::Error>(())
 /// ```
+///
+/// A `deeplog` detector over log keys keeps the [`workflow`] of its sessions as a relation:
+///
+/// ```
+/// use driftline::Engine;
+/// use driftline::logs::workflow::Workflow;
+///
+/// let engine = Engine::builder().build()?;
+/// engine.execute(
+///     "CREATE SOURCE logs (ts TIMESTAMP, vm TEXT, line TEXT, WATERMARK FOR ts AS ts);
+///      CREATE DETECTOR odd USING deeplog
+///        WITH (session = 'vm', model = 'ngram', training = 20, swap_after = INTERVAL '0 seconds',
+///              gap = INTERVAL '1 minute') AS
+///        SELECT ts, vm, log_key FROM LOG_KEYS(logs, line, session => vm)",
+/// )?;
+/// let drawn = engine.subscribe("SELECT * FROM odd.workflow")?;
+/// let why = engine.subscribe("SELECT session, explanation FROM odd.diagnosis WHERE problem = 'slow'")?;
+/// for vm in 0..30 {
+///     let (boot, ready) = (vm * 60, vm * 60 + if vm == 25 { 45 } else { 5 });
+///     engine.execute(&format!(
+///         "INSERT INTO logs VALUES (to_timestamp({boot}), 'vm-{vm}', 'booting'), (to_timestamp({ready}), 'vm-{vm}', 'ready')"
+///     ))?;
+/// }
+/// engine.shutdown()?;
+/// let rows = drawn.collect::<driftline::Result<Vec<_>>>()?;
+/// let workflow = &Workflow::from_batch(&rows[0]).unwrap()[0];
+/// assert!(workflow.to_mermaid(|key| format!("key {key}")).starts_with("flowchart TD"));
+/// assert_eq!(workflow.edge(workflow.node("1"), workflow.node("2")).map(|edge| edge.seconds), Some(5.0));
+/// let slow = why.collect::<driftline::Result<Vec<_>>>()?;
+/// assert_eq!(slow.iter().map(|rows| rows.num_rows()).sum::<usize>(), 1);
+/// # Ok::<(), driftline::Error>(())
+/// ```
 pub mod logs {
     pub use driftline_operators::logs::{
-        HeaderFormat, LOGHUB_FORMATS, LogKeyParser, LogKeys, LoghubFormat,
+        HeaderFormat, LOGHUB_FORMATS, LogKeyParser, LogKeys, LoghubFormat, workflow,
     };
 }
 

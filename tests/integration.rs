@@ -27,6 +27,7 @@ mod suite {
     mod property;
     mod readme;
     mod refusals;
+    mod restored;
     mod several;
     mod shipped;
     mod side;
@@ -34,4 +35,5 @@ mod suite {
     mod tables;
     mod tidy;
     mod windows;
+    mod workflows;
 }

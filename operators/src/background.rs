@@ -64,6 +64,13 @@ impl<T> fmt::Debug for Task<T> {
     }
 }
 
+impl<T> Clone for Task<T> {
+    /// The same task once more: it is computed once, for all that ask.
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<T: Send + Sync + 'static> Task<T> {
     /// Hands `work` over.
     pub fn start(executor: &Arc<dyn Executor>, work: impl FnOnce() -> T + Send + 'static) -> Self {

@@ -254,6 +254,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Each `LOG_KEYS` of the query: those that others read first, of two inputs the left one's first.
+    #[must_use]
+    pub fn log_keys(&self) -> Vec<&LogKeyPlan> {
+        let mut found: Vec<&LogKeyPlan> =
+            self.node.inputs().into_iter().flat_map(Plan::log_keys).collect();
+        if let Node::LogKeys { keys, .. } = &self.node {
+            found.push(keys);
+        }
+        found
+    }
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.explain().join("\n"))

@@ -11,7 +11,8 @@ use driftline_operators::dataflow::{MAIN, QueryShared};
 use driftline_operators::detector::{DetectorKind, DetectorRequest};
 use driftline_operators::detectors::DetectorSpec;
 use driftline_operators::key::KeyShare;
-use driftline_operators::model::{pack_models, unpack_models};
+use driftline_operators::logs::LogKeyPlan;
+use driftline_operators::model::SavedModels;
 use driftline_operators::options::nearest_name;
 use driftline_queries::{Functions, Plan, Planner, Query, Scan, ScanStream};
 
@@ -304,6 +305,7 @@ impl Core {
         let plan = Arc::clone(&stage.plan);
         let (time, window_bounds) = (stage.time, planned.plan.window_bounds.clone());
         let sources = planned.sources();
+        let log_keys: Vec<LogKeyPlan> = planned.plan.log_keys().into_iter().cloned().collect();
         let named = Some((name, stage));
         let record = self.install(&mut registry, planned, query, named, None, None)?;
         let object = DetectorObject {
@@ -316,6 +318,7 @@ impl Core {
             window_bounds,
             side,
             plan,
+            log_keys: log_keys.into(),
         };
         registry.objects.insert(name.to_owned(), Object::Detector(object));
         Ok(())
@@ -360,24 +363,34 @@ impl Core {
         self.ingress.drain()?;
         let (query, kind) = self.detector_query(name)?;
         let parts = self.ingress.ask_all(|reply| Message::Export { query, reply })?;
-        Ok(pack_models(&kind, &parts)?)
+        let mut saved = SavedModels::default();
+        for part in parts {
+            saved.models.push(part.models);
+            // Lines are parsed on the first worker alone.
+            saved.log_keys.extend(part.log_keys);
+        }
+        Ok(saved.to_bytes(&kind)?)
     }
 
     /// Replaces the models of a detector by those of a file.
     pub(super) fn import_models(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.ingress.drain()?;
         let (query, kind) = self.detector_query(name)?;
-        let models = Arc::new(unpack_models(&kind, bytes)?);
+        let models = Arc::new(SavedModels::from_bytes(&kind, bytes)?);
         // A worker must not take up its share when another cannot: the first looks at all of them, and changes nothing
         // if one does not fit.
-        let stage = {
+        let (stage, log_keys) = {
             let registry = self.registry();
             let Some(Object::Detector(object)) = registry.get(name) else {
                 return Err(Error::closed("detector"));
             };
-            Arc::clone(&object.plan)
+            (Arc::clone(&object.plan), Arc::clone(&object.log_keys))
         };
-        stage.detector().adopt(&models, KeyShare::ALL)?;
+        stage.detector().adopt(&models.models, KeyShare::ALL)?;
+        models.check_log_keys(&kind, log_keys.len())?;
+        for (plan, bytes) in log_keys.iter().zip(&models.log_keys) {
+            plan.stage()?.restore(bytes)?;
+        }
         self.ingress.ask_all(|reply| Message::Import {
             query,
             models: Arc::clone(&models),

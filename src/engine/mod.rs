@@ -312,6 +312,9 @@ impl Engine {
     /// before the call. [`Engine::import_models`] takes them up, in this engine or another, on any number of workers.
     /// In SQL: `EXPORT DETECTOR name TO 'path'`.
     ///
+    /// With it goes what each `LOG_KEYS` of the detector's query has learned, so that the same line has the same key and
+    /// an unchanged score. A detector over another detector reads keys that are saved with that one.
+    ///
     /// Rows that still wait for the watermark are not in it: this is a model, not a checkpoint. The form is described
     /// in ARCHITECTURE.md; it has a version and a checksum.
     ///
@@ -340,7 +343,8 @@ impl Engine {
     /// `IMPORT DETECTOR name FROM 'path'`.
     ///
     /// # Errors
-    /// If the bytes are cut short or damaged, or of another kind, version, key or features; or as for exporting.
+    /// If the bytes are cut short or damaged, or of another kind, version, key or features, or of `LOG_KEYS` with other
+    /// settings; or as for exporting.
     pub fn import_models(&self, detector: &str, models: &[u8]) -> Result<()> {
         self.core.import_models(detector, models)
     }

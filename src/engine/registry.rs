@@ -7,6 +7,7 @@ use arrow::datatypes::SchemaRef;
 use driftline_operators::dataflow::QueryShared;
 use driftline_operators::detector::{DetectorPlan, SideRelation};
 use driftline_operators::detectors::DetectorSpec;
+use driftline_operators::logs::LogKeyPlan;
 use driftline_queries::{Catalog, Relation, RelationKind, TimeColumn};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -69,6 +70,8 @@ pub(crate) struct DetectorObject {
     /// Relations beside the main one.
     pub(crate) side: Vec<SideRelation>,
     pub(crate) plan: Arc<dyn DetectorPlan>,
+    /// Each `LOG_KEYS` of its query.
+    pub(crate) log_keys: Arc<[LogKeyPlan]>,
 }
 
 /// What a query is known by when a host starts it again.

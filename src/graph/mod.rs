@@ -14,9 +14,9 @@ use driftline_operators::changes::result_schema;
 use driftline_operators::dataflow::{
     Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinSide, JoinStage, Keyed,
     LogKeyStage, MAIN, NumberStage, Outbox, OverStage, QueryContext, QueryShared, Reorder,
-    Retention, SharedDetector, UpdatingJoinStage, WindowAssignment, WindowStage, aggregate_windows,
-    append_additions, assign_windows, check_groups, check_side, collect_into, detect,
-    distinct_rows, join, log_keys, look_up, maintain, number_rows, over_frames, transform,
+    Retention, SharedDetector, SharedLogKeys, UpdatingJoinStage, WindowAssignment, WindowStage,
+    aggregate_windows, append_additions, assign_windows, check_groups, check_side, collect_into,
+    detect, distinct_rows, join, log_keys, look_up, maintain, number_rows, over_frames, transform,
     transform_changes, update_groups, update_windows, updating_join, with_schema,
 };
 use driftline_operators::detector::{DetectorPlan, SideRelation};
@@ -101,6 +101,8 @@ pub(crate) struct Wiring<'a> {
     pub(crate) worker: usize,
     pub(crate) context: QueryContext,
     pub(crate) parts: &'a Parts,
+    /// Every `LOG_KEYS` that has been wired.
+    pub(crate) log_keys: &'a RefCell<Vec<SharedLogKeys>>,
 }
 
 impl Wiring<'_> {
@@ -162,7 +164,9 @@ pub(crate) fn check(
     settings: &Settings,
 ) -> Result<()> {
     let (workers, context) = (settings.workers, QueryContext::default());
-    let wiring = Wiring { settings, workers, worker: 0, context, parts: &Parts::default() };
+    let (parts, log_keys) = (Parts::default(), RefCell::default());
+    let wiring =
+        Wiring { settings, workers, worker: 0, context, parts: &parts, log_keys: &log_keys };
     if let Some(stage) = detector {
         detect_stage(stage, plan, &wiring, &Watermarks::default())?;
     }
@@ -315,7 +319,7 @@ fn wire_node<'scope>(
         }
         Node::Over { input, time, over, .. } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
-                Ok(over_frames(rows, over_stage(input, *time, over, wiring, watermarks)?))
+                over_frames(rows, over_stage(input, *time, over, wiring, watermarks)?)
             })
         }
         Node::LogKeys { input, keys, output, time } => {
@@ -328,7 +332,9 @@ fn wire_node<'scope>(
                     watermarks: watermarks.clone(),
                     context,
                 };
-                log_keys(rows, stage)
+                let (keyed, learned) = log_keys(rows, stage)?;
+                wiring.log_keys.borrow_mut().push(learned);
+                Ok(keyed)
             })
         }
         Node::Union { inputs } => {
@@ -468,7 +474,8 @@ fn over_stage(
     let limits = Limits { keys: key_limit(settings), rows_max: settings.frame_rows_max };
     Ok(OverStage {
         splitter: KeySplitter::new(&input.schema, over.partition.clone(), wiring.workers)?,
-        reorder: Reorder::new(time.index, kind.clone(), settings.reorder_rows_max),
+        reorder: Reorder::new(time.index, kind.clone(), settings.reorder_rows_max)
+            .keyed_by(Keyed::Columns(over.partition.clone())),
         frames: Frames::new(over.clone(), &input.schema, kind.clone(), limits)?,
         time_index: time.index,
         time: kind,

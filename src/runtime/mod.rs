@@ -26,6 +26,7 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Sender;
 use driftline_operators::error::Result as ModelResult;
+use driftline_operators::model::SavedModels;
 use driftline_operators::time::{Epoch, EventTime};
 
 use crate::graph::QuerySpec;
@@ -40,6 +41,13 @@ pub(crate) struct SourceId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct QueryId(pub(crate) u64);
 
+/// What one worker writes of a detector.
+#[derive(Debug)]
+pub(crate) struct WorkerModels {
+    pub(crate) models: Vec<u8>,
+    pub(crate) log_keys: Vec<Vec<u8>>,
+}
+
 /// A worker, and what it has to say.
 pub(crate) type Answer<T> = (usize, ModelResult<T>);
 
@@ -52,10 +60,11 @@ pub(crate) enum Message {
     Close { epoch: Epoch, watermarks: Arc<[SourceWatermark]> },
     /// A query starts with the open epoch.
     Install(Arc<Installation>),
-    /// Every worker writes the models of a detector.
-    Export { query: QueryId, reply: Sender<Answer<Vec<u8>>> },
-    /// Every worker takes up its share of models, written by as many workers as there are snapshots.
-    Import { query: QueryId, models: Arc<Vec<Vec<u8>>>, reply: Sender<Answer<()>> },
+    /// Every worker writes the models of a detector, and what the `LOG_KEYS` below it have learned.
+    Export { query: QueryId, reply: Sender<Answer<WorkerModels>> },
+    /// Every worker takes up its share of models, written by as many workers as there are snapshots; the first, all of
+    /// the log keys.
+    Import { query: QueryId, models: Arc<SavedModels>, reply: Sender<Answer<()>> },
     /// Every worker gives the state of its operators away, as of the epoch that has just ended.
     Checkpoint(Arc<Barrier>),
     /// A query's results no longer matter.

@@ -1,5 +1,6 @@
 //! One worker: a thread that steps a timely dataflow per query and carries rows to and results from them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Receiver;
 use driftline_operators::batch::Batch;
-use driftline_operators::dataflow::{MAIN, Outbox, Outgoing, QueryContext, SharedDetector};
-use driftline_operators::detector::Detector;
+use driftline_operators::dataflow::{
+    MAIN, Outbox, Outgoing, QueryContext, SharedDetector, SharedLogKeys,
+};
 use driftline_operators::error::{OperatorError, Result as ModelResult};
 use driftline_operators::key::KeyShare;
 use driftline_operators::state::Registered;
@@ -23,7 +25,9 @@ use super::busy::BusyTimes;
 use super::ingress::Ingress;
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec};
-use super::{Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark};
+use super::{
+    Answer, Installation, Message, QueryId, Rows, SourceId, SourceWatermark, WorkerModels,
+};
 use crate::error::Error;
 use crate::graph::{self, Flow, Leaf, Parts, Upstream, Wiring};
 
@@ -60,6 +64,8 @@ struct Running {
     leaves: Vec<RunningLeaf>,
     outbox: Outbox,
     detector: Option<SharedDetector>,
+    /// What each `LOG_KEYS` of the query has learned; on the first worker all, elsewhere nothing.
+    log_keys: Vec<SharedLogKeys>,
     context: QueryContext,
     registered: Registered,
     port: Option<Arc<OutputPort>>,
@@ -156,12 +162,24 @@ impl Worker {
             Message::Install(installation) => self.install(&installation),
             Message::Export { query, reply } => {
                 // Whoever asked has gone when nobody takes the reply.
-                let _ = reply.send(self.with_detector(query, |detector, _| detector.snapshot()));
+                let _ = reply.send(self.with_detector(query, |detector, log_keys, share| {
+                    let states = log_keys.iter().filter(|_| share.worker == 0);
+                    Ok(WorkerModels {
+                        models: detector.borrow().snapshot()?,
+                        log_keys: states
+                            .map(|state| state.borrow().snapshot())
+                            .collect::<ModelResult<_>>()?,
+                    })
+                }));
             }
             Message::Import { query, models, reply } => {
-                let _ = reply.send(
-                    self.with_detector(query, |detector, share| detector.adopt(&models, share)),
-                );
+                let _ = reply.send(self.with_detector(query, |detector, log_keys, share| {
+                    detector.borrow_mut().adopt(&models.models, share)?;
+                    let states = log_keys.iter().zip(&models.log_keys);
+                    states
+                        .filter(|_| share.worker == 0)
+                        .try_for_each(|(state, bytes)| state.borrow_mut().restore(bytes))
+                }));
             }
             Message::Checkpoint(barrier) => self.barrier = Some((barrier, false)),
             Message::Cancel(id) => self.cancel(id),
@@ -285,13 +303,14 @@ impl Worker {
             query.saved.clone(),
             share,
         );
-        let parts = Parts::default();
+        let (parts, log_keys) = (Parts::default(), RefCell::default());
         let wiring = Wiring {
             settings: ingress.settings(),
             workers: self.timely.peers(),
             worker: self.timely.index(),
             context: context.clone(),
             parts: &parts,
+            log_keys: &log_keys,
         };
         let mut inputs: Vec<Input> =
             query.leaves.iter().map(|_| Input::new_with_builder()).collect();
@@ -334,6 +353,7 @@ impl Worker {
             leaves,
             outbox,
             detector,
+            log_keys: log_keys.into_inner(),
             context,
             registered,
             port: query.port.clone(),
@@ -353,11 +373,13 @@ impl Worker {
     fn with_detector<T>(
         &self,
         id: QueryId,
-        act: impl FnOnce(&mut dyn Detector, KeyShare) -> ModelResult<T>,
+        act: impl FnOnce(&SharedDetector, &[SharedLogKeys], KeyShare) -> ModelResult<T>,
     ) -> Answer<T> {
         let share = KeyShare { worker: self.timely.index(), workers: self.timely.peers() };
-        let answer = match self.queries.get(&id).and_then(|query| query.detector.as_ref()) {
-            Some(detector) => act(&mut **detector.borrow_mut(), share),
+        let running = self.queries.get(&id);
+        let detector = running.and_then(|query| Some((query.detector.as_ref()?, &query.log_keys)));
+        let answer = match detector {
+            Some((detector, log_keys)) => act(detector, log_keys, share),
             None => Err(OperatorError::Snapshot {
                 owner: "detector".into(),
                 problem: "cannot be taken: the detector has ended".into(),

@@ -36,7 +36,8 @@ fn halves(rows: &RecordBatch, at: usize) -> (RecordBatch, RecordBatch, EventTime
 fn models_go_on_in_another_engine_on_any_number_of_workers() {
     let rows = samples(41, 4000, 8000);
     let (first, second, between) = halves(&rows, 2500);
-    for kind in builtin_kinds() {
+    // The models of `deeplog` are not by key: `workflows.rs` has them.
+    for kind in builtin_kinds().iter().filter(|kind| kind.name() != "deeplog") {
         let kind = kind.name();
         let reference = {
             let engine = engine(1, kind);

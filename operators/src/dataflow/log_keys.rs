@@ -5,6 +5,9 @@
 //! parsing does not spread over workers; it does over a million lines a second on one. What reads the keys spreads again
 //! with its own exchange.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
@@ -15,7 +18,8 @@ use super::reorder::Reorder;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::logs::{KeyedLines, LogKeyOutput, LogKeyPlan};
+use crate::logs::{KeyedLines, LogKeyOutput, LogKeyPlan, LogKeyState};
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::Watermarks;
 
 /// `LOG_KEYS` as a dataflow builds it.
@@ -35,7 +39,11 @@ pub struct LogKeyStage {
     pub context: QueryContext,
 }
 
-/// Gives each row the key of its line.
+/// What a `LOG_KEYS` has learned, which its worker can reach from outside the dataflow, between two steps of it. On all
+/// workers but the first it has learned nothing.
+pub type SharedLogKeys = Rc<RefCell<LogKeyState>>;
+
+/// Gives each row the key of its line. Hands out what it learns, to be saved or replaced.
 ///
 /// Rows leave in order of event time, those of equal time in order of arrival, and keep that order for whoever puts
 /// them in order again.
@@ -45,25 +53,29 @@ pub struct LogKeyStage {
 pub fn log_keys<'scope>(
     stream: BatchStream<'scope>,
     stage: LogKeyStage,
-) -> Result<BatchStream<'scope>> {
+) -> Result<(BatchStream<'scope>, SharedLogKeys)> {
     let LogKeyStage { plan, output: wanted, reorder_rows_max, lag_ns, watermarks, context } = stage;
-    let mut keys = plan.stage()?;
-    let mut reorder = Reorder::new(plan.time_index(), plan.time_type(), reorder_rows_max);
+    let shared = Rc::new(RefCell::new(plan.stage()?));
+    let inside = Rc::clone(&shared);
+    let reorder = Reorder::new(plan.time_index(), plan.time_type(), reorder_rows_max);
+    let reorder = context.keep("waiting", reorder)?;
+    let learned = context.keep("learned", Learned { keys: Rc::clone(&shared), sequence: 0 })?;
     let one_place = Exchange::new(|_: &Batch| 0);
-    Ok(stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+    let keyed = stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         one_place,
         "LogKeys",
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
-            let mut sequence = 0;
             move |(input, frontier), output| {
+                let (mut reorder, mut learned) = (reorder.borrow_mut(), learned.borrow_mut());
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
                         context.attempt(|| reorder.push(&batch));
                     }
                 });
                 context.count(|c| &c.rows_refused, reorder.take_refused());
+                let mut keys = inside.borrow_mut();
                 while let Some((complete, capability)) = closing.next_closed(frontier) {
                     let mut step = || {
                         let mut keyed = KeyedLines::default();
@@ -80,14 +92,43 @@ pub fn log_keys<'scope>(
                     let mut session = output.session(&capability);
                     for rows in batches {
                         // Later batches have later rows: their numbers stand for the order of arrival.
-                        sequence += 1;
-                        session.give(Batch { rows, sequence, target: 0 });
+                        learned.sequence += 1;
+                        session.give(Batch { rows, sequence: learned.sequence, target: 0 });
                     }
                     bytes.set((keys.bytes() + reorder.bytes()) as u64);
                 }
             }
         },
-    ))
+    );
+    Ok((keyed, shared))
+}
+
+/// Templates and sessions, and how many batches have left, as state.
+struct Learned {
+    keys: SharedLogKeys,
+    sequence: u64,
+}
+
+impl Stateful for Learned {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        let keys = self.keys.borrow();
+        // On all workers but the first nothing is ever parsed.
+        match self.sequence == 0 && keys.templates() == 0 {
+            true => Ok(()),
+            false => out.note(&(self.sequence, keys.snapshot()?)),
+        }
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        let notes: Vec<(u64, Vec<u8>)> = saved.notes()?;
+        if saved.share().worker == 0
+            && let Some((sequence, bytes)) = notes.first()
+        {
+            self.keys.borrow_mut().restore(bytes)?;
+            self.sequence = *sequence;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -153,7 +194,7 @@ mod tests {
                     watermarks: told,
                     context: QueryContext::default(),
                 };
-                let keyed = log_keys(input.to_stream(scope), stage).unwrap();
+                let (keyed, _) = log_keys(input.to_stream(scope), stage).unwrap();
                 let seen = Arc::clone(&seen);
                 keyed
                     .inspect(move |batch: &Batch| {

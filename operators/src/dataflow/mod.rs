@@ -37,7 +37,7 @@ pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use distinct::{DistinctStage, distinct_rows};
 pub use egress::{Outbox, Outgoing, collect_into};
 pub use join::{JoinStage, join};
-pub use log_keys::{LogKeyStage, log_keys};
+pub use log_keys::{LogKeyStage, SharedLogKeys, log_keys};
 pub use lookup::look_up;
 pub use measure::{Meter, measure};
 pub use number::{NumberStage, number_rows};

@@ -5,10 +5,11 @@
 //! key that has many. differential-dataflow holds rows, states and results, and hands a bucket's rows over in the order
 //! of their values, so that results do not depend on the order of arrival.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
@@ -16,11 +17,14 @@ use timely::dataflow::operators::generic::Operator;
 use twox_hash::XxHash3_64;
 
 use super::bytes::{Codec, give_changes};
+use super::context::Gauge;
+use super::egress::RESTORED;
 use super::retain::{Held, HeldRow, Retention, retain};
 use super::{BatchStream, QueryContext};
 use crate::changes::diffs;
 use crate::error::Result;
 use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram, GroupAccumulator};
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::{Epoch, Watermarks};
 
 /// Into how many buckets the rows of a key are cut, by time where they have one.
@@ -105,7 +109,7 @@ pub fn update_groups<'scope>(
                 Ok(())
             })?
         }
-        Arriving::Changes => encode_changes(stream, encoder, context.clone()),
+        Arriving::Changes => encode_changes(stream, encoder, context.clone())?,
     };
     let failing = context.clone();
     let states = rows.reduce_named(
@@ -153,12 +157,23 @@ fn encode_changes<'scope>(
     stream: BatchStream<'scope>,
     encoder: RowEncoder,
     context: QueryContext,
-) -> VecCollection<'scope, Epoch, Row, isize> {
-    let encoded = stream.unary::<CapacityContainerBuilder<Vec<(Row, Epoch, isize)>>, _, _, _>(
+) -> Result<VecCollection<'scope, Epoch, Row, isize>> {
+    let entered = context.keep("changes", Entered::default())?;
+    let encoded = stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         Pipeline,
         "EncodeChanges",
-        |_, _| {
-            move |input, output| {
+        |capability, _| {
+            // Rows of a checkpoint enter before all others.
+            let mut restored = context.is_restored().then_some(capability);
+            let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
+            move |(input, _frontier), output| {
+                let mut entered = entered.borrow_mut();
+                if let Some(capability) = restored.take() {
+                    let mut session = output.session(&capability);
+                    for (row, count) in &entered.rows {
+                        session.give((row.clone(), RESTORED, *count));
+                    }
+                }
                 input.for_each(|capability, batches| {
                     let Some(&epoch) = capability.least() else { return };
                     let mut session = output.session(&capability);
@@ -168,16 +183,77 @@ fn encode_changes<'scope>(
                             for ((key, row), diff) in made.zip(diffs(rows).values()) {
                                 // There is no time: a row's own bytes choose its bucket.
                                 let bucket = XxHash3_64::oneshot(&row) % BUCKETS as u64;
-                                session.give((((key, bucket as i64), row), epoch, *diff as isize));
+                                let row = ((key, bucket as i64), row);
+                                entered.change(&row, *diff as isize);
+                                session.give((row, epoch, *diff as isize));
                             }
                             Ok(())
                         });
                     }
                 });
+                bytes.set(entered.bytes as u64);
             }
         },
     );
-    encoded.as_collection()
+    Ok(encoded.as_collection())
+}
+
+/// How often each row has entered here and not left here, for a checkpoint: whoever sent the changes does not send them
+/// again. A row may have entered on another worker than the one that it leaves on.
+#[derive(Default)]
+struct Entered {
+    rows: BTreeMap<Row, isize>,
+    bytes: usize,
+}
+
+impl Entered {
+    fn change(&mut self, row: &Row, change: isize) {
+        let size = row.bytes() + size_of::<(Row, isize)>();
+        let Some(count) = self.rows.get_mut(row) else {
+            if change != 0 {
+                self.bytes += size;
+                self.rows.insert(row.clone(), change);
+            }
+            return;
+        };
+        *count += change;
+        if *count == 0 {
+            self.rows.remove(row);
+            self.bytes -= size;
+        }
+    }
+}
+
+impl Stateful for Entered {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        let parts = || self.rows.keys().map(HeldRow::parts);
+        let counts = self.rows.values().map(|count| *count as i64);
+        let columns: [(&str, ArrayRef); 4] = [
+            ("key", Arc::new(parts().map(|(key, ..)| key).collect::<BinaryArray>())),
+            ("bucket", Arc::new(Int64Array::from_iter_values(parts().map(|(_, b, _)| b)))),
+            ("row", Arc::new(BinaryArray::from_iter_values(parts().map(|(.., row)| row)))),
+            ("count", Arc::new(Int64Array::from_iter_values(counts))),
+        ];
+        let columns = columns.map(|(name, column)| (name, column, true));
+        let rows = RecordBatch::try_from_iter_with_nullable(columns)?;
+        // Rows are where they came in: any worker will do.
+        out.keyed_bytes("rows", rows, parts().map(|(.., row)| Some(row)));
+        Ok(())
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        for rows in saved.rows("rows")? {
+            let bytes = |i: usize| rows.column(i).as_binary::<i32>();
+            let number = |i: usize| rows.column(i).as_primitive::<Int64Type>().values();
+            let (keys, buckets, own, counts) = (bytes(0), number(1), bytes(2), number(3));
+            for at in 0..rows.num_rows() {
+                let key = Some(keys.value(at).to_vec());
+                let row = Row::of_parts(key, buckets[at], own.value(at).to_vec());
+                self.change(&row, counts[at] as isize);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// From columns to keys and to what the aggregates read.

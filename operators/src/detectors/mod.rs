@@ -71,6 +71,7 @@ use crate::detector::DetectorKind;
 #[must_use]
 pub fn builtin_kinds() -> Vec<Arc<dyn DetectorKind>> {
     vec![
+        Arc::new(DeepLogKind),
         Arc::new(DriftInsightKind),
         Arc::new(EwmaKind),
         Arc::new(HalfSpaceTreesKind),

@@ -8,7 +8,7 @@ use super::mask::compile;
 use super::signature::{Signature, SignatureSettings};
 use super::spell::{Spell, SpellSettings};
 use crate::error::Result;
-use crate::options::{OptionKind, OptionReader, OptionSpec, Options};
+use crate::options::{OptionKind, OptionReader, OptionSpec, OptionValue, Options};
 
 const OWNER: &str = "LOG_KEYS";
 
@@ -206,6 +206,11 @@ impl LogKeyOptions {
     #[must_use]
     pub fn given(&self) -> &Options {
         &self.given
+    }
+
+    /// Every option with its value, those that were not given with their defaults.
+    pub(super) fn settled(&self) -> impl Iterator<Item = (&'static str, &OptionValue)> {
+        self.reader.settled()
     }
 
     /// The name of the parser asked for.

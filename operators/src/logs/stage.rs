@@ -157,6 +157,23 @@ impl LogKeyPlan {
         &self.options
     }
 
+    /// What keys and elapsed times depend on, besides the lines: names and values, for snapshots to agree in.
+    fn settings(&self) -> Vec<(String, String)> {
+        let bounds = ["templates_max", "sessions_max"];
+        let options = self.options.settled().filter(|(name, _)| !bounds.contains(name));
+        let columns: Vec<String> = self
+            .session
+            .iter()
+            .map(|&index| {
+                let field = self.input.field(index);
+                format!("{} {}", field.name(), field.data_type())
+            })
+            .collect();
+        let session = ("session".to_owned(), format!("({})", columns.join(", ")));
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_string()));
+        options.chain([session]).collect()
+    }
+
     /// What runs, without templates yet.
     ///
     /// # Errors
@@ -289,31 +306,52 @@ impl LogKeyState {
         self.reader.parser().bytes() + self.sessions.bytes
     }
 
-    /// Everything that must survive a restart.
+    /// Everything that must survive a restart, and the settings that it depends on.
     ///
     /// # Errors
     /// If it cannot be written, which would be a bug.
     pub fn snapshot(&self) -> Result<Vec<u8>> {
         let parser = self.reader.parser().snapshot()?;
-        snapshot::seal(&self.kind(), &(parser, &self.sessions))
+        snapshot::seal(SNAPSHOT, &(self.plan.settings(), parser, &self.sessions))
     }
 
-    /// Takes up a snapshot of a stage with the same parser.
+    /// Takes up a snapshot of a stage with the same settings. Its bounds may be others, if what is there fits them.
     ///
     /// # Errors
-    /// If the snapshot is cut short, damaged, or of another parser or version. The stage is then as it was before.
+    /// If the snapshot is cut short, damaged, of another version, of other settings, which are named, or beyond the
+    /// bounds of this stage. The stage is then as it was before.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<()> {
-        let (parser, mut sessions): (Vec<u8>, Sessions) = snapshot::open(&self.kind(), bytes)?;
-        self.reader.parser_mut().restore(&parser)?;
+        let (settings, parser, mut sessions): (Vec<(String, String)>, Vec<u8>, Sessions) =
+            snapshot::open(SNAPSHOT, bytes)?;
+        let refuse = |problem: String| Err(snapshot::problem(SNAPSHOT, problem));
+        let wanted = self.plan.settings();
+        let given = |name: &str| settings.iter().find(|(other, _)| other == name);
+        for (name, value) in &wanted {
+            match given(name) {
+                Some((_, found)) if found == value => {}
+                Some((_, found)) => {
+                    return refuse(format!("was taken with {name} = {found}, not {value}"));
+                }
+                None => return refuse(format!("says nothing of {name}")),
+            }
+        }
+        let mut reader = self.plan.options.reader()?;
+        reader.parser_mut().restore(&parser)?;
+        let bounds = [
+            ("templates", reader.parser().templates().len(), self.plan.options.templates_max()),
+            ("sessions", sessions.latest.len(), self.plan.options.sessions_max()),
+        ];
+        if let Some((what, held, most)) = bounds.into_iter().find(|(_, held, most)| held > most) {
+            return refuse(format!("holds {held} {what}, and {what}_max is {most}"));
+        }
         sessions.complete(self.plan.options.sessions_max());
-        self.sessions = sessions;
+        (self.reader, self.sessions) = (reader, sessions);
         Ok(())
     }
-
-    fn kind(&self) -> String {
-        format!("log keys by {}", self.plan.options.parser_name())
-    }
 }
+
+/// What snapshots of a stage are called in errors.
+const SNAPSHOT: &str = "LOG_KEYS";
 
 /// When each session had its latest line.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

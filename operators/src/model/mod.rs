@@ -16,6 +16,7 @@
 mod columns;
 mod explain;
 mod extra;
+mod file;
 mod keyed;
 mod output;
 mod side;
@@ -27,25 +28,9 @@ use std::fmt::Debug;
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 
+pub use file::SavedModels;
 pub use keyed::{KeyedDetector, KeyedPlan};
 pub use slots::MissingSlots;
-
-/// Seals the models of a detector, as its workers wrote them, into one file. The form is that of every snapshot: a byte
-/// with the version, the kind with the word `models`, the parts in postcard's form, and a checksum of all that.
-///
-/// # Errors
-/// If the parts cannot be written, which would be a bug.
-pub fn pack_models(kind: &str, parts: &[Vec<u8>]) -> Result<Vec<u8>> {
-    snapshot::seal(&format!("{kind} models"), &parts)
-}
-
-/// Opens what [`pack_models`] sealed.
-///
-/// # Errors
-/// If the file is cut short, damaged, of another kind or of another version.
-pub fn unpack_models(kind: &str, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
-    snapshot::open(&format!("{kind} models"), bytes)
-}
 
 use crate::error::Result;
 use crate::time::EventTime;

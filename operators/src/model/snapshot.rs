@@ -15,14 +15,19 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{OperatorError, Result};
 
-/// The version that this code writes, and the only one that it reads.
+/// The version of most forms that this code writes, and the only one of them that it reads.
 pub(crate) const VERSION: u8 = 1;
 
 const CHECKSUM_BYTES: usize = 8;
 
 /// Seals a value under the tag of its kind.
 pub(crate) fn seal(kind: &str, content: &impl Serialize) -> Result<Vec<u8>> {
-    let mut bytes = vec![VERSION];
+    seal_as(VERSION, kind, content)
+}
+
+/// The same for a form that has versions of its own.
+pub(crate) fn seal_as(version: u8, kind: &str, content: &impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes = vec![version];
     append(kind, &mut bytes, &kind)?;
     append(kind, &mut bytes, content)?;
     bytes.extend(checksum(&bytes).to_le_bytes());
@@ -31,11 +36,16 @@ pub(crate) fn seal(kind: &str, content: &impl Serialize) -> Result<Vec<u8>> {
 
 /// Opens what [`seal`] closed, if it is whole and of this kind.
 pub(crate) fn open<T: DeserializeOwned>(kind: &str, bytes: &[u8]) -> Result<T> {
+    open_as(VERSION, kind, bytes)
+}
+
+/// Opens what [`seal_as`] closed, if it is whole and of this version and kind.
+pub(crate) fn open_as<T: DeserializeOwned>(version: u8, kind: &str, bytes: &[u8]) -> Result<T> {
     match bytes.first() {
         None => return Err(problem(kind, "is empty")),
-        Some(&VERSION) => {}
+        Some(found) if *found == version => {}
         Some(other) => {
-            return Err(problem(kind, format!("is of version {other}, this is version {VERSION}")));
+            return Err(problem(kind, format!("is of version {other}, this is version {version}")));
         }
     }
     let (covered, sum) = bytes

@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use super::counts::{self, CountVector};
+use super::explain::{Explainer, SavedExplainer, SessionDiagnosis, Trace};
 use super::key_model::{KeyModel, Rank, SESSION_END, SessionJudgement};
 use super::output::{
-    RowAnswer, SessionAnswer, as_text, expected_text, unit_ns, write_rows, write_sessions,
+    RowAnswer, SessionAnswer, as_text, expected_text, unit_ns, write_diagnoses, write_rows,
+    write_sessions, write_workflows,
 };
 use super::sessions::{KEPT_MAX, Session, Sessions};
 use super::settings::{Settings, Verdict};
@@ -29,6 +31,7 @@ use super::windows::Window;
 use crate::background::Task;
 use crate::detector::{Answers, Detector, DetectorPlan, DetectorStatistics, SideRelation};
 use crate::error::{OperatorError, Result};
+use crate::key::KeyShare;
 use crate::model::{Phase, snapshot};
 use crate::time::EventTime;
 
@@ -45,7 +48,7 @@ impl DetectorPlan for DeepLogPlan {
     }
 
     fn relations(&self) -> Vec<SideRelation> {
-        vec![self.settings.relation.clone()]
+        self.settings.relations()
     }
 
     fn describe(&self) -> Vec<(String, String)> {
@@ -65,6 +68,7 @@ pub(super) struct DeepLogDetector {
     statistics: DetectorStatistics,
     /// Predictions asked for, and sessions that ended, since the last were answered.
     asked: Asked,
+    explainer: Explainer,
 }
 
 /// Where the model is in its life.
@@ -86,6 +90,7 @@ struct Asked {
 impl DeepLogDetector {
     fn new(settings: Arc<Settings>) -> Self {
         Self {
+            explainer: Explainer::new(settings.explain),
             settings,
             sessions: Sessions::default(),
             stage: Stage::Collecting { vocabulary: Vocabulary::default(), ended: Vec::new() },
@@ -127,7 +132,7 @@ impl DeepLogDetector {
 
     /// Takes the trained model up.
     fn swap(&mut self) -> Result<()> {
-        let Stage::Training { vocabulary, task, .. } = &self.stage else { return Ok(()) };
+        let Stage::Training { vocabulary, task, from } = &self.stage else { return Ok(()) };
         let finished = task.wait();
         let model = match &finished.value {
             Ok(model) => model.clone(),
@@ -156,7 +161,9 @@ impl DeepLogDetector {
             }
             session.counts = counts;
             session.kept = Vec::new();
+            session.trace.translate(vocabulary, translate);
         });
+        self.explainer.take_up(&model.vocabulary, *from);
         self.stage = Stage::Ready(Box::new(model));
         Ok(())
     }
@@ -188,12 +195,14 @@ impl DeepLogDetector {
             verdict: None,
             reasons: Vec::new(),
         });
+        self.explainer.ended(session.trace);
         if let Stage::Collecting { vocabulary, ended } = &mut self.stage {
             ended.push(session.kept);
             if ended.len() >= self.settings.training {
                 let (vocabulary, ended) = (std::mem::take(vocabulary), std::mem::take(ended));
                 let from = EventTime(end.0.saturating_add(self.settings.swap_after_ns));
                 let task = self.train(&vocabulary, ended);
+                self.explainer.draw(&self.settings.executor, &vocabulary, &task);
                 self.stage = Stage::Training { vocabulary, task, from };
             }
         }
@@ -254,6 +263,7 @@ impl DeepLogDetector {
                     counts: CountVector::new(),
                     kept: Vec::new(),
                     judgement: SessionJudgement::default(),
+                    trace: Trace::default(),
                 })
             }
         };
@@ -276,6 +286,7 @@ impl DeepLogDetector {
             Stage::Collecting { .. } if session.kept.len() < KEPT_MAX => session.kept.push(symbol),
             Stage::Collecting { .. } | Stage::Training { .. } => {}
         }
+        self.explainer.note(&mut session.trace, symbol, key, time);
         window.push(framing, symbol);
         session.window = window.into_symbols();
         session.last = time;
@@ -343,6 +354,10 @@ impl DeepLogDetector {
             let Some(mut session) = self.sessions.free(place) else { continue };
             model.close(&session.counts, &mut session.judgement);
             let (verdict, reasons) = verdict(settings, model, &session.judgement);
+            let how = (end, verdict.2);
+            let vocabulary = &model.vocabulary;
+            let odd = self.explainer.diagnose(&session.name, &session.trace, how, vocabulary);
+            work.diagnosed.extend(odd);
             work.ended.push(SessionAnswer {
                 name: session.name,
                 start: session.start,
@@ -365,7 +380,11 @@ impl DeepLogDetector {
         if let Some(rows) = rows {
             write_rows(&self.settings, rows, &work.rows, 1, out)?;
         }
-        write_sessions(&self.settings, &work.ended, out)
+        write_sessions(&self.settings, &work.ended, out)?;
+        if let Some((at, workflows)) = self.explainer.news() {
+            write_workflows(&self.settings, at, workflows, out)?;
+        }
+        write_diagnoses(&self.settings, &work.diagnosed, out)
     }
 }
 
@@ -416,6 +435,7 @@ fn verdict(
 struct Work {
     rows: Vec<RowAnswer>,
     ended: Vec<SessionAnswer>,
+    diagnosed: Vec<SessionDiagnosis>,
 }
 
 impl Detector for DeepLogDetector {
@@ -450,7 +470,7 @@ impl Detector for DeepLogDetector {
         let names = columns.session.map(|session| as_text(rows.column(session))).transpose()?;
         let unit = unit_ns(columns.unit);
         let mut work =
-            Work { rows: vec![RowAnswer::default(); rows.num_rows()], ended: Vec::new() };
+            Work { rows: vec![RowAnswer::default(); rows.num_rows()], ..Work::default() };
         for row in 0..rows.num_rows() {
             let time = EventTime(times.value(row).saturating_mul(unit));
             self.statistics.rows += 1;
@@ -510,6 +530,7 @@ impl Detector for DeepLogDetector {
             stage,
             sessions: self.sessions.sorted().into_iter().cloned().collect(),
             statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
+            explainer: self.explainer.save(),
         };
         snapshot::seal(NAME, &saved)
     }
@@ -542,8 +563,37 @@ impl Detector for DeepLogDetector {
         for session in saved.sessions {
             sessions.open(session);
         }
+        let vocabulary = match &stage {
+            Stage::Ready(model) => Some(&model.vocabulary),
+            Stage::Collecting { .. } | Stage::Training { .. } => None,
+        };
+        let settings = &self.settings;
+        let explainer =
+            Explainer::restore(settings.explain, &settings.executor, saved.explainer, vocabulary)
+                .ok_or_else(|| snapshot::problem(NAME, "holds workflows that do not fit it"))?;
+        self.explainer = explainer;
         (self.stage, self.sessions, self.statistics) = (stage, sessions, saved.statistics);
         self.asked = Asked::default();
+        Ok(())
+    }
+
+    /// All sessions are on the first worker, and what it wrote is all that there is; the others have to be whole.
+    fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
+        let restored = |bytes: &Vec<u8>| -> Result<Self> {
+            let mut detector = Self::new(Arc::clone(&self.settings));
+            detector.restore(bytes)?;
+            Ok(detector)
+        };
+        let written = snapshots.iter().map(restored).collect::<Result<Vec<_>>>()?;
+        let Some(mut first) = written.into_iter().next() else {
+            return Err(snapshot::problem(NAME, "is of no worker"));
+        };
+        if share.owns(None, false) {
+            first.explainer.tell_again();
+            *self = first;
+        } else {
+            *self = Self::new(Arc::clone(&self.settings));
+        }
         Ok(())
     }
 }
@@ -553,6 +603,7 @@ struct Saved {
     stage: SavedStage,
     sessions: Vec<Session>,
     statistics: DetectorStatistics,
+    explainer: SavedExplainer,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -20,9 +20,17 @@
 //! By surprise: the negative logarithm of its probability, in nats. A key that training never saw is an anomaly by
 //! either. Rows whose key or session is NULL are not scored. `detail` has rank, probability, and what was expected.
 //!
-//! # Side relation
+//! # Side relations
 //! `sessions`: one row for each session that has ended, with its judgement and, with `combined`, the reasons: abnormal
 //! `keys`, an `unseen key`, a `length` outside the range of training, or `counts` of keys too far from any of training.
+//!
+//! `workflow`: which key leads to which, how often and in what time, drawn from the sessions of training (option
+//! `workflow`) and told when the model is taken up, and again after an import. A `parallel` row is no transition: its
+//! two keys run side by side. [`Workflow::from_batch`](crate::logs::workflow::Workflow::from_batch) reads the rows, and
+//! draws them as Mermaid or DOT.
+//!
+//! `diagnosis`: for a session that has ended, the transitions at which it left the workflow: `unusual` ones, keys that
+//! are `unknown` to it, and those that were `slow`, whether or not the session is an anomaly by its keys.
 //!
 //! # Source
 //! Du, Li, Zheng and Srikumar, "DeepLog: anomaly detection and diagnosis from system logs through deep learning", 2017.
@@ -30,6 +38,7 @@
 
 mod counts;
 mod detector;
+mod explain;
 mod key_model;
 mod network;
 mod ngram;
@@ -90,7 +99,8 @@ impl DetectorKind for DeepLogKind {
             vec![("kind".to_owned(), NAME.to_owned()), ("time".to_owned(), time.clone())];
         described
             .extend(reader.settled().map(|(name, value)| (name.to_owned(), value.to_string())));
-        described.push(("relations".to_owned(), settings.relation.name.clone()));
+        let names: Vec<String> = settings.relations().into_iter().map(|side| side.name).collect();
+        described.push(("relations".to_owned(), names.join(", ")));
         Ok(Arc::new(DeepLogPlan { settings: Arc::new(settings), described }))
     }
 }

@@ -4,17 +4,19 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int64Array, Int64Builder, StringBuilder, StructArray,
-    UInt64Builder,
+    Array, ArrayRef, BooleanArray, BooleanBuilder, Float64Array, Float64Builder, Int64Array,
+    Int64Builder, StringArray, StringBuilder, StructArray, UInt64Builder,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
+use super::explain::SessionDiagnosis;
 use super::key_model::{EntryJudgement, Rank, SessionJudgement};
 use super::settings::{Settings, detail_fields};
 use crate::detector::Answers;
 use crate::error::Result;
+use crate::logs::workflow::{Oddity, Workflow, workflow_columns};
 use crate::model::Phase;
 use crate::time::EventTime;
 
@@ -163,6 +165,69 @@ pub(super) fn write_sessions(
         Arc::new(reasons.finish()),
     ];
     out.side.push((0, RecordBatch::try_new(schema, columns)?));
+    Ok(())
+}
+
+/// Workflows that hold from a time on.
+pub(super) fn write_workflows(
+    settings: &Settings,
+    at: EventTime,
+    workflows: &[Workflow],
+    out: &mut Answers,
+) -> Result<()> {
+    let schema = settings.columns.workflow().schema;
+    let columns = workflow_columns(workflows);
+    let rows = columns.first().map_or(0, |column| column.len());
+    if rows == 0 {
+        return Ok(());
+    }
+    let ticks = at.0.div_euclid(unit_ns(settings.columns.unit));
+    let times = cast(&Int64Array::from(vec![ticks; rows]), schema.field(0).data_type())?;
+    let columns = std::iter::once(times).chain(columns).collect();
+    out.side.push((1, RecordBatch::try_new(schema, columns)?));
+    Ok(())
+}
+
+/// Where sessions left the workflows.
+pub(super) fn write_diagnoses(
+    settings: &Settings,
+    found: &[SessionDiagnosis],
+    out: &mut Answers,
+) -> Result<()> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let schema = settings.columns.diagnosis().schema;
+    let unit = unit_ns(settings.columns.unit);
+    let ticks = Int64Array::from_iter_values(found.iter().map(|one| one.end.0.div_euclid(unit)));
+    let named = settings.columns.session.is_some();
+    let text = |of: &dyn Fn(&SessionDiagnosis) -> String| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(found.iter().map(of)))
+    };
+    let integer = |of: &dyn Fn(&SessionDiagnosis) -> usize| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(found.iter().map(|one| of(one) as i64)))
+    };
+    let number = |of: &dyn Fn(&Oddity) -> Option<f64>| -> ArrayRef {
+        Arc::new(found.iter().map(|one| of(&one.diagnosis.oddity)).collect::<Float64Array>())
+    };
+    let session = found.iter().map(|one| named.then_some(one.session.as_str()));
+    let severity = found.iter().map(|one| one.diagnosis.severity);
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(session.collect::<StringArray>()),
+        cast(&ticks, schema.field(1).data_type())?,
+        Arc::new(found.iter().map(|one| Some(one.is_anomaly)).collect::<BooleanArray>()),
+        integer(&|one| one.task),
+        integer(&|one| one.diagnosis.place),
+        text(&|one| one.diagnosis.from.clone()),
+        text(&|one| one.diagnosis.to.clone()),
+        text(&|one| one.diagnosis.oddity.as_str().to_owned()),
+        number(&|oddity| oddity.slow().map(|(seconds, ..)| seconds)),
+        number(&|oddity| oddity.slow().map(|(_, usual, _)| usual)),
+        number(&|oddity| oddity.slow().map(|(.., deviation)| deviation)),
+        Arc::new(severity.map(|x| Some(x).filter(|x| x.is_finite())).collect::<Float64Array>()),
+        text(&|one| one.diagnosis.to_string()),
+    ];
+    out.side.push((2, RecordBatch::try_new(schema, columns)?));
     Ok(())
 }
 

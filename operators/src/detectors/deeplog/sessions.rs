@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::counts::CountVector;
+use super::explain::Trace;
 use super::key_model::SessionJudgement;
 use crate::time::EventTime;
 
@@ -25,6 +26,8 @@ pub(super) struct Session {
     /// All symbols, up to a bound, while sessions are collected for training.
     pub(super) kept: Vec<u32>,
     pub(super) judgement: SessionJudgement,
+    /// What it is explained by.
+    pub(super) trace: Trace,
 }
 
 /// Sessions by name. A session keeps its place until it is freed.

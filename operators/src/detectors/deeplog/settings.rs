@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
+use super::explain::{ExplainSettings, Method};
 use super::key_model::{KeyModelKind, KeySettings};
 use super::network::{Network, NetworkSettings};
 use crate::background::Executor;
 use crate::detector::{DetectorRequest, OUTPUT_COLUMNS, SideRelation};
 use crate::detectors::anomaly::metadata;
 use crate::error::{OperatorError, Result};
+use crate::logs::workflow::workflow_fields;
 use crate::model::Upkeep;
 use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::SPAN_NS_MAX;
@@ -46,7 +48,9 @@ pub(super) struct Settings {
     pub(super) sessions_max: usize,
     pub(super) columns: Columns,
     pub(super) schema: SchemaRef,
+    /// Of sessions that have ended.
     pub(super) relation: SideRelation,
+    pub(super) explain: ExplainSettings,
     pub(super) executor: Arc<dyn Executor>,
 }
 
@@ -126,6 +130,34 @@ pub(super) fn options() -> Vec<OptionSpec> {
             "Whether unseen keys, odd lengths and odd counts of keys make a session abnormal as well.",
         ),
         integer("expected", 0, 100, 3, "Expected keys that are named beside an abnormal one."),
+        choice(
+            "workflow",
+            &["sessions", "predictions", "co_occurrence", "none"],
+            "sessions",
+            "What the workflow is drawn from: sessions of training, what the model predicts, or keys that come near each \
+             other where sessions mix tasks.",
+        ),
+        integer(
+            "workflow_runs",
+            1,
+            100_000,
+            1_000,
+            "Sessions of training, the latest, that the workflow is drawn from.",
+        ),
+        integer(
+            "diagnoses",
+            0,
+            512,
+            3,
+            "Odd transitions that are named for a session that has ended.",
+        ),
+        number(
+            "deviations",
+            0.0,
+            1e6,
+            3.0,
+            "Standard deviations beyond its mean at which a transition is slow.",
+        ),
         integer("training", 2, 1_000_000, 1_000, "Sessions that the model is trained from."),
         interval(
             "swap_after",
@@ -226,6 +258,25 @@ impl Settings {
             cache_bytes: reader.count("cache_bytes"),
             ..KeySettings::default()
         };
+        let explain = ExplainSettings {
+            method: match reader.text("workflow") {
+                "sessions" => Method::Sessions,
+                "predictions" => Method::Predictions,
+                "co_occurrence" => Method::CoOccurrence,
+                _ => Method::Off,
+            },
+            runs_max: reader.count("workflow_runs"),
+            diagnoses_max: reader.count("diagnoses"),
+            deviations: reader.number("deviations"),
+            history: keys.history,
+        };
+        if explain.method == Method::Predictions && !(keys.begin && keys.end) {
+            return Err(reader.refuse(
+                "workflow",
+                "is 'predictions', which go from the begin of a session to its end".to_owned(),
+                "leave begin and end TRUE, or set workflow = 'sessions'".to_owned(),
+            ));
+        }
         let end_keys =
             reader.text("end_keys").split(',').map(str::trim).filter(|key| !key.is_empty());
         Ok(Self {
@@ -247,9 +298,17 @@ impl Settings {
             sessions_max: reader.count("sessions_max"),
             schema: columns.output(&owner, request.name)?,
             relation: columns.sessions(),
+            explain,
             columns,
             executor: Arc::clone(&request.executor),
         })
+    }
+}
+
+impl Settings {
+    /// The side relations, in the order of their numbers.
+    pub(super) fn relations(&self) -> Vec<SideRelation> {
+        vec![self.relation.clone(), self.columns.workflow(), self.columns.diagnosis()]
     }
 }
 
@@ -337,6 +396,51 @@ impl Columns {
         fields.push(Field::new("reasons", DataType::Utf8, true));
         SideRelation {
             name: "sessions".into(),
+            schema: Arc::new(Schema::new(fields)),
+            time: Some(1),
+            keys: 1,
+            upkeep: Upkeep::Append,
+        }
+    }
+}
+
+impl Columns {
+    /// The relation of workflows.
+    pub(super) fn workflow(&self) -> SideRelation {
+        let time = self.input.field(self.time).data_type();
+        let mut fields = vec![Field::new("drawn_at", time.clone(), false)];
+        fields.extend(workflow_fields());
+        SideRelation {
+            name: "workflow".into(),
+            schema: Arc::new(Schema::new(fields)),
+            time: Some(0),
+            keys: 0,
+            upkeep: Upkeep::Append,
+        }
+    }
+
+    /// The relation of transitions at which sessions left the workflow.
+    pub(super) fn diagnosis(&self) -> SideRelation {
+        let time = self.input.field(self.time).data_type();
+        let text = |name| Field::new(name, DataType::Utf8, true);
+        let number = |name| Field::new(name, DataType::Float64, true);
+        let fields = vec![
+            text("session"),
+            Field::new("session_end", time.clone(), false),
+            Field::new("is_anomaly", DataType::Boolean, false),
+            Field::new("task", DataType::Int64, false),
+            Field::new("place", DataType::Int64, false),
+            text("from_key"),
+            text("to_key"),
+            text("problem"),
+            number("seconds"),
+            number("usual"),
+            number("deviation"),
+            number("severity"),
+            text("explanation"),
+        ];
+        SideRelation {
+            name: "diagnosis".into(),
             schema: Arc::new(Schema::new(fields)),
             time: Some(1),
             keys: 1,

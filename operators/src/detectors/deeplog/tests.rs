@@ -186,7 +186,7 @@ fn plan(spec: &DetectorSpec) -> Arc<dyn DetectorPlan> {
     DeepLogKind.plan(&request).unwrap()
 }
 
-/// Everything said, as text: rows, then sessions.
+/// Everything said, as text: rows, then what is in side relations, one relation after the other.
 fn text(answers: &Answers) -> (Vec<String>, Vec<String>) {
     let lines = |rows: &RecordBatch, from: usize| -> Vec<String> {
         (0..rows.num_rows())
@@ -201,7 +201,9 @@ fn text(answers: &Answers) -> (Vec<String>, Vec<String>) {
             .collect()
     };
     let rows = answers.rows.iter().flat_map(|rows| lines(rows, 0)).collect();
-    (rows, answers.side.iter().flat_map(|(_, rows)| lines(rows, 0)).collect())
+    let mut side: Vec<_> = answers.side.iter().collect();
+    side.sort_by_key(|(relation, _)| *relation);
+    (rows, side.into_iter().flat_map(|(_, rows)| lines(rows, 0)).collect())
 }
 
 fn stream() -> Vec<(i64, String, String)> {
@@ -251,6 +253,7 @@ fn odd_sessions_are_named_with_their_reasons() {
     let odd: Vec<(String, String)> = answers
         .side
         .iter()
+        .filter(|(relation, _)| *relation == 0)
         .flat_map(|(_, rows)| {
             let column = |name: &str| rows.column_by_name(name).unwrap().as_string::<i32>().clone();
             let (names, reasons) = (column("session"), column("reasons"));

@@ -111,9 +111,37 @@ fn a_damaged_snapshot_is_refused() {
     for cut in 0..snapshot.len() {
         stage.restore(&snapshot[..cut]).unwrap_err();
     }
-    let other = plan(&Options::new().with("parser", "spell"), &[]).stage().unwrap();
-    stage.restore(&other.snapshot().unwrap()).unwrap_err();
+    let refused = |stage: &mut LogKeyState, options: Options, session: &[usize]| {
+        let other = plan(&options, session).stage().unwrap();
+        stage.restore(&other.snapshot().unwrap()).unwrap_err().to_string()
+    };
+    let others = [
+        (Options::new().with("parser", "spell"), "parser = 'spell', not 'signature'"),
+        (Options::new().with("masks", r"\d+"), r"masks = '\d+', not ''"),
+        (Options::new().with("format", "HDFS"), "format = 'HDFS', not ''"),
+        (Options::new().with("tokens_max", 7), "tokens_max = 7, not 128"),
+    ];
+    for (options, told) in others {
+        let problem = refused(&mut stage, options, &[]);
+        assert_eq!(problem, format!("snapshot of LOG_KEYS was taken with {told}"));
+    }
+    let problem = refused(&mut stage, Options::new(), &[1]);
+    assert_eq!(problem, "snapshot of LOG_KEYS was taken with session = (host Utf8), not ()");
     assert_eq!(stage.snapshot().unwrap(), snapshot);
+}
+
+#[test]
+fn bounds_may_differ_as_long_as_they_hold() {
+    let mut stage = plan(&Options::new(), &[]).stage().unwrap();
+    process(&mut stage, &[rows(&[(0, "", Some("alpha")), (1, "", Some("beta gamma"))])]);
+    let snapshot = stage.snapshot().unwrap();
+    let within =
+        |most: i64| plan(&Options::new().with("templates_max", most), &[]).stage().unwrap();
+    let mut enough = within(2);
+    enough.restore(&snapshot).unwrap();
+    assert_eq!(enough.snapshot().unwrap(), snapshot);
+    let problem = within(1).restore(&snapshot).unwrap_err().to_string();
+    assert_eq!(problem, "snapshot of LOG_KEYS holds 2 templates, and templates_max is 1");
 }
 
 #[test]

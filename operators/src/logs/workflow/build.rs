@@ -17,59 +17,24 @@ const BOTH_ORDERS: f64 = 0.05;
 /// Share of the occurrences of a key after which two transitions have to be taken together, to be a fork and no choice.
 const TOGETHER: f64 = 0.5;
 
-/// Relations of keys over all runs.
-#[derive(Debug, Default)]
-struct Relations {
-    side_by_side: BTreeSet<(usize, usize)>,
-}
-
-impl Relations {
-    fn of(runs: &[(Vec<usize>, f64)]) -> Self {
-        let mut before: BTreeMap<(usize, usize), f64> = BTreeMap::new();
-        for (run, weight) in runs {
-            let mut once: Vec<usize> = Vec::new();
-            for key in run {
-                if run.iter().filter(|other| *other == key).count() == 1 {
-                    once.push(*key);
-                }
-            }
-            for (place, first) in once.iter().enumerate() {
-                for second in &once[place + 1..] {
-                    *before.entry((*first, *second)).or_default() += weight;
-                }
+/// Pairs of keys that run side by side, over all runs.
+fn side_by_side(runs: &[(Vec<usize>, f64)]) -> BTreeSet<(usize, usize)> {
+    let mut before: BTreeMap<(usize, usize), f64> = BTreeMap::new();
+    for (run, weight) in runs {
+        let mut times: BTreeMap<usize, usize> = BTreeMap::new();
+        run.iter().for_each(|key| *times.entry(*key).or_default() += 1);
+        let once: Vec<usize> = run.iter().copied().filter(|key| times[key] == 1).collect();
+        for (place, first) in once.iter().enumerate() {
+            for second in &once[place + 1..] {
+                *before.entry((*first, *second)).or_default() += weight;
             }
         }
-        let is_seen_both_ways = |(pair, count): (&(usize, usize), &f64)| {
-            let other = before.get(&(pair.1, pair.0))?;
-            (count.min(*other) >= BOTH_ORDERS * (count + other)).then_some(*pair)
-        };
-        Self { side_by_side: before.iter().filter_map(is_seen_both_ways).collect() }
     }
-
-    /// For each entry of a run, the entries that it comes after with none in between.
-    fn predecessors(&self, run: &[usize]) -> Vec<Vec<usize>> {
-        let mut after: Vec<Vec<bool>> = Vec::with_capacity(run.len());
-        let mut direct = Vec::with_capacity(run.len());
-        for (place, key) in run.iter().enumerate() {
-            // All entries that come before this one in the order, found from the nearest back.
-            let mut reached = vec![false; place];
-            let mut nearest = Vec::new();
-            for earlier in (0..place).rev() {
-                if reached[earlier] || self.side_by_side.contains(&(run[earlier], *key)) {
-                    continue;
-                }
-                nearest.push(earlier);
-                reached[earlier] = true;
-                for (further, is_before) in after[earlier].iter().enumerate() {
-                    reached[further] |= is_before;
-                }
-            }
-            nearest.reverse();
-            after.push(reached);
-            direct.push(nearest);
-        }
-        direct
-    }
+    let is_seen_both_ways = |(pair, count): (&(usize, usize), &f64)| {
+        let other = before.get(&(pair.1, pair.0))?;
+        (count.min(*other) >= BOTH_ORDERS * (count + other)).then_some(*pair)
+    };
+    before.iter().filter_map(is_seen_both_ways).collect()
 }
 
 /// A transition of one run.
@@ -82,26 +47,75 @@ pub(super) struct Step {
     pub(super) is_back: bool,
 }
 
-impl Relations {
-    /// The transitions of a run.
-    fn steps(&self, run: &[usize]) -> Vec<Step> {
-        let direct = self.predecessors(run);
-        let mut is_last = vec![true; run.len()];
-        let mut steps = Vec::new();
-        for (place, from) in direct.iter().enumerate() {
-            if from.is_empty() {
-                steps.push(Step { from: None, to: Some(place), is_back: false });
-            }
-            for earlier in from {
-                is_last[*earlier] = false;
-                let is_back = run[..=*earlier].contains(&run[place]);
-                steps.push(Step { from: Some(*earlier), to: Some(place), is_back });
+/// The distinct keys of one run, numbered from 0, and which of them run side by side.
+struct Local {
+    /// The number of each entry's key.
+    numbers: Vec<usize>,
+    /// Where each number comes first.
+    first: Vec<usize>,
+    beside: Vec<bool>,
+}
+
+impl Local {
+    fn of(run: &[usize], side_by_side: &BTreeSet<(usize, usize)>) -> Self {
+        let mut keys = run.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        let number = |key: usize| keys.binary_search(&key).ok();
+        let numbers: Vec<usize> = run.iter().filter_map(|key| number(*key)).collect();
+        let mut first = vec![usize::MAX; keys.len()];
+        for (place, number) in numbers.iter().enumerate().rev() {
+            first[*number] = place;
+        }
+        let mut beside = vec![false; keys.len() * keys.len()];
+        for (a, key) in keys.iter().enumerate() {
+            let partners = side_by_side.range((*key, 0)..=(*key, usize::MAX));
+            for b in partners.filter_map(|(_, other)| number(*other)) {
+                beside[a * keys.len() + b] = true;
             }
         }
-        let ends = is_last.iter().enumerate().filter(|(_, last)| **last);
-        steps.extend(ends.map(|(place, _)| Step { from: Some(place), to: None, is_back: false }));
-        steps
+        Self { numbers, first, beside }
     }
+
+    fn is_beside(&self, a: usize, b: usize) -> bool {
+        self.beside[self.numbers[a] * self.first.len() + self.numbers[b]]
+    }
+}
+
+/// The transitions of a run: from each entry to those that come after it with none in between.
+pub(super) fn steps(run: &[usize], side_by_side: &BTreeSet<(usize, usize)>) -> Vec<Step> {
+    let local = Local::of(run, side_by_side);
+    // For each entry, a bit for each of those that come before it in the order.
+    let words = run.len().div_ceil(64);
+    let mut before = vec![0_u64; run.len() * words];
+    let mut is_last = vec![true; run.len()];
+    let (mut steps, mut nearest) = (Vec::with_capacity(run.len() + 1), Vec::new());
+    for place in 0..run.len() {
+        nearest.clear();
+        let (earlier_rows, rest) = before.split_at_mut(place * words);
+        let reached = &mut rest[..words];
+        for earlier in (0..place).rev() {
+            let is_reached = reached[earlier / 64] >> (earlier % 64) & 1 == 1;
+            if is_reached || local.is_beside(earlier, place) {
+                continue;
+            }
+            nearest.push(earlier);
+            reached[earlier / 64] |= 1 << (earlier % 64);
+            let further = &earlier_rows[earlier * words..(earlier + 1) * words];
+            reached.iter_mut().zip(further).for_each(|(all, more)| *all |= more);
+        }
+        if nearest.is_empty() {
+            steps.push(Step { from: None, to: Some(place), is_back: false });
+        }
+        for earlier in nearest.iter().rev() {
+            is_last[*earlier] = false;
+            let is_back = local.first[local.numbers[place]] <= *earlier;
+            steps.push(Step { from: Some(*earlier), to: Some(place), is_back });
+        }
+    }
+    let ends = is_last.iter().enumerate().filter(|(_, last)| **last);
+    steps.extend(ends.map(|(place, _)| Step { from: Some(place), to: None, is_back: false }));
+    steps
 }
 
 /// What is gathered of one transition.
@@ -118,12 +132,6 @@ struct Gathered {
 }
 
 impl Workflow {
-    /// The transitions of a run of this workflow, given as nodes.
-    pub(super) fn steps(&self, run: &[usize]) -> Vec<Step> {
-        let side_by_side = self.side_by_side.clone();
-        Relations { side_by_side }.steps(run)
-    }
-
     /// The workflow of the given runs of one task.
     #[must_use]
     pub fn of_runs(runs: &[Vec<Entry>]) -> Self {
@@ -152,14 +160,44 @@ impl Workflow {
                 (run.iter().map(|e| index[e.key.as_str()]).collect(), *weight)
             })
             .collect();
-        let relations = Relations::of(&numbered);
+        let side_by_side = side_by_side(&numbered);
         let mut gathered: BTreeMap<(Option<usize>, usize), Gathered> = BTreeMap::new();
         for ((run, weight), entries) in numbered.iter().zip(&kept) {
-            gather(&relations, run, *weight, entries, &mut gathered);
+            gather(&side_by_side, run, *weight, entries, &mut gathered);
         }
         let total: f64 = runs.iter().map(|(_, weight)| weight).sum();
         let edges = edges(&nodes, total, &gathered);
-        Self { nodes, edges, side_by_side: relations.side_by_side }
+        Self { nodes, edges, side_by_side }
+    }
+
+    /// The same workflow with the times that its transitions take in runs.
+    #[must_use]
+    pub fn timed_by(mut self, runs: &[Vec<Entry>]) -> Self {
+        let mut gathered: BTreeMap<(Option<usize>, usize), Gathered> = BTreeMap::new();
+        for run in runs {
+            let known = |entry: &&Entry| self.node(&entry.key).is_some();
+            let entries: Vec<&Entry> = run.iter().take(RUN_ENTRIES_MAX).filter(known).collect();
+            let nodes: Vec<usize> = entries.iter().filter_map(|e| self.node(&e.key)).collect();
+            gather(&self.side_by_side, &nodes, 1.0, &entries, &mut gathered);
+        }
+        for edge in &mut self.edges {
+            let found = gathered.get(&(edge.from, edge.to.unwrap_or(usize::MAX)));
+            if let Some(found) = found {
+                (edge.seconds, edge.deviation) = found.times();
+            }
+        }
+        self
+    }
+}
+
+impl Gathered {
+    /// Mean and standard deviation of the seconds taken; NaN where none was timed.
+    fn times(&self) -> (f64, f64) {
+        if self.timed <= 0.0 {
+            return (f64::NAN, f64::NAN);
+        }
+        let mean = self.seconds / self.timed;
+        (mean, (self.squares / self.timed - mean * mean).max(0.0).sqrt())
     }
 }
 
@@ -181,25 +219,28 @@ fn nodes(runs: &[(&[Entry], f64)]) -> Vec<Node> {
     seen.into_iter().map(|(key, count, _)| Node { key: key.to_owned(), count }).collect()
 }
 
-/// Adds the transitions of one run. The end is gathered under the number of nodes.
+/// Adds the transitions of one run. The end is gathered under the greatest number.
 fn gather(
-    relations: &Relations,
+    side_by_side: &BTreeSet<(usize, usize)>,
     run: &[usize],
     weight: f64,
     entries: &[&Entry],
     gathered: &mut BTreeMap<(Option<usize>, usize), Gathered>,
 ) {
-    let steps = relations.steps(run);
+    let steps = steps(run, side_by_side);
+    let (mut from_many, mut to_many) = (BTreeMap::new(), BTreeMap::new());
+    for step in &steps {
+        *from_many.entry(step.from).or_insert(0) += 1;
+        *to_many.entry(step.to).or_insert(0) += 1;
+    }
     for step in &steps {
         let from = step.from.map(|place| run[place]);
         let to = step.to.map_or(usize::MAX, |place| run[place]);
         let one = gathered.entry((from, to)).or_default();
         one.count += weight;
         one.back += if step.is_back { weight } else { 0.0 };
-        let forked = steps.iter().filter(|other| other.from == step.from).count() > 1;
-        let joined = steps.iter().filter(|other| other.to == step.to).count() > 1;
-        one.forked += if forked { weight } else { 0.0 };
-        one.joined += if joined { weight } else { 0.0 };
+        one.forked += if from_many[&step.from] > 1 { weight } else { 0.0 };
+        one.joined += if to_many[&step.to] > 1 { weight } else { 0.0 };
         let time = |place: Option<usize>| place.and_then(|place| entries[place].time);
         if let (Some(earlier), Some(later)) = (time(step.from), time(step.to)) {
             let seconds = later.0.saturating_sub(earlier.0) as f64 / 1e9;
@@ -234,15 +275,15 @@ fn edges(
             } else {
                 EdgeKind::Sequence
             };
-            let mean = one.seconds / one.timed;
+            let (seconds, deviation) = one.times();
             Edge {
                 from: *from,
                 to: (*to != usize::MAX).then_some(*to),
                 kind,
                 count: one.count,
                 probability: one.count / occurrences,
-                seconds: mean,
-                deviation: (one.squares / one.timed - mean * mean).max(0.0).sqrt(),
+                seconds,
+                deviation,
             }
         })
         .collect()

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::build::Step;
+use super::build::{Step, steps};
 use super::graph::{BEGIN, END, EdgeKind, Workflow};
 use super::{Entry, RUN_ENTRIES_MAX};
+use crate::time::EventTime;
 
 /// What is odd about a transition.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,26 @@ pub enum Oddity {
     },
     /// The key is not in the workflow.
     Unknown,
+}
+
+impl Oddity {
+    /// What is odd, in one word.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Slow { .. } => "slow",
+            Self::Unusual { .. } => "unusual",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Seconds that a slow transition took, their mean and standard deviation.
+    pub(crate) fn slow(&self) -> Option<(f64, f64, f64)> {
+        match self {
+            Self::Slow { seconds, usual, deviation } => Some((*seconds, *usual, *deviation)),
+            Self::Unusual { .. } | Self::Unknown => None,
+        }
+    }
 }
 
 /// One odd transition of a session.
@@ -72,6 +93,19 @@ const DEVIATION_SHARE_MIN: f64 = 0.05;
 /// And at least by this, as clocks of logs do.
 const DEVIATION_SECONDS_MIN: f64 = 0.001;
 
+/// Stands for a key that a workflow does not have.
+pub(crate) const NO_NODE: usize = usize::MAX;
+
+/// A session as it went through the nodes of a workflow.
+pub(crate) struct Visit<'a> {
+    /// The node of each entry, [`NO_NODE`] for none.
+    pub(crate) nodes: &'a [usize],
+    /// The time of each entry.
+    pub(crate) times: &'a [Option<EventTime>],
+    /// The key of an entry, by its place.
+    pub(crate) name: &'a dyn Fn(usize) -> String,
+}
+
 impl Workflow {
     /// All transitions of a session that are not in the workflow, or took more than `deviations` standard deviations
     /// beyond the mean; the oddest first, and of equally odd ones the earliest. With `is_whole` the session has ended,
@@ -79,43 +113,49 @@ impl Workflow {
     #[must_use]
     pub fn diagnose(&self, session: &[Entry], deviations: f64, is_whole: bool) -> Vec<Diagnosis> {
         let session = &session[..session.len().min(RUN_ENTRIES_MAX)];
-        // A key that is not in the workflow gets a number that no node has.
-        let numbers: Vec<usize> =
-            session.iter().map(|entry| self.node(&entry.key).unwrap_or(usize::MAX)).collect();
-        let steps = self.steps(&numbers);
-        let mut found: Vec<Diagnosis> = steps
-            .iter()
+        let nodes: Vec<usize> =
+            session.iter().map(|entry| self.node(&entry.key).unwrap_or(NO_NODE)).collect();
+        let times: Vec<Option<EventTime>> = session.iter().map(|entry| entry.time).collect();
+        let name = |place: usize| session[place].key.clone();
+        self.diagnose_nodes(
+            &Visit { nodes: &nodes, times: &times, name: &name },
+            deviations,
+            is_whole,
+        )
+    }
+
+    /// The same for a session that is known by its nodes already.
+    pub(crate) fn diagnose_nodes(
+        &self,
+        visit: &Visit<'_>,
+        deviations: f64,
+        is_whole: bool,
+    ) -> Vec<Diagnosis> {
+        let mut found: Vec<Diagnosis> = steps(visit.nodes, &self.side_by_side)
+            .into_iter()
             .filter(|step| is_whole || step.to.is_some())
-            .filter_map(|step| self.judge(session, &numbers, *step, deviations))
+            .filter_map(|step| self.judge(visit, step, deviations))
             .collect();
         found.sort_by(|a, b| b.severity.total_cmp(&a.severity).then(a.place.cmp(&b.place)));
         found
     }
 
-    fn judge(
-        &self,
-        session: &[Entry],
-        numbers: &[usize],
-        step: Step,
-        deviations: f64,
-    ) -> Option<Diagnosis> {
-        let [from, to] = [step.from, step.to].map(|place| place.map(|place| numbers[place]));
-        let name = |place: Option<usize>, other: &str| {
-            place.map_or(other.to_owned(), |place| session[place].key.clone())
-        };
+    fn judge(&self, visit: &Visit<'_>, step: Step, deviations: f64) -> Option<Diagnosis> {
+        let [from, to] = [step.from, step.to].map(|place| place.map(|place| visit.nodes[place]));
+        let name = |place: Option<usize>, other: &str| place.map_or(other.to_owned(), visit.name);
         let diagnosis = |severity, oddity| {
             Some(Diagnosis {
                 from: name(step.from, BEGIN),
                 to: name(step.to, END),
-                place: step.to.unwrap_or(session.len()),
+                place: step.to.unwrap_or(visit.nodes.len()),
                 severity,
                 oddity,
             })
         };
-        if to == Some(usize::MAX) {
+        if to == Some(NO_NODE) {
             return diagnosis(f64::INFINITY, Oddity::Unknown);
         }
-        if from == Some(usize::MAX) {
+        if from == Some(NO_NODE) {
             // What comes after an unknown key was said of that key.
             return None;
         }
@@ -128,7 +168,7 @@ impl Workflow {
             expected.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             return diagnosis(f64::INFINITY, Oddity::Unusual { expected });
         };
-        let time = |place: Option<usize>| session[place?].time;
+        let time = |place: Option<usize>| visit.times[place?];
         let seconds = time(step.to)?.0.saturating_sub(time(step.from)?.0) as f64 / 1e9;
         let least = (DEVIATION_SHARE_MIN * edge.seconds.abs()).max(DEVIATION_SECONDS_MIN);
         let deviation = edge.deviation.max(least);

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 /// A log key of a workflow.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// The key.
     pub key: String,
@@ -12,7 +14,7 @@ pub struct Node {
 }
 
 /// How one key leads to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EdgeKind {
     /// Always, and to it alone.
     Sequence,
@@ -27,6 +29,13 @@ pub enum EdgeKind {
 }
 
 impl EdgeKind {
+    const ALL: [Self; 5] = [Self::Sequence, Self::Branch, Self::Fork, Self::Join, Self::Loop];
+
+    /// The kind that a word of [`EdgeKind::as_str`] names.
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The kind in one word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -41,7 +50,7 @@ impl EdgeKind {
 }
 
 /// A transition from one key to another.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Edge {
     /// The node before, an index into [`Workflow::nodes`]; `None` for the begin of a run.
     pub from: Option<usize>,
@@ -66,12 +75,14 @@ pub struct Edge {
 /// use driftline_operators::logs::workflow::{Entry, EdgeKind, Workflow};
 ///
 /// let run = |keys: [&str; 4]| keys.map(Entry::new).to_vec();
-/// let workflow = Workflow::of_runs(&[run(["start", "disk", "network", "run"]), run(["start", "network", "disk",
-/// "run"])]); let kinds: Vec<_> = workflow.transitions().map(|(from, to, edge)| (from, to, edge.kind)).collect();
-/// assert!(kinds.contains(&("start", "disk", EdgeKind::Fork))); assert!(kinds.contains(&("network", "run",
-/// EdgeKind::Join))); assert!(!kinds.iter().any(|(from, to, _)| (*from, *to) == ("disk", "network")), "they run side by
-/// side"); ```
-#[derive(Clone, Debug, Default, PartialEq)]
+/// let both = [run(["start", "disk", "network", "run"]), run(["start", "network", "disk", "run"])];
+/// let workflow = Workflow::of_runs(&both);
+/// let kinds: Vec<_> = workflow.transitions().map(|(from, to, edge)| (from, to, edge.kind)).collect();
+/// assert!(kinds.contains(&("start", "disk", EdgeKind::Fork)));
+/// assert!(kinds.contains(&("network", "run", EdgeKind::Join)));
+/// assert!(!kinds.iter().any(|(from, to, _)| (*from, *to) == ("disk", "network")), "they run side by side");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Workflow {
     /// Keys in the order in which they usually come.
     pub nodes: Vec<Node>,
@@ -79,6 +90,11 @@ pub struct Workflow {
     pub edges: Vec<Edge>,
     /// Pairs of nodes that run side by side.
     pub(super) side_by_side: BTreeSet<(usize, usize)>,
+}
+
+/// The place of a transition among all of a workflow.
+pub(super) fn order(from: Option<usize>, to: Option<usize>) -> (Option<usize>, usize) {
+    (from, to.unwrap_or(usize::MAX))
 }
 
 /// What the begin of a run is called.
@@ -106,6 +122,15 @@ impl Workflow {
     /// The transition between two keys, `None` standing for begin and end.
     #[must_use]
     pub fn edge(&self, from: Option<usize>, to: Option<usize>) -> Option<&Edge> {
-        self.edges.iter().find(|edge| (edge.from, edge.to) == (from, to))
+        let wanted = order(from, to);
+        let place = self.edges.binary_search_by_key(&wanted, |edge| order(edge.from, edge.to));
+        place.ok().map(|place| &self.edges[place])
+    }
+
+    /// Whether all transitions are between nodes that there are, in their order.
+    pub(crate) fn is_sound(&self) -> bool {
+        let is_node = |node: Option<usize>| node.is_none_or(|node| node < self.nodes.len());
+        self.edges.iter().all(|edge| is_node(edge.from) && is_node(edge.to))
+            && self.edges.is_sorted_by_key(|edge| order(edge.from, edge.to))
     }
 }

@@ -15,13 +15,16 @@ mod cooccurrence;
 mod diagnose;
 mod draw;
 mod graph;
+mod table;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 pub use cooccurrence::{CoOccurrence, TaskSettings, Tasks};
 pub use diagnose::{Diagnosis, Oddity};
+pub(crate) use diagnose::{NO_NODE, Visit};
 pub use graph::{Edge, EdgeKind, Node, Workflow};
+pub(crate) use table::{workflow_columns, workflow_fields};
 pub use walk::{Walk, WalkSettings};
 
 use crate::time::EventTime;

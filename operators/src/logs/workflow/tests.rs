@@ -2,6 +2,11 @@
 //! tasks taken apart, diagnosis, and drawings.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::StringArray;
+use arrow::datatypes::Schema;
+use arrow::record_batch::RecordBatch;
 
 use super::*;
 use crate::time::EventTime;
@@ -243,6 +248,62 @@ fn diagnosis_names_the_slow_transition() {
         found[0].to_string(),
         "because of 52 -> 53: took 301.00 s, usually 20.00 s, give or take 1.00 s"
     );
+}
+
+/// Workflows as the rows of a relation.
+fn rows(workflows: &[Workflow]) -> RecordBatch {
+    RecordBatch::try_new(Arc::new(Schema::new(workflow_fields())), workflow_columns(workflows))
+        .unwrap()
+}
+
+#[test]
+fn rows_of_a_workflow_are_as_good_as_the_workflow() {
+    for (name, runs, truth) in synthetic() {
+        let workflow = Workflow::of_runs(&runs);
+        let back = Workflow::from_batch(&rows(&[workflow.clone(), Workflow::default()])).unwrap();
+        assert_eq!(back.len(), 1, "{name}: a workflow without transitions has no rows");
+        assert_eq!(graph(&back[0]), truth, "{name}");
+        let label = |key: &str| key.to_owned();
+        assert_eq!(back[0].to_mermaid(label), workflow.to_mermaid(label), "{name}");
+        for odd in ["a b c d", "a x c d", "d c b a", "a c b d", "b"] {
+            let diagnoses = |of: &Workflow| of.diagnose(&run(odd), 3.0, true);
+            assert_eq!(diagnoses(&back[0]), diagnoses(&workflow), "{name}: {odd}");
+        }
+    }
+    let timed = Workflow::of_runs(&[creation(19), creation(20), creation(21)]);
+    let back = &Workflow::from_batch(&rows(std::slice::from_ref(&timed))).unwrap()[0];
+    assert_eq!(back.nodes, timed.nodes);
+    assert_eq!(back.diagnose(&creation(301), 3.0, true), timed.diagnose(&creation(301), 3.0, true));
+}
+
+#[test]
+fn rows_that_are_none_of_a_workflow_are_refused() {
+    let good = rows(&[Workflow::of_runs(&runs(&["a b"]))]);
+    let refused = |rows: &RecordBatch| Workflow::from_batch(rows).unwrap_err().to_string();
+    for missing in 0..good.num_columns() {
+        let kept: Vec<usize> = (0..good.num_columns()).filter(|index| *index != missing).collect();
+        let name = good.schema().field(missing).name().clone();
+        let problem = format!("a workflow has no column \"{name}\"");
+        assert_eq!(refused(&good.project(&kept).unwrap()), problem);
+    }
+    let mut columns = good.columns().to_vec();
+    columns[3] = Arc::new(StringArray::from(vec!["jump"; good.num_rows()]));
+    let odd = RecordBatch::try_new(good.schema(), columns).unwrap();
+    assert_eq!(refused(&odd), "a workflow has a transition of kind \"jump\"");
+}
+
+#[test]
+fn predictions_take_their_times_from_runs() {
+    let runs = [creation(19), creation(20), creation(21)];
+    let untimed: Vec<Vec<Entry>> =
+        runs.iter().map(|run| run.iter().map(|entry| Entry::new(&entry.key)).collect()).collect();
+    let workflow = Workflow::of_runs(&untimed);
+    assert!(workflow.edges.iter().all(|edge| edge.seconds.is_nan()));
+    let mut stray = creation(20);
+    stray.insert(3, Entry::new("stranger"));
+    let timed = workflow.timed_by(&[runs.to_vec(), vec![stray]].concat());
+    let edge = timed.edge(timed.node("52"), timed.node("53")).unwrap();
+    assert_eq!((edge.seconds, edge.count), (20.0, 3.0));
 }
 
 #[test]
