@@ -24,6 +24,7 @@ mod conformance {
     pub(super) mod batch;
     pub(super) mod case;
     pub(super) mod changes;
+    pub(super) mod engines;
     pub(super) mod feed;
     pub(super) mod generate;
     pub(super) mod report;

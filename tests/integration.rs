@@ -35,6 +35,7 @@ mod suite {
     mod readme;
     mod recovery;
     mod refusals;
+    mod restored;
     mod several;
     mod shipped;
     mod side;

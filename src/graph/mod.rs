@@ -328,7 +328,7 @@ fn wire_node<'scope>(
         }
         Node::Over { input, time, over, .. } => {
             wire(input, leaves, wiring)?.try_map(|rows, watermarks| {
-                Ok(over_frames(rows, over_stage(input, *time, over, wiring, watermarks)?))
+                over_frames(rows, over_stage(input, *time, over, wiring, watermarks)?)
             })
         }
         Node::LogKeys { input, keys, output, time } => {
@@ -498,7 +498,8 @@ fn over_stage(
     let limits = Limits { keys: key_limit(settings), rows_max: settings.frame_rows_max };
     Ok(OverStage {
         splitter: KeySplitter::new(&input.schema, over.partition.clone(), wiring.workers)?,
-        reorder: Reorder::new(time.index, kind.clone(), settings.reorder_rows_max),
+        reorder: Reorder::new(time.index, kind.clone(), settings.reorder_rows_max)
+            .keyed_by(Keyed::Columns(over.partition.clone())),
         frames: Frames::new(over.clone(), &input.schema, kind.clone(), limits)?,
         time_index: time.index,
         time: kind,

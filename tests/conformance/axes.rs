@@ -23,6 +23,26 @@ pub(crate) enum Order {
     Reversed,
 }
 
+/// Whether the engine ends on the way, and others go on from its checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restored {
+    Never,
+    /// Once, on as many workers.
+    Middle,
+    /// Twice: from one worker to four, then to two.
+    Rescaled,
+}
+
+impl Restored {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Middle => "middle",
+            Self::Rescaled => "1-4-2",
+        }
+    }
+}
+
 /// When a query answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Emit {
@@ -114,21 +134,47 @@ pub(crate) struct Feed {
     pub(crate) batch_rows: usize,
     pub(crate) workers: usize,
     pub(crate) order: Order,
+    pub(crate) restored: Restored,
 }
 
 impl Feed {
+    /// All feeds of engines that are never restored, a ninth as many of each way of restoring.
     pub(crate) fn all() -> Vec<Self> {
         let mut feeds = Vec::new();
         for late in [Late::None, Late::Within, Late::Beyond] {
             for batch_rows in [1, 7, 8192] {
                 for workers in [1, 2, 4] {
                     for order in [Order::Sorted, Order::Shuffled, Order::Reversed] {
-                        feeds.push(Self { late, batch_rows, workers, order });
+                        for restored in [Restored::Never, Restored::Middle, Restored::Rescaled] {
+                            let feed = Self { late, batch_rows, workers, order, restored };
+                            feeds.extend(Some(feed).filter(|feed| feed.is_chosen()));
+                        }
                     }
                 }
             }
         }
         feeds
+    }
+
+    /// Where each value of an axis stands, as a remainder by three: late rows, batch size, workers, order.
+    fn remainders(&self) -> [usize; 4] {
+        let batch = [1, 7, 8192].iter().position(|rows| *rows == self.batch_rows).unwrap_or(0);
+        // One, two and four workers have remainders of their own: 1, 2 and, by halving, 0.
+        let workers = if self.workers == 4 { 0 } else { self.workers };
+        [self.late as usize, batch, workers, self.order as usize]
+    }
+
+    /// Whether an engine is fed so. Of those that are restored, any values of any two axes meet.
+    fn is_chosen(&self) -> bool {
+        let [late, batch, workers, order] = self.remainders();
+        match self.restored {
+            Restored::Never => true,
+            Restored::Middle => {
+                (late + batch + workers).is_multiple_of(3)
+                    && (late + 2 * batch + order).is_multiple_of(3)
+            }
+            Restored::Rescaled => self.workers == 1 && (late + batch + order).is_multiple_of(3),
+        }
     }
 }
 
@@ -163,7 +209,7 @@ pub(crate) struct Cell {
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { case, offset, emit, feed } = self;
-        let Feed { late, batch_rows, workers, order } = feed;
+        let Feed { late, batch_rows, workers, order, restored } = feed;
         let (late, order) =
             (format!("{late:?}").to_lowercase(), format!("{order:?}").to_lowercase());
         write!(f, "{case}")?;
@@ -172,8 +218,9 @@ impl fmt::Display for Cell {
         }
         write!(
             f,
-            " late={late} batch={batch_rows} workers={workers} order={order} emit={}",
-            emit.name()
+            " late={late} batch={batch_rows} workers={workers} order={order} emit={} restored={}",
+            emit.name(),
+            restored.name()
         )
     }
 }
@@ -192,12 +239,9 @@ impl Cell {
     /// remainders by three chooses them so that any values of all axes but one meet in some cell; `shift` lets other cases
     /// run in other cells.
     pub(crate) fn is_sampled(&self, shift: usize) -> bool {
-        let Feed { late, batch_rows, workers, order } = self.feed;
-        let batch = [1, 7, 8192].iter().position(|rows| *rows == batch_rows).unwrap_or(0);
-        let (late, order, emit) = (late as usize, order as usize, self.emit as usize);
+        let [late, batch, workers, order] = self.feed.remainders();
+        let emit = self.emit as usize;
         let offset = self.offset.unwrap_or(shift / 3);
-        // One, two and four workers have remainders of their own: 1, 2 and, by halving, 0.
-        let workers = if workers == 4 { 0 } else { workers };
         let sum = late + 2 * batch + workers + order + 2 * offset + emit + shift;
         sum.is_multiple_of(3)
     }
@@ -213,7 +257,7 @@ impl Cell {
             true => name.split(' ').any(|word| word == label),
             false => name.split(' ').any(|word| match word.split_once('=') {
                 Some((axis, value)) => {
-                    let first = ["0ms", "none", "sorted", "close", "1"].contains(&value);
+                    let first = ["0ms", "none", "sorted", "close", "1", "never"].contains(&value);
                     axis == label && !first
                 }
                 None => false,

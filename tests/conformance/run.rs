@@ -10,12 +10,13 @@ use std::time::Duration;
 use driftline::arrow::array::RecordBatch;
 use driftline::arrow::compute::concat_batches;
 use driftline::arrow::datatypes::SchemaRef;
-use driftline::{Engine, Subscription};
+use driftline::{Engine, MemoryStore};
 
 use super::axes::{Cell, Counted, Emit, Feed, Filter, Late, OFFSETS};
 use super::batch::Batch;
 use super::case::{Case, Fill, Query, Script};
 use super::changes::{lines, one_spaced, summed_up};
+use super::engines::{Running, engine, restarts, text};
 use super::feed::{SourceRows, Step, steps};
 use super::generate;
 use super::report::Report;
@@ -230,49 +231,53 @@ impl Prepared {
         (Vec<Result<Vec<RecordBatch>, String>>, Vec<Result<Vec<RecordBatch>, String>>),
         String,
     > {
-        let text = |error: driftline::Error| error.to_string();
-        let engine = engine(&self.script, feed.workers).map_err(text)?;
-        let results: Vec<_> = queries
-            .iter()
-            .map(|(cell, query)| {
-                let sql =
-                    format!("{} {}", with_offset(&query.sql, cell.offset), cell.emit.clause());
-                engine.subscribe(&sql).map_err(text)
-            })
-            .collect();
-        let mut late = Vec::new();
-        for source in &self.sources {
-            let schema = engine.source(&source.name).map_err(text)?.schema();
-            let columns: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-            let sql = format!("SELECT {} FROM LATE({})", columns.join(", "), source.name);
-            late.push(engine.subscribe(&sql).map_err(text));
-        }
-        for step in steps(&self.sources, feed) {
-            match step {
-                Step::Push(source, rows) => engine.source(source).and_then(|s| s.push(rows)),
-                Step::Drain => engine.drain(),
-            }
-            .map_err(text)?;
-        }
-        engine.shutdown().map_err(text)?;
-        let collect = |results: Result<Subscription, String>| {
-            results.and_then(|results| results.collect::<driftline::Result<Vec<_>>>().map_err(text))
+        let sql = |(cell, query): &(&Cell, &Query)| {
+            format!("{} {}", with_offset(&query.sql, cell.offset), cell.emit.clause())
         };
-        let results = results.into_iter().map(collect).collect();
-        Ok((results, late.into_iter().map(collect).collect()))
+        let queries: Vec<String> = queries.iter().map(sql).collect();
+        let store = Arc::new(MemoryStore::default());
+        let steps = steps(&self.sources, feed);
+        let mut running = Running::start(&self.script, &queries, feed.workers, &store)?;
+        let mut taken: Vec<Vec<RecordBatch>> = vec![Vec::new(); running.results.len()];
+        let mut from = 0;
+        for (place, until, workers) in restarts(feed, steps.len()) {
+            running.push(&steps[from..until])?;
+            if place % 2 == 1 {
+                // What has been read is not in the checkpoint; in other places what has not been read comes again.
+                running.take(&mut taken)?;
+            }
+            running.engine.checkpoint().map_err(text)?;
+            // Rows that are lost with the engine, and pushed again.
+            running.push(&steps[until..steps.len().min(until + 3)])?;
+            drop(running);
+            running = Running::start(&self.script, &queries, workers, &store)?;
+            for source in &self.sources {
+                let pushed = |step: &Step<'_>| match step {
+                    Step::Push(name, rows) if *name == source.name => rows.num_rows(),
+                    Step::Push(..) | Step::Drain => 0,
+                };
+                let pushed: usize = steps[..until].iter().map(pushed).sum();
+                let resume_at = running.engine.source(&source.name).map_err(text)?.resume_at();
+                if resume_at != pushed as u64 {
+                    return Err(format!(
+                        "source {} goes on at row {resume_at}, not {pushed}",
+                        source.name
+                    ));
+                }
+            }
+            from = until;
+        }
+        running.push(&steps[from..])?;
+        let mut results = running.finish(taken)?;
+        let late = results.split_off(queries.len());
+        Ok((results, late))
     }
-}
-
-fn engine(script: &Script, workers: usize) -> driftline::Result<Engine> {
-    let engine = Engine::builder().workers(workers).build()?;
-    for create in script.sources.iter().map(|source| &source.create).chain(&script.views) {
-        engine.execute(create)?;
-    }
-    Ok(engine)
 }
 
 fn schemas(script: &Script) -> Vec<SchemaRef> {
-    let engine = engine(script, 1).unwrap_or_else(|error| panic!("{}.slt: {error}", script.name));
+    let builder = Engine::builder().workers(1);
+    let engine =
+        engine(script, builder).unwrap_or_else(|error| panic!("{}.slt: {error}", script.name));
     let schema = |name: &str| engine.source(name).expect("it was created").schema();
     script.sources.iter().map(|source| schema(&source.name)).collect()
 }

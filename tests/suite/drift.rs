@@ -16,10 +16,10 @@ use super::support::{SECOND, Seeded, assert_same, collect, push_all, shuffled};
 const SLOT: i64 = 300 * SECOND;
 const SLOTS: i64 = 700;
 const COMPONENTS: usize = 12;
-const COUNTED: [&str; 4] = ["transitions", "occupancy", "steady", "convergence"];
+pub(super) const COUNTED: [&str; 4] = ["transitions", "occupancy", "steady", "convergence"];
 
 /// Components with two levels each, and noise; the last two wander and never settle.
-fn fleet() -> RecordBatch {
+pub(super) fn fleet() -> RecordBatch {
     let mut random = Seeded(77);
     let (mut ts, mut names, mut cpu, mut memory) = (vec![], vec![], vec![], vec![]);
     let mut wander = [0.0_f64; COMPONENTS];
@@ -54,18 +54,15 @@ struct Watched {
     counted: Vec<Subscription>,
 }
 
+pub(super) const DRIFT: &str = "CREATE SOURCE metrics (ts TIMESTAMP NOT NULL, component TEXT NOT NULL,
+       cpu DOUBLE NOT NULL, memory DOUBLE NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '20 minutes');
+     CREATE DETECTOR drift USING drift_insight PARTITION BY component WITH (training = 300, evolve_min = 20) AS
+       SELECT component, window_end, avg(cpu) AS cpu, avg(memory) AS memory
+       FROM TUMBLE(metrics, ts, INTERVAL '5 minutes') GROUP BY component, window_start, window_end";
+
 fn watched(workers: usize) -> Watched {
     let engine = Engine::builder().workers(workers).build().unwrap();
-    engine
-        .execute(
-            "CREATE SOURCE metrics (ts TIMESTAMP NOT NULL, component TEXT NOT NULL, cpu DOUBLE NOT NULL,
-               memory DOUBLE NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '20 minutes');
-             CREATE DETECTOR drift USING drift_insight PARTITION BY component
-               WITH (training = 300, evolve_min = 20) AS
-               SELECT component, window_end, avg(cpu) AS cpu, avg(memory) AS memory
-               FROM TUMBLE(metrics, ts, INTERVAL '5 minutes') GROUP BY component, window_start, window_end",
-        )
-        .unwrap();
+    engine.execute(DRIFT).unwrap();
     let read = |query: &str| engine.subscribe(query).unwrap();
     Watched {
         main: read(

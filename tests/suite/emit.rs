@@ -58,7 +58,7 @@ impl Held {
 }
 
 /// Sums changes up, looking at every step on the way.
-fn settle(changes: &[RecordBatch], what: &str) -> Vec<RecordBatch> {
+pub(super) fn settle(changes: &[RecordBatch], what: &str) -> Vec<RecordBatch> {
     let mut held = Held::default();
     changes.iter().for_each(|changes| held.add(changes, what));
     held.rows()

@@ -37,7 +37,7 @@ fn batch(lines: &Lines) -> RecordBatch {
 
 /// Machines are created, several at a time. Disk and network are made side by side. The 120th spawns slowly, the 130th has
 /// no image, and the driver of the 140th panics.
-fn creations(count: i64, seed: u64) -> RecordBatch {
+pub(super) fn creations(count: i64, seed: u64) -> RecordBatch {
     let mut random = Seeded(seed);
     let mut lines = Lines::new();
     for i in 0..count {
@@ -68,22 +68,24 @@ const LOGS: &str = "CREATE SOURCE logs (ts TIMESTAMP NOT NULL, vm TEXT NOT NULL,
     CREATE VIEW keyed AS SELECT * FROM LOG_KEYS(logs, line, session => vm)";
 
 /// So that a model is there after some minutes.
-const SHORT: &str = "training = 60, gap = INTERVAL '1 minute'";
+pub(super) const SHORT: &str = "training = 60, gap = INTERVAL '1 minute'";
 
 fn deeplog(workers: usize, options: &str) -> Engine {
     let engine = Engine::builder().workers(workers).build().unwrap();
-    engine
-        .execute(&format!(
-            "{LOGS};
-             CREATE DETECTOR odd USING deeplog
-               WITH (session = 'vm', model = 'ngram', history = 4, swap_after = INTERVAL '10 seconds', {options}) AS
-               SELECT ts, vm, line, log_key, template, elapsed FROM keyed"
-        ))
-        .unwrap();
+    engine.execute(&deeplog_of(options)).unwrap();
     engine
 }
 
-const ROWS: &str = "SELECT ts, vm, line, log_key, template, elapsed, score, is_anomaly, phase, detail['explanation'] AS why FROM odd";
+pub(super) fn deeplog_of(options: &str) -> String {
+    format!(
+        "{LOGS};
+         CREATE DETECTOR odd USING deeplog
+           WITH (session = 'vm', model = 'ngram', history = 4, swap_after = INTERVAL '10 seconds', {options}) AS
+           SELECT ts, vm, line, log_key, template, elapsed FROM keyed"
+    )
+}
+
+pub(super) const ROWS: &str = "SELECT ts, vm, line, log_key, template, elapsed, score, is_anomaly, phase, detail['explanation'] AS why FROM odd";
 
 /// What a detector over some rows says: rows, sessions, diagnoses, workflows.
 fn say(engine: Engine, rows: &RecordBatch) -> [RecordBatch; 4] {

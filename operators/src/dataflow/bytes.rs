@@ -13,6 +13,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::closing::Closing;
 use super::context::Gauge;
+use super::egress::RESTORED;
 use super::retain::Held;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
@@ -80,7 +81,7 @@ impl Codec {
 
 /// The end of a collection: its changes as batches, one for each epoch. What no longer holds comes before what takes its
 /// place, and a row that is in several times is there as often. `decode` makes columns of rows, those of `schema` but
-/// for the last.
+/// for the last. What the rows of a checkpoint come to was given before and is not given again.
 pub(super) fn give_changes<'scope, D: Held + Ord>(
     collection: VecCollection<'scope, Epoch, D, isize>,
     schema: SchemaRef,
@@ -96,8 +97,17 @@ pub(super) fn give_changes<'scope, D: Held + Ord>(
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             let mut held = 0_i64;
             let mut waiting: Vec<(D, Epoch, isize)> = Vec::new();
+            let mut is_entering = context.is_restored();
+            // The arrangement keeps a row and what it was made of.
+            let size =
+                |row: &D, change: isize| 2 * (row.bytes() + size_of::<D>()) as i64 * change as i64;
             move |(input, frontier), output| {
                 input.for_each(|_, updates| waiting.append(updates));
+                if is_entering {
+                    let standing = waiting.extract_if(.., |update| update.1 == RESTORED);
+                    held += standing.map(|(row, _, change)| size(&row, change)).sum::<i64>();
+                    is_entering = frontier.less_equal(&RESTORED);
+                }
                 while let Some((_, capability)) = closing.next_closed(frontier) {
                     let closed = *capability.time();
                     let is_over = |update: &mut (D, Epoch, isize)| update.1 <= closed;
@@ -108,10 +118,7 @@ pub(super) fn give_changes<'scope, D: Held + Ord>(
                     if changes.is_empty() {
                         continue;
                     }
-                    for (row, change) in &changes {
-                        // The arrangement keeps a row and what it was made of.
-                        held += 2 * (row.bytes() + size_of::<D>()) as i64 * *change as i64;
-                    }
+                    held += changes.iter().map(|(row, change)| size(row, *change)).sum::<i64>();
                     bytes.set(held.max(0) as u64);
                     let of = |sign: isize| {
                         changes.iter().filter(move |(_, change)| change.signum() == sign).flat_map(

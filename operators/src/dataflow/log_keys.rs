@@ -19,6 +19,7 @@ use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::logs::{KeyedLines, LogKeyOutput, LogKeyPlan, LogKeyState};
+use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::Watermarks;
 
 /// `LOG_KEYS` as a dataflow builds it.
@@ -56,7 +57,9 @@ pub fn log_keys<'scope>(
     let LogKeyStage { plan, output: wanted, reorder_rows_max, lag_ns, watermarks, context } = stage;
     let shared = Rc::new(RefCell::new(plan.stage()?));
     let inside = Rc::clone(&shared);
-    let mut reorder = Reorder::new(plan.time_index(), plan.time_type(), reorder_rows_max);
+    let reorder = Reorder::new(plan.time_index(), plan.time_type(), reorder_rows_max);
+    let reorder = context.keep("waiting", reorder)?;
+    let learned = context.keep("learned", Learned { keys: Rc::clone(&shared), sequence: 0 })?;
     let one_place = Exchange::new(|_: &Batch| 0);
     let keyed = stream.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         one_place,
@@ -64,8 +67,8 @@ pub fn log_keys<'scope>(
         |capability, _| {
             let mut closing = Closing::new(capability, watermarks, lag_ns);
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
-            let mut sequence = 0;
             move |(input, frontier), output| {
+                let (mut reorder, mut learned) = (reorder.borrow_mut(), learned.borrow_mut());
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
                         context.attempt(|| reorder.push(&batch));
@@ -89,8 +92,8 @@ pub fn log_keys<'scope>(
                     let mut session = output.session(&capability);
                     for rows in batches {
                         // Later batches have later rows: their numbers stand for the order of arrival.
-                        sequence += 1;
-                        session.give(Batch { rows, sequence, target: 0 });
+                        learned.sequence += 1;
+                        session.give(Batch { rows, sequence: learned.sequence, target: 0 });
                     }
                     bytes.set((keys.bytes() + reorder.bytes()) as u64);
                 }
@@ -98,6 +101,34 @@ pub fn log_keys<'scope>(
         },
     );
     Ok((keyed, shared))
+}
+
+/// Templates and sessions, and how many batches have left, as state.
+struct Learned {
+    keys: SharedLogKeys,
+    sequence: u64,
+}
+
+impl Stateful for Learned {
+    fn save(&mut self, out: &mut StateWriter) -> Result<()> {
+        let keys = self.keys.borrow();
+        // On all workers but the first nothing is ever parsed.
+        match self.sequence == 0 && keys.templates() == 0 {
+            true => Ok(()),
+            false => out.note(&(self.sequence, keys.snapshot()?)),
+        }
+    }
+
+    fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        let notes: Vec<(u64, Vec<u8>)> = saved.notes()?;
+        if saved.share().worker == 0
+            && let Some((sequence, bytes)) = notes.first()
+        {
+            self.keys.borrow_mut().restore(bytes)?;
+            self.sequence = *sequence;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

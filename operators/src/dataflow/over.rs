@@ -11,6 +11,7 @@ use super::exchange::{by_target, split_by_key};
 use super::range::within_range;
 use super::{BatchStream, QueryContext, Reorder};
 use crate::batch::Batch;
+use crate::error::Result;
 use crate::key::KeySplitter;
 use crate::over::Frames;
 use crate::time::Watermarks;
@@ -38,11 +39,19 @@ pub struct OverStage {
 }
 
 /// Appends a column for each call to rows, which come out in order of event time.
-pub fn over_frames<'scope>(stream: BatchStream<'scope>, stage: OverStage) -> BatchStream<'scope> {
-    let OverStage { splitter, mut reorder, time_index, time, mut frames, .. } = stage;
+///
+/// # Errors
+/// If a checkpoint holds the state of something else.
+pub fn over_frames<'scope>(
+    stream: BatchStream<'scope>,
+    stage: OverStage,
+) -> Result<BatchStream<'scope>> {
+    let OverStage { splitter, reorder, time_index, time, frames, .. } = stage;
     let OverStage { lag_ns, watermarks, context, .. } = stage;
+    let reorder = context.keep("waiting", reorder)?;
+    let frames = context.keep("frames", frames)?;
     let moved = split_by_key(stream, splitter, context.clone());
-    moved.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+    Ok(moved.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
         Exchange::new(by_target),
         "Over",
         |capability, _| {
@@ -50,6 +59,7 @@ pub fn over_frames<'scope>(stream: BatchStream<'scope>, stage: OverStage) -> Bat
             let mut bytes = Gauge::new(&context, |c| &c.state_bytes);
             let mut keys = Gauge::new(&context, |c| &c.keys);
             move |(input, frontier), output| {
+                let (mut reorder, mut frames) = (reorder.borrow_mut(), frames.borrow_mut());
                 input.for_each(|_, batches| {
                     for batch in batches.drain(..) {
                         let rows = within_range(&context, &time, time_index, &batch.rows);
@@ -71,5 +81,5 @@ pub fn over_frames<'scope>(stream: BatchStream<'scope>, stage: OverStage) -> Bat
                 }
             }
         },
-    )
+    ))
 }

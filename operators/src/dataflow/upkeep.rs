@@ -4,6 +4,8 @@
 //! over that history follow at a cost in proportion to the changes, whatever the length of the history. Rows travel in
 //! arrow's row format, whose bytes compare as the values do, so that one implementation serves all column types.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -194,19 +196,24 @@ fn decode<'scope>(
     counted.inner.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Decode", |_, _| {
         move |input, output| {
             input.for_each(|capability, updates| {
-                let mut changes: Vec<(Counted, isize)> =
-                    updates.drain(..).map(|(row, _, change)| (row, change)).collect();
-                // What no longer holds comes before what takes its place.
-                changes.sort_by(|(a, x), (b, y)| (&a.0, x, &a.1).cmp(&(&b.0, y, &b.1)));
-                for (((key, value), _), change) in &changes {
-                    // Differential keeps a row's history and its count, each with its bytes.
-                    let row = 2 * (key.len() + value.len()) + 96;
-                    held += row as i64 * *change as i64;
+                // One message may bring changes of several epochs; each must leave in its own.
+                let mut by_epoch: BTreeMap<Epoch, Vec<(Counted, isize)>> = BTreeMap::new();
+                for (row, epoch, change) in updates.drain(..) {
+                    by_epoch.entry(epoch).or_default().push((row, change));
                 }
-                bytes.set(held.max(0) as u64);
-                if let Some(rows) = context.attempt(|| codec.decode(&changes)) {
-                    let batch = Batch { rows, sequence: 0, target: 0 };
-                    output.session(&capability).give(batch);
+                for (epoch, mut changes) in by_epoch {
+                    // What no longer holds comes before what takes its place.
+                    changes.sort_by(|(a, x), (b, y)| (&a.0, x, &a.1).cmp(&(&b.0, y, &b.1)));
+                    for (((key, value), _), change) in &changes {
+                        // Differential keeps a row's history and its count, each with its bytes.
+                        let row = 2 * (key.len() + value.len()) + 96;
+                        held += row as i64 * *change as i64;
+                    }
+                    bytes.set(held.max(0) as u64);
+                    if let Some(rows) = context.attempt(|| codec.decode(&changes)) {
+                        let batch = Batch { rows, sequence: 0, target: 0 };
+                        output.session(&capability.delayed(&epoch, 0)).give(batch);
+                    }
                 }
             });
         }

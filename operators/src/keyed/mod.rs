@@ -8,7 +8,7 @@ mod table;
 use serde::{Deserialize, Serialize};
 
 use crate::time::EventTime;
-pub(crate) use table::{Key, KeyTable};
+pub(crate) use table::{Entry, Key, KeyTable};
 
 /// What becomes of a row whose key is new, when an operator holds as many keys as it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +77,32 @@ impl<T> KeyedState<T> {
         let entry = self.table.touch(key)?;
         entry.time = time;
         Some(&mut entry.value)
+    }
+
+    /// The value of a key, which is not used by that.
+    pub(crate) fn peek(&self, key: Key<'_>) -> Option<&T> {
+        self.table.peek(key)
+    }
+
+    /// All keys with their values, the one first that has been without a row for longest.
+    pub(crate) fn by_use(&self) -> impl Iterator<Item = &Entry<T>> {
+        self.table.by_use()
+    }
+
+    /// Takes up a key that is not held, as the one that was used last, whatever the bound.
+    pub(crate) fn take_up(&mut self, key: Key<'_>, time: EventTime, value: T) {
+        if self.table.peek(key).is_none() {
+            self.table.insert(key, time, value);
+        }
+    }
+
+    /// Evicts keys beyond the bound, where keys are evicted.
+    pub(crate) fn bound(&mut self, mut evicted: impl FnMut(T)) {
+        let is_evicting = self.limit.policy == KeyedStatePolicy::EvictOldest;
+        while is_evicting && self.table.len() > self.limit.keys_max {
+            self.table.drop_oldest().map(&mut evicted);
+            self.evicted += 1;
+        }
     }
 
     /// Takes out the value of the key that has been without a row for longest, if its latest was before `time`.

@@ -70,6 +70,13 @@ impl<T> KeyTable<T> {
         Some(&mut self.entries[slot as usize])
     }
 
+    /// The value of a key, wherever it is in the order of use.
+    pub(crate) fn peek(&self, key: Key<'_>) -> Option<&T> {
+        let hash = self.hash.hash_one(key);
+        let is_key = |slot: &u32| self.entries[*slot as usize].key.as_deref() == key;
+        self.index.find(hash, is_key).map(|slot| &self.entries[*slot as usize].value)
+    }
+
     /// Adds a key that is not in the table, as the most recently used.
     pub(crate) fn insert(&mut self, key: Key<'_>, time: EventTime, value: T) -> &mut Entry<T> {
         let slot = u32::try_from(self.entries.len()).expect("the bound on keys fits u32");

@@ -13,6 +13,7 @@ use super::partition::{BLOCK_ROWS, Blocks, Partition, fall_apart, rows_of};
 use super::store::{Keeper, Owner, Place, Store};
 use crate::error::Result;
 use crate::expression::{AggregateArguments, AggregateInput, GroupAccumulator};
+use crate::state::problem;
 
 /// Rows and blocks that are added up in one go; a frame of more is one go by itself.
 const PARTS_MAX: usize = 1 << 18;
@@ -274,6 +275,37 @@ impl FrameGroup {
 
     pub(super) fn tidy(&mut self, partitions: &mut [Partition]) -> Result<()> {
         self.blocks.tidy(&mut BlockKeeper { partitions, index: self.index })
+    }
+
+    /// All blocks that are kept, with their states.
+    pub(super) fn saved(
+        &self,
+        partitions: &[Partition],
+    ) -> Result<Vec<(Vec<Owner>, Vec<ArrayRef>)>> {
+        self.blocks.saved(|owner| {
+            let levels = partitions.get(owner.slot as usize)?.blocks.get(self.index)?;
+            levels.get((owner.level as usize).checked_sub(1)?)?.kept(owner.number)
+        })
+    }
+
+    /// Takes states of blocks; answers with their places.
+    pub(super) fn take_up(
+        &mut self,
+        states: Vec<ArrayRef>,
+        owners: Vec<Owner>,
+    ) -> Result<impl Iterator<Item = Place> + use<>> {
+        let fields = self.spec.program.state_fields();
+        let types = fields.iter().flatten().map(|field| field.data_type());
+        if !types.eq(states.iter().map(|state| state.data_type())) {
+            return Err(problem("holds states of other aggregates"));
+        }
+        Ok(self.blocks.add(states, owners))
+    }
+
+    /// How many levels of blocks a partition of so many rows has.
+    pub(super) fn levels_of(&self, count: u64) -> usize {
+        let is_complete = |level: &usize| count >= rows_of(*level);
+        if self.has_blocks { (1..).take_while(is_complete).count() } else { 0 }
     }
 
     fn levels<'a>(&self, partition: &'a mut Partition) -> &'a mut Vec<Blocks> {

@@ -616,5 +616,6 @@ impl Keeper for HeadKeeper<'_> {
     }
 }
 
+mod saved;
 #[cfg(test)]
 mod tests;

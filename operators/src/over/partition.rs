@@ -27,8 +27,8 @@ pub(super) struct Partition {
     /// Whether no row will follow.
     pub(super) is_over: bool,
     /// Number of the first row that is kept.
-    first: u64,
-    rows: VecDeque<Kept>,
+    pub(super) first: u64,
+    pub(super) rows: VecDeque<Kept>,
     /// The first rows of all, where they are needed for ever.
     pub(super) head: Vec<Place>,
     /// For each frame that merges blocks: its blocks from level 1 on.
@@ -67,6 +67,17 @@ impl Partition {
     pub(super) fn place_mut(&mut self, number: u64) -> Option<&mut Place> {
         let index = number.checked_sub(self.first)?;
         self.rows.get_mut(index as usize).map(|row| &mut row.place)
+    }
+
+    /// A row, if it is kept.
+    pub(super) fn kept(&self, number: u64) -> Option<&Kept> {
+        self.rows.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    /// Keeps the latest of the rows that have been counted.
+    pub(super) fn take_up(&mut self, rows: VecDeque<Kept>) {
+        self.first = self.count.saturating_sub(rows.len() as u64);
+        self.rows = rows;
     }
 
     /// The rows of a frame around row `number`, which is kept: from the first to before the last.
@@ -129,6 +140,20 @@ impl Blocks {
 
     pub(super) fn place_mut(&mut self, number: u64) -> Option<&mut Place> {
         self.places.get_mut(number.checked_sub(self.first)? as usize)
+    }
+
+    /// A block, if it is kept.
+    pub(super) fn kept(&self, number: u64) -> Option<Place> {
+        self.places.get(usize::try_from(number.checked_sub(self.first)?).ok()?).copied()
+    }
+
+    /// The latest blocks of a level, by number, of a partition that has had so many rows; `None` if they are others.
+    pub(super) fn taken_up(count: u64, level: usize, blocks: Vec<(u64, Place)>) -> Option<Self> {
+        let complete = count / rows_of(level);
+        let first = complete.checked_sub(blocks.len() as u64)?;
+        let is_whole = (first..).zip(&blocks).all(|(number, block)| block.0 == number);
+        let places = blocks.into_iter().map(|block| block.1).collect();
+        is_whole.then_some(Self { first, places })
     }
 
     /// Forgets blocks before `number`.

@@ -118,6 +118,32 @@ impl Store {
         Reading::new(self, places.iter().copied()).column(column, Some(missing))
     }
 
+    /// All rows in use: for each chunk their owners and columns, which are shared where all of it is in use. `place` tells
+    /// where an owner keeps its row.
+    pub(super) fn saved(
+        &self,
+        place: impl Fn(Owner) -> Option<Place>,
+    ) -> Result<Vec<(Vec<Owner>, Vec<ArrayRef>)>> {
+        let mut saved = Vec::new();
+        for (number, chunk) in (0u32..).zip(&self.chunks) {
+            let Some(chunk) = chunk else { continue };
+            let is_used =
+                |&(row, owner): &(u32, &Owner)| place(*owner) == Some(Place { chunk: number, row });
+            let (rows, owners): (Vec<u32>, Vec<Owner>) =
+                (0u32..).zip(&chunk.owners).filter(is_used).map(|(row, o)| (row, *o)).unzip();
+            let columns = match rows.len() == chunk.owners.len() {
+                true => chunk.columns.clone(),
+                false => {
+                    let rows = UInt32Array::from(rows);
+                    let taken = chunk.columns.iter().map(|column| take(column, &rows, None));
+                    taken.collect::<Result<_, _>>()?
+                }
+            };
+            saved.push((owners, columns));
+        }
+        Ok(saved)
+    }
+
     /// Merges chunks that are many, and writes those anew that are mostly unused.
     pub(super) fn tidy(&mut self, keeper: &mut impl Keeper) -> Result<()> {
         loop {

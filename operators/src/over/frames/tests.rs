@@ -6,8 +6,10 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit, UInt64Type}
 use proptest::prelude::*;
 
 use super::*;
+use crate::key::{KeyShare, KeySplitter};
 use crate::keyed::KeyedStatePolicy;
 use crate::over::{FrameAggregates, FrameUnits};
+use crate::state::{SavedState, StateReader, StateWriter, Stateful};
 use crate::window::fixture::{Row, SumByName, batch};
 
 fn frame(units: FrameUnits, start: Option<i64>, end: i64) -> Frame {
@@ -184,6 +186,99 @@ proptest! {
         }
         prop_assert_eq!(found, expected);
     }
+}
+
+/// What comes out where, after each cut, so many others take up what there is, each its share of the keys.
+fn feed_others(over: &Over, bounds: Limits, rows: &[Row], cuts: &[(i64, usize)]) -> RecordBatch {
+    let mut out = vec![RecordBatch::new_empty(over.schema.clone())];
+    let mut states: Vec<SavedState> = Vec::new();
+    let mut rest = rows;
+    for &(cut, workers) in cuts.iter().chain([&(i64::MAX, 2)]) {
+        let (now, later) = rest.split_at(rest.partition_point(|row| row.0 < cut));
+        rest = later;
+        let mut splitter = KeySplitter::new(&batch(&[]).schema(), vec![1], workers).unwrap();
+        let mut shares = vec![None; workers];
+        for (worker, part) in splitter.split(&batch(now)).unwrap() {
+            shares[worker as usize] = Some(part).filter(|part| part.num_rows() > 0);
+        }
+        let mut written = Vec::new();
+        for (worker, rows) in shares.into_iter().enumerate() {
+            let mut frames = frames(over.clone(), bounds);
+            let share = KeyShare { worker, workers };
+            frames.load(&StateReader::new(&states, share)).unwrap();
+            out.extend(frames.update(rows, EventTime(cut)).unwrap());
+            let mut writer = StateWriter::default();
+            frames.save(&mut writer).unwrap();
+            written.push(writer.finish());
+        }
+        states = written;
+    }
+    concat_batches(&over.schema, &out).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn others_go_on_as_if_they_had_been_there_all_along(
+        first in any_frame(),
+        second in any_frame(),
+        shift in -40i64..8,
+        nth in -4i64..5,
+        mut times in prop::collection::vec((0i64..200, 0u8..5), 0..600),
+        mut cuts in prop::collection::vec((0i64..220, 1usize..4), 0..6),
+        calls in 0..3,
+    ) {
+        times.sort_by_key(|row| row.0);
+        cuts.sort_unstable();
+        let rows: Vec<Row> = (1..).zip(&times).map(|(n, (time, key))| (*time, *key, n * n)).collect();
+        let values = [value(OtherRow::Shift(shift)), value(OtherRow::Nth(second, nth))];
+        let ranks = [Rank::Rank, Rank::RowNumber, Rank::DenseRank].map(Call::Rank);
+        let over = match calls {
+            0 => over(&[first, second], values.into_iter().chain(ranks).collect()),
+            1 => over(&[], ranks.to_vec()),
+            _ => over(&[], vec![Call::Rank(Rank::RowNumber)]),
+        };
+        let (mut expected, mut found) =
+            (expected(&rows, &over), found(&feed_others(&over, WIDE, &rows, &cuts)));
+        expected.sort();
+        found.sort();
+        prop_assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn keys_are_evicted_in_the_order_in_which_they_were_used_before() {
+    let rows: Vec<Row> = (0..400).map(|n| (n, (n * n % 7) as u8, n)).collect();
+    let bounds = limits(3, KeyedStatePolicy::EvictOldest, 1_000);
+    for calls in [over(&[rows_frame(None, 0)], vec![]), over(&[rows_frame(Some(-1), 2)], vec![])] {
+        let cuts: Vec<i64> = (1..40).map(|n| n * 10).collect();
+        let expected = found(&feed(&mut frames(calls.clone(), bounds), &rows, &cuts));
+        let cuts: Vec<(i64, usize)> =
+            cuts.into_iter().chain([i64::MAX]).map(|cut| (cut, 1)).collect();
+        assert_eq!(found(&feed_others(&calls, bounds, &rows, &cuts)), expected);
+    }
+}
+
+#[test]
+fn fewer_workers_keep_the_keys_that_were_used_last() {
+    let rows: Vec<Row> = (0..8).map(|n| (i64::from(n), n, 1)).collect();
+    let calls = over(&[rows_frame(None, 0)], vec![]);
+    let mut states = Vec::new();
+    for worker in 0..2 {
+        let mut frames = frames(calls.clone(), WIDE);
+        let own: Vec<Row> = rows.iter().filter(|row| row.0 % 2 == worker).copied().collect();
+        frames.update(Some(batch(&own)), EventTime(8)).unwrap();
+        let mut writer = StateWriter::default();
+        frames.save(&mut writer).unwrap();
+        states.push(writer.finish());
+    }
+    let mut one = frames(calls, limits(3, KeyedStatePolicy::EvictOldest, 100));
+    one.load(&StateReader::new(&states, KeyShare::ALL)).unwrap();
+    assert_eq!((one.keys(), one.take_statistics().keys_evicted), (3, 5));
+    let out = one.update(Some(batch(&[(9, 5, 1), (10, 7, 1), (11, 0, 1)])), EventTime(12)).unwrap();
+    assert_eq!(found(&out.unwrap()), [[9, 1, 2], [10, 1, 2], [11, 1, 1]]);
+    assert_eq!((one.keys(), one.rows()), (3, 5));
 }
 
 /// A row of each of two keys at every time.
