@@ -16,13 +16,15 @@ pub fn engine(kind: usize) -> Engine {
     let kinds = builtin_kinds();
     let kind = kinds[kind % kinds.len()].name();
     let with = match kind {
-        "drift_insight" => "WITH (training = 120, steady_threshold = 120)",
-        _ => "",
+        "drift_insight" => "PARTITION BY host WITH (training = 120, steady_threshold = 120)",
+        // One model for all, of keys instead of numbers, and without a network, which not every build has.
+        "deeplog" => "WITH (session = 'host', key = 'host', model = 'ngram', training = 20)",
+        _ => "PARTITION BY host",
     };
     let engine = Engine::builder().workers(1).build().expect("an engine starts");
     let created = engine.execute(&format!(
         "CREATE SOURCE load (ts TIMESTAMP, host TEXT, value DOUBLE, WATERMARK FOR ts AS ts);
-         CREATE DETECTOR d USING {kind} PARTITION BY host {with} AS SELECT ts, host, value FROM load"
+         CREATE DETECTOR d USING {kind} {with} AS SELECT ts, host, value FROM load"
     ));
     created.expect("the detector is right");
     engine

@@ -8,6 +8,8 @@
 //! watermarks matter. Windows move on first and are judged together: what a model predicts depends on keys alone. So
 //! what a service is still to say of a network does not hold windows up, and is answered piece by piece, in order.
 
+mod saved;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
@@ -17,7 +19,6 @@ use arrow::array::{Array, AsArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use serde::{Deserialize, Serialize};
 
 use super::NAME;
 use super::counts::{self, CountVector};
@@ -700,118 +701,16 @@ impl Detector for DeepLogDetector {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
-        let stage = match &self.stage {
-            Stage::Collecting { vocabulary, ended } => {
-                SavedStage::Collecting { names: vocabulary.names().to_vec(), ended: ended.clone() }
-            }
-            // A model under way is waited for.
-            Stage::Training { vocabulary, task, from } => SavedStage::Training {
-                names: vocabulary.names().to_vec(),
-                model: match &task.wait().value {
-                    Ok(model) => Ok(model.to_bytes()?),
-                    Err(problem) => Err(problem.clone()),
-                },
-                from: *from,
-            },
-            Stage::Ready(model) => SavedStage::Ready(model.to_bytes()?),
-        };
-        let saved = Saved {
-            stage,
-            sessions: self.sessions.sorted().into_iter().cloned().collect(),
-            statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
-            raised: self.raised.save(),
-            now: self.now,
-            explainer: self.explainer.save(),
-        };
-        snapshot::seal(NAME, &saved)
+        self.written()
     }
 
-    fn restore(&mut self, bytes: &[u8]) -> Result<()> {
-        let saved: Saved = snapshot::open(NAME, bytes)?;
-        let keys = &self.settings.keys;
-        let stage = match saved.stage {
-            SavedStage::Collecting { names, ended } => {
-                Stage::Collecting { vocabulary: Vocabulary::new(names), ended }
-            }
-            SavedStage::Training { names, model, from } => Stage::Training {
-                vocabulary: Vocabulary::new(names),
-                task: Task::done(
-                    &self.settings.executor,
-                    match model {
-                        Ok(bytes) => Ok(KeyModel::from_bytes(&bytes, keys)?),
-                        Err(problem) => Err(problem),
-                    },
-                ),
-                from,
-            },
-            SavedStage::Ready(bytes) => Stage::Ready(Box::new(KeyModel::from_bytes(&bytes, keys)?)),
-        };
-        let history = keys.framing().history;
-        if saved.sessions.iter().any(|session| session.window.len() > history) {
-            return Err(snapshot::problem(NAME, "was taken under other options"));
-        }
-        let mut sessions = Sessions::default();
-        for session in saved.sessions {
-            sessions.open(session);
-        }
-        let empty = Raised::new(self.settings.feedback_max, self.settings.feedback_within_ns);
-        let Some(raised) = empty.restore(saved.raised, history) else {
-            return Err(snapshot::problem(NAME, "was taken under other options"));
-        };
-        let vocabulary = match &stage {
-            Stage::Ready(model) => Some(&model.vocabulary),
-            Stage::Collecting { .. } | Stage::Training { .. } => None,
-        };
-        let settings = &self.settings;
-        let explainer =
-            Explainer::restore(settings.explain, &settings.executor, saved.explainer, vocabulary)
-                .ok_or_else(|| snapshot::problem(NAME, "holds workflows that do not fit it"))?;
-        self.explainer = explainer;
-        (self.stage, self.sessions, self.statistics) = (stage, sessions, saved.statistics);
-        (self.raised, self.now) = (raised, saved.now);
-        (self.asked, self.open) = (Asked::default(), VecDeque::new());
-        self.asking = self.settings.placement.service.clone().map(Asking::new);
-        Ok(())
+    fn restore(&mut self, snapshot: &[u8]) -> Result<()> {
+        self.take_up(snapshot)
     }
 
-    /// All sessions are on the first worker, and what it wrote is all that there is; the others have to be whole.
     fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
-        let restored = |bytes: &Vec<u8>| -> Result<Self> {
-            let mut detector = Self::new(Arc::clone(&self.settings));
-            detector.restore(bytes)?;
-            Ok(detector)
-        };
-        let written = snapshots.iter().map(restored).collect::<Result<Vec<_>>>()?;
-        let Some(mut first) = written.into_iter().next() else {
-            return Err(snapshot::problem(NAME, "is of no worker"));
-        };
-        if share.owns(None, false) {
-            first.explainer.tell_again();
-            // What it has done itself it has still done.
-            first.statistics = self.statistics;
-            *self = first;
-        } else {
-            *self = Self::new(Arc::clone(&self.settings));
-        }
-        Ok(())
+        self.take_share(snapshots, share)
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    stage: SavedStage,
-    sessions: Vec<Session>,
-    statistics: DetectorStatistics,
-    raised: SavedRaised,
-    now: EventTime,
-    explainer: SavedExplainer,
-}
-
-#[derive(Serialize, Deserialize)]
-enum SavedStage {
-    Collecting { names: Vec<String>, ended: Vec<Vec<u32>> },
-    Training { names: Vec<String>, model: Result<Vec<u8>, String>, from: EventTime },
-    Ready(Vec<u8>),
 }
 
 /// What rows of feedback name: a session, and the time of an entry or all that was raised.
