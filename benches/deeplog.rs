@@ -12,7 +12,8 @@
 //!
 //! The normal sessions held out from training are split in two by their order: one half chooses `top` and the bound of
 //! ends, the other is tested. A false alarm in it stands for 553,366 normal sessions of the full test over those in the
-//! half. Labels choose nothing. Where `python3` has torch, the peer is timed as well.
+//! half. The share that may be raised is that of the paper, 833 of these; a laxer one is printed beside. Labels choose
+//! nothing. Where `python3` has torch, the peer is timed as well.
 
 // A bench prints and reads the clock and the environment.
 #![allow(clippy::disallowed_methods)]

@@ -5,7 +5,7 @@ use driftline_operators::detectors::deeplog::{
 };
 
 use super::Asked;
-use super::data::{Hdfs, Session, figure, settings, train};
+use super::data::{FALSE_ALARMS, Hdfs, Session, figure, settings, train};
 
 /// F1 by shares of the normal sessions of the full test, which has 558,223 of them.
 pub(crate) fn report(asked: Asked) {
@@ -21,7 +21,7 @@ pub(crate) fn report(asked: Asked) {
             for seed in 1..=if kind == KeyModelKind::Lstm { asked.seeds } else { 1 } {
                 let (mut model, _) = train(&some, &settings(kind, true, seed, asked.epochs));
                 let judged = data.judge(&mut model);
-                let (_, top, rule) = judged.settle();
+                let (_, top, rule) = judged.settle(FALSE_ALARMS);
                 found.push(judged.f1(|s| rule(s, top)).2);
             }
             figure(&format!("curve_{percent}_percent_{kind:?}"), &found, "F1");
@@ -57,7 +57,7 @@ pub(crate) fn sweep(asked: Asked) {
     for (name, settings) in settings {
         let (mut model, took) = train(&data.train, &settings);
         let judged = data.judge(&mut model);
-        let (end, chosen, rule) = judged.settle();
+        let (end, chosen, rule) = judged.settle(FALSE_ALARMS);
         let f1 = judged.f1(|s: &SessionJudgement| rule(s, chosen)).2;
         println!("  {name:<32} {took:>5.0} s  chosen top {chosen}, end {end}: {f1:.4}");
         println!("    by top: {}", judged.by_top(rule));

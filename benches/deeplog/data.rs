@@ -16,8 +16,14 @@ pub(super) type Weighted = (Vec<Session>, Vec<f64>);
 
 /// Normal sessions of the full test.
 pub(super) const NORMAL: f64 = 553_366.0;
-/// Share of normal sessions that may be raised, by which bounds are chosen.
-const FALSE_ALARMS: f64 = 0.0025;
+/// Share of normal sessions that may be raised, by which bounds are chosen: the paper's own.
+pub(super) const FALSE_ALARMS: f64 = 833.0 / NORMAL;
+/// A laxer share, which shows how much hangs on it.
+pub(super) const FALSE_ALARMS_LAX: f64 = 0.0025;
+/// Surprises that bounds are chosen from. The least is that of a probability of 1 %, as in the detector.
+pub(super) fn surprises() -> Vec<f64> {
+    std::iter::once(4.605).chain((10..=60).map(|half| f64::from(half) / 2.0)).collect()
+}
 /// What `top` is chosen from.
 pub(super) const TOPS: std::ops::RangeInclusive<u32> = 1..=14;
 
@@ -130,11 +136,11 @@ impl Judged {
     /// The least value of a rule's bound that raises few enough of the sessions that choose.
     pub(super) fn choose<B: Copy>(
         &self,
+        share: f64,
         bounds: &[B],
         rule: impl Fn(&SessionJudgement, B) -> bool,
     ) -> B {
-        let keeps =
-            |bound: &&B| raised(&self.chooses, |session| rule(session, **bound)) <= FALSE_ALARMS;
+        let keeps = |bound: &&B| raised(&self.chooses, |session| rule(session, **bound)) <= share;
         *bounds.iter().find(keeps).unwrap_or(bounds.last().expect("there are bounds"))
     }
 
@@ -162,13 +168,13 @@ impl Judged {
     /// The bound of ends and `top` as the sessions that choose have them, with the rule of both.
     pub(super) fn settle(
         &self,
+        share: f64,
     ) -> (f64, u32, impl Fn(&SessionJudgement, u32) -> bool + Copy + use<>) {
-        let surprises: Vec<f64> = (8..=60).map(|half| f64::from(half) / 2.0).collect();
-        let end = self.choose(&surprises, |s, bound| s.end_nll > bound);
+        let end = self.choose(share, &surprises(), |s, bound| s.end_nll > bound);
         let rule = move |s: &SessionJudgement, top: u32| {
             s.unseen > 0 || s.rank_max > top || s.end_nll > end
         };
-        (end, self.choose(&TOPS.collect::<Vec<_>>(), rule), rule)
+        (end, self.choose(share, &TOPS.collect::<Vec<_>>(), rule), rule)
     }
 }
 
