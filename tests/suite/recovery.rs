@@ -129,6 +129,72 @@ fn a_shutdown_publishes_the_rest_and_is_the_end() {
     }
 }
 
+/// Queries over sources that have ended say nothing when they are started again.
+#[test]
+fn nothing_comes_twice_after_a_shutdown_whatever_the_query() {
+    for query in [
+        "SELECT count(*) AS n FROM s EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
+        "SELECT k, sum(n) AS n FROM s GROUP BY k EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
+        "SELECT DISTINCT k FROM s EMIT ON UPDATE RETAIN INTERVAL '1 hour'",
+        "SELECT a.k, a.n FROM s a LEFT JOIN s b ON a.k = b.k
+           AND b.ts BETWEEN a.ts - INTERVAL '4 seconds' AND a.ts - INTERVAL '1 second'",
+        "SELECT k, n, lag(n) OVER (PARTITION BY k ORDER BY ts) AS before FROM s",
+        "SELECT k, window_end, count(*) AS n FROM SESSION(s, ts, INTERVAL '2 seconds' PARTITION BY k)
+           GROUP BY k, window_start, window_end",
+        "SELECT k, n FROM LATE(s)",
+        "SELECT k, n FROM s UNION ALL SELECT k, n + 1 AS n FROM s",
+    ] {
+        let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
+        let mut first = None;
+        for _ in 0..3 {
+            let engine = started(&store, folder.path());
+            engine.execute(&format!("INSERT INTO out {query}")).unwrap();
+            if first.is_none() {
+                push(&engine, 0..40);
+                engine.execute("INSERT INTO s VALUES ('k', NULL, 2)").unwrap();
+            }
+            engine.shutdown().unwrap();
+            let found = published(folder.path());
+            assert!(!found.is_empty(), "{query}");
+            assert_eq!(*first.get_or_insert_with(|| found.clone()), found, "{query}");
+        }
+    }
+}
+
+/// Checkpoints by the clock wait for a host that has not created everything again: they would lose what is left.
+#[test]
+fn a_host_that_takes_its_time_to_create_things_loses_nothing() {
+    let expected = expected(COUNTS, 90);
+    let (store, folder) = (Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap());
+    let pause = || std::thread::sleep(Duration::from_millis(30));
+    for from in [0, 30, 60] {
+        let checkpoints = Checkpoints::new(Arc::clone(&store) as Arc<dyn CheckpointStore>);
+        let checkpoints = checkpoints.every(Duration::from_millis(1));
+        let engine = Engine::builder().checkpoints(checkpoints).build().unwrap();
+        let before = engine.restored().map_or(0, |checkpoint| checkpoint.id);
+        pause();
+        engine.execute(SETUP).unwrap();
+        pause();
+        engine.execute(&sink(folder.path())).unwrap();
+        pause();
+        if before > 0 {
+            assert_eq!(engine.metrics().checkpoints.unwrap().taken, 0);
+        }
+        engine.execute(COUNTS).unwrap();
+        assert_eq!(engine.source("s").unwrap().resume_at(), u64::from(from));
+        if from == 60 {
+            push(&engine, from..from + 30);
+            engine.shutdown().unwrap();
+            break;
+        }
+        // The host dies over some of the rows.
+        push(&engine, from..from + 30);
+        engine.checkpoint().unwrap();
+        drop(engine);
+    }
+    assert_eq!(published(folder.path()), expected);
+}
+
 #[test]
 fn an_insert_that_has_ended_is_published_by_the_next_checkpoint() {
     let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
