@@ -33,6 +33,7 @@ mod suite {
     mod several;
     mod shipped;
     mod side;
+    mod staged;
     mod support;
     mod tables;
     mod tidy;
