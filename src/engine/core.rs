@@ -310,9 +310,9 @@ impl Core {
         let barrier = registry.barrier;
         let insert = sink.map_or(Ok(0), |sink| sink.attach(&schema, barrier))?;
         let record = self.install(&mut registry, planned, query, None, sink, Some(port));
-        let record = record.inspect_err(|error| {
+        let record = record.inspect_err(|_| {
             // Nothing was written, so that there is nothing to report.
-            let _ = sink.map(|sink| sink.detach(insert, InsertEnd::CutShort, Some(error)));
+            let _ = sink.map(|sink| sink.detach(insert, InsertEnd::NeverBegan, None));
         })?;
         Ok((record, schema, insert))
     }
@@ -606,9 +606,9 @@ impl Core {
             let settled = sink.detach(insert, end, written.as_ref().err());
             written.and(settled)
         });
-        started.inspect_err(|error| {
+        started.inspect_err(|_| {
             // Nothing was written, so that there is nothing to report.
-            let _ = attached.detach(insert, InsertEnd::CutShort, Some(error));
+            let _ = attached.detach(insert, InsertEnd::NeverBegan, None);
         })
     }
 

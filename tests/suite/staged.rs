@@ -261,6 +261,11 @@ fn what_does_not_go_together_is_refused_with_a_hint() {
     refused(engine.execute(&gone), ErrorKind::Unavailable, "create the folder");
     engine.execute("CREATE SOURCE s (n BIGINT); INSERT INTO out SELECT n FROM s").unwrap();
     refused(engine.execute("INSERT INTO out SELECT n, n AS m FROM s"), ErrorKind::Query, "columns");
+    // What has never begun has lost nothing.
+    engine.execute("CREATE SOURCE ended (n BIGINT)").unwrap();
+    engine.source("ended").unwrap().close().unwrap();
+    refused(engine.execute("INSERT INTO out SELECT n FROM ended"), ErrorKind::Closed, "source");
+    engine.checkpoint().unwrap();
 }
 
 #[cfg(target_os = "linux")]
@@ -318,6 +323,52 @@ fn a_folder_that_goes_away_ends_the_query_and_no_checkpoint_is_taken() {
         engine.execute("DROP SINK out").unwrap();
         assert_eq!(engine.checkpoint().unwrap().id, 3);
     });
+}
+
+/// What is in the way of a file when its checkpoint is durable already.
+#[test]
+fn a_file_that_cannot_be_published_is_published_by_the_next_engine() {
+    within_minutes(|| {
+        let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
+        let engine = started(&store, folder.path());
+        engine.execute(COUNTS).unwrap();
+        push(&engine, 0..30);
+        engine.checkpoint().unwrap();
+        let first = published(folder.path());
+        let taken = folder.path().join("out-00000000000000000002.ndjson");
+        fs::create_dir(&taken).unwrap();
+        push(&engine, 30..60);
+        refused(engine.checkpoint(), ErrorKind::Unavailable, "00000000000000000002");
+        refused(engine.checkpoint(), ErrorKind::Unavailable, "sink \"out\" has failed");
+        drop(engine);
+        fs::remove_dir(&taken).unwrap();
+        assert_eq!(published(folder.path()), first);
+        let engine = started(&store, folder.path());
+        assert!(published(folder.path()).len() > first.len());
+        engine.execute(COUNTS).unwrap();
+        assert_eq!(engine.source("s").unwrap().resume_at(), 60);
+        push(&engine, 60..90);
+        engine.shutdown().unwrap();
+        assert_eq!(published(folder.path()), expected(COUNTS, 90));
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_may_not_be_written_is_told_when_the_query_starts() {
+    use std::os::unix::fs::PermissionsExt;
+    let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
+    let engine = started(&store, folder.path());
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(folder.path().join("probe"), "").is_ok() {
+        eprintln!("SKIPPED: this user may write everywhere");
+        return;
+    }
+    refused(engine.execute(COUNTS), ErrorKind::Unavailable, "permission");
+    // Nothing was written, so that nothing is lost.
+    engine.checkpoint().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    engine.execute(COUNTS).unwrap();
 }
 
 /// A crash between a durable checkpoint and the new names of its files.
