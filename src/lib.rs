@@ -485,7 +485,8 @@
 //!
 //! [`Engine::subscribe`] gives an iterator, [`Subscription::into_stream`] an async stream, and
 //! [`Engine::subscribe_with`] calls back. `CREATE SINK name WITH (path = 'out.parquet')` and
-//! `INSERT INTO name SELECT ..` write files; [`FileSink`] and [`FileReader`] do the same without an engine:
+//! `INSERT INTO name SELECT ..` write files, with `publish = 'checkpoint'` each row once over all crashes: see
+//! [`Checkpoints`]; [`FileSink`] and [`FileReader`] do the same without an engine:
 //!
 //! ```
 //! use std::sync::Arc;

@@ -75,7 +75,7 @@ impl Metrics {
 pub struct CheckpointMetrics {
     /// Checkpoints taken by this engine.
     pub taken: u64,
-    /// Checkpoints that could not be taken when their time had come.
+    /// Checkpoints that could not be taken, on demand or when their time had come.
     pub failed: u64,
     /// What the last of these failed with.
     pub last_error: Option<String>,

@@ -35,7 +35,7 @@ use crate::runtime::output::{Delivery, OutputPort};
 use crate::runtime::threads::{self, Threads};
 use crate::runtime::{Message, QueryId, SourceId};
 use crate::settings::Settings;
-use crate::sink::{InsertEnd, SinkObject};
+use crate::sink::{InsertEnd, SinkObject, StagedFiles};
 use crate::source::{FilePlan, Source, SourceDefinition, read_files};
 use crate::table::TableObject;
 
@@ -170,7 +170,9 @@ impl Core {
             self.ingress.add_source(Arc::clone(&spec), Arc::clone(&counters), restored.as_ref());
         let name = spec.name.clone();
         let files = Mutex::new(files);
-        let object = Arc::new(SourceObject { id, spec, counters, resume_at, had_ended, files });
+        let failure = OnceLock::new();
+        let object =
+            Arc::new(SourceObject { id, spec, counters, resume_at, had_ended, failure, files });
         registry.objects.insert(name, Object::Source(Arc::clone(&object)));
         Ok(object)
     }
@@ -203,11 +205,15 @@ impl Core {
             };
             // Not by its name, which may hold what a thread's name may not.
             let name = format!("driftline-read-{}", object.id.0);
-            let source = Source::new(Arc::clone(self), object);
+            let source = Source::new(Arc::clone(self), Arc::clone(&object));
             let core = Arc::clone(self);
             let stop = self.ingress.new_alarm();
             let handle = threads::spawn(name, move || {
-                read_files(&source, &plan, &*core.clock, &stop).inspect_err(|_| {
+                read_files(&source, &plan, &*core.clock, &stop).inspect_err(|error| {
+                    // Under the lock, so that no checkpoint holds an end that is none.
+                    let registry = core.registry();
+                    let _ = object.failure.set(error.clone());
+                    drop(registry);
                     // What was read still counts; the error comes out of shutdown.
                     let _ = source.close();
                 })
@@ -311,9 +317,9 @@ impl Core {
         let barrier = registry.barrier;
         let insert = sink.map_or(Ok(0), |sink| sink.attach(&schema, barrier))?;
         let record = self.install(&mut registry, planned, query, None, sink, Some(port));
-        let record = record.inspect_err(|error| {
+        let record = record.inspect_err(|_| {
             // Nothing was written, so that there is nothing to report.
-            let _ = sink.map(|sink| sink.detach(insert, InsertEnd::CutShort, Some(error)));
+            let _ = sink.map(|sink| sink.detach(insert, InsertEnd::NeverBegan, None));
         })?;
         Ok((record, schema, insert))
     }
@@ -654,9 +660,9 @@ impl Core {
             let settled = sink.detach(insert, end, written.as_ref().err());
             written.and(settled)
         });
-        started.inspect_err(|error| {
+        started.inspect_err(|_| {
             // Nothing was written, so that there is nothing to report.
-            let _ = attached.detach(insert, InsertEnd::CutShort, Some(error));
+            let _ = attached.detach(insert, InsertEnd::NeverBegan, None);
         })
     }
 
@@ -705,20 +711,29 @@ impl Core {
     }
 }
 
-/// What a checkpoint of these objects holds. A sink that has failed has rows that are nowhere: a checkpoint would lose
-/// them, and the one before holds what gives rise to them.
+/// What a checkpoint of these objects holds. A sink that has failed has rows that are nowhere, and a source whose files
+/// could not be read has rows that nobody has seen: a checkpoint would lose them, and the one before does not.
 fn to_save(registry: &Registry) -> Result<ToSave> {
     let mut sinks = Vec::new();
-    for object in registry.objects.values() {
-        let Object::Sink(sink) = object else { continue };
-        let Some(files) = sink.staged() else { continue };
-        files.check().map_err(|error| {
-            let text = format!("no checkpoint can be taken, sink \"{}\" has failed: {error}", sink.name);
-            Error::new(ErrorKind::Unavailable, text).with_source(error).with_hint(
-                "build the engine again: it goes on from the checkpoint before; DROP SINK gives the rows up",
-            )
+    for (name, object) in &registry.objects {
+        let found = match object {
+            Object::Sink(sink) => sink.staged().map_or(Ok(()), StagedFiles::check),
+            Object::Source(source) => source.failure.get().map_or(Ok(()), |e| Err(e.clone())),
+            _ => continue,
+        };
+        found.map_err(|error| {
+            let kind = object.kind();
+            let text = format!("no checkpoint can be taken, {kind} \"{name}\" has failed: {error}");
+            Error::new(ErrorKind::Unavailable, text).with_source(error).with_hint(format!(
+                "build the engine again: it goes on from the checkpoint before; DROP {} gives the rows up",
+                kind.to_uppercase()
+            ))
         })?;
-        sinks.push(Arc::clone(sink));
+        if let Object::Sink(sink) = object
+            && sink.staged().is_some()
+        {
+            sinks.push(Arc::clone(sink));
+        }
     }
     let queries = registry.queries.values().map(|record| QueryToSave {
         id: record.id,

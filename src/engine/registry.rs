@@ -51,6 +51,8 @@ pub(crate) struct SourceObject {
     pub(crate) resume_at: u64,
     /// It had ended by then.
     pub(crate) had_ended: bool,
+    /// Why its files could not be read to their end.
+    pub(crate) failure: OnceLock<Error>,
     /// Files that it reads once the engine is told to start; taken by then.
     pub(crate) files: Mutex<Option<FilePlan>>,
 }

@@ -141,7 +141,7 @@ impl SinkObject {
             InsertEnd::Complete => file.finish().map(|_| ()).inspect_err(|error| {
                 *state = SinkState::Failed(error.clone());
             }),
-            InsertEnd::CutShort => Ok(()),
+            InsertEnd::CutShort | InsertEnd::NeverBegan => Ok(()),
         }
     }
 }
@@ -161,4 +161,5 @@ fn lock(state: &Mutex<SinkState>) -> MutexGuard<'_, SinkState> {
 pub(crate) enum InsertEnd {
     Complete,
     CutShort,
+    NeverBegan,
 }

@@ -170,7 +170,9 @@ impl StagedFiles {
                 found.ended = true;
                 state.inserts.insert(insert, found);
             }
-            InsertEnd::Complete => found.file.into_iter().for_each(FileSink::discard),
+            InsertEnd::Complete | InsertEnd::NeverBegan => {
+                found.file.into_iter().for_each(FileSink::discard);
+            }
             InsertEnd::CutShort => {
                 let closed = || Error::closed(&format!("sink \"{}\"", self.sink));
                 state.failure.get_or_insert_with(|| error.cloned().unwrap_or_else(closed));

@@ -19,11 +19,14 @@ enum Manner {
     Torn,
     /// It was said to be written, and never was.
     Forgotten,
+    /// The same, and what follows is written, up to the next manifest.
+    Overtaken,
     /// All of it is written, and nobody hears of it.
     After,
 }
 
-const MANNERS: [Manner; 4] = [Manner::Before, Manner::Torn, Manner::Forgotten, Manner::After];
+const MANNERS: [Manner; 5] =
+    [Manner::Before, Manner::Torn, Manner::Forgotten, Manner::Overtaken, Manner::After];
 
 /// A store in memory that misbehaves as it is told.
 #[derive(Debug, Default)]
@@ -35,6 +38,8 @@ struct Faulty {
     death: Mutex<Option<(u64, Manner)>>,
     /// The name that it died over.
     died_over: Mutex<Option<String>>,
+    /// The name of what was overtaken.
+    lost: Mutex<Option<String>>,
     /// Of so many calls, one fails in a way that may pass; 0 for none.
     one_fails_of: AtomicU64,
     calls: AtomicU64,
@@ -69,7 +74,17 @@ impl Faulty {
             return Err(dead());
         }
         let write = self.writes.fetch_add(1, Ordering::Relaxed);
-        let Some((_, manner)) = self.death.lock().unwrap().filter(|(at, _)| *at == write) else {
+        let due = |(at, manner): &(u64, Manner)| match manner {
+            // It dies behind the manifest that overtakes.
+            Manner::Overtaken => *at < write && name.starts_with("manifest-"),
+            _ => *at == write,
+        };
+        let overtaken = Some((write, Manner::Overtaken));
+        if *self.death.lock().unwrap() == overtaken {
+            *self.lost.lock().unwrap() = Some(name.to_owned());
+            return Ok(());
+        }
+        let Some((_, manner)) = self.death.lock().unwrap().filter(due) else {
             return whole();
         };
         *self.died_over.lock().unwrap() = Some(name.to_owned());
@@ -77,7 +92,7 @@ impl Faulty {
             Manner::Before => Err(dead()),
             Manner::Torn => half().and(Err(dead())),
             Manner::Forgotten => Ok(()),
-            Manner::After => whole().and(Err(dead())),
+            Manner::After | Manner::Overtaken => whole().and(Err(dead())),
         }
     }
 }
@@ -164,19 +179,29 @@ fn a_process_that_dies_at_any_write_goes_on_as_if_it_had_not() {
     let expected = published(whole.path());
     let writes = store.writes.load(Ordering::Relaxed);
     assert!(expected.len() > 20 && writes > 10, "{} rows, {writes} writes", expected.len());
-    let mut refused = 0;
+    let (mut refused, mut missing) = (0, 0);
     for death in 0..writes {
         for manner in MANNERS {
             let folder = tempfile::tempdir().unwrap();
             let store = Arc::new(Faulty::default());
             *store.death.lock().unwrap() = Some((death, manner));
             let first = started(&store, folder.path()).and_then(go_on);
-            let name = store.died_over.lock().unwrap().take().expect("it died");
+            let Some(name) = store.died_over.lock().unwrap().take() else {
+                assert_eq!(manner, Manner::Overtaken, "nothing overtook the last write {death}");
+                continue;
+            };
             *store.death.lock().unwrap() = None;
             let case = format!("write {death} of {writes}, {name}, {manner:?}");
             // What was never written is not missed if nothing is written after it.
             assert!(first.is_err() || manner == Manner::Forgotten || death + 1 == writes, "{case}");
             let mut second = started(&store, folder.path());
+            if let (Err(error), Some(lost)) = (&second, store.lost.lock().unwrap().take()) {
+                // A part that was said to be durable is missing: who removes the manifest goes back.
+                assert_refused(error, &[&lost, "missing"], "remove the newest manifest");
+                store.inner.remove(&name).unwrap();
+                missing += 1;
+                second = started(&store, folder.path());
+            }
             if let (Err(error), Manner::Torn) = (&second, manner)
                 && name.starts_with("manifest-")
             {
@@ -191,7 +216,7 @@ fn a_process_that_dies_at_any_write_goes_on_as_if_it_had_not() {
             assert_eq!(published(folder.path()), expected, "{case}");
         }
     }
-    assert!(refused > 2, "manifests were torn {refused} times");
+    assert!(refused > 2 && missing > 2, "torn {refused} times, missing {missing} times");
 }
 
 #[track_caller]

@@ -11,8 +11,9 @@ use driftline::arrow::array::{
 };
 use driftline::{Checkpoints, Engine, Result};
 
-/// Where a child finds its folder.
-pub(crate) const FOLDER: &str = "DRIFTLINE_KILL_FOLDER";
+/// Where a child finds its folder, and how many workers it has.
+const FOLDER: &str = "DRIFTLINE_KILL_FOLDER";
+const WORKERS: &str = "DRIFTLINE_KILL_WORKERS";
 
 const ROWS: usize = 8_000;
 const ROWS_PER_PUSH: usize = 20;
@@ -75,10 +76,10 @@ fn rows(from: usize) -> RecordBatch {
 }
 
 /// One life of the pipeline: goes on from where the last one was killed, to the end of the rows.
-pub(crate) fn live(folder: &Path, pause: Duration) -> Result<()> {
+fn live(folder: &Path, workers: usize, pause: Duration) -> Result<()> {
     let checkpoints = Checkpoints::in_folder(folder.join("state"))?;
     let checkpoints = checkpoints.every(Duration::from_millis(7));
-    let engine = Engine::builder().workers(2).checkpoints(checkpoints).build()?;
+    let engine = Engine::builder().workers(workers).checkpoints(checkpoints).build()?;
     engine.execute(SETUP)?;
     engine.execute(&inserts(&folder.join("out")))?;
     let source = engine.source("load")?;
@@ -132,7 +133,7 @@ fn fresh() -> tempfile::TempDir {
 /// Runs the pipeline as often as it takes for so many kills, each at a moment drawn from the seed.
 pub(crate) fn kill_at_random(kills: usize, seed: u64, child: impl Fn() -> Command) -> Outcome {
     let whole = fresh();
-    live(whole.path(), Duration::ZERO).expect("nobody kills it");
+    live(whole.path(), 2, Duration::ZERO).expect("nobody kills it");
     let expected = published(whole.path());
     let mut outcome = Outcome { rows: expected.values().sum(), ..Outcome::default() };
     let mut state = seed;
@@ -141,7 +142,10 @@ pub(crate) fn kill_at_random(kills: usize, seed: u64, child: impl Fn() -> Comman
         let mut is_over = false;
         while !is_over {
             let mut command = child();
-            command.env(FOLDER, folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+            // Each life has workers of its own.
+            let workers = 1 + (state >> 40) % 3;
+            command.env(FOLDER, folder.path()).env(WORKERS, workers.to_string());
+            command.stdin(Stdio::null()).stdout(Stdio::null());
             let mut life = command.spawn().expect("this program can be started");
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
@@ -186,5 +190,6 @@ pub(crate) fn kill_at_random(kills: usize, seed: u64, child: impl Fn() -> Comman
 /// What a child does: one life in the folder that it is told, if it is told one.
 pub(crate) fn live_as_child() -> Option<Result<()>> {
     let folder = std::env::var_os(FOLDER)?;
-    Some(live(Path::new(&folder), PAUSE))
+    let workers = std::env::var(WORKERS).ok().and_then(|text| text.parse().ok()).unwrap_or(2);
+    Some(live(Path::new(&folder), workers, PAUSE))
 }

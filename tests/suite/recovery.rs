@@ -1,320 +1,48 @@
-//! Files that are published with checkpoints, files that are read on, and processes that are killed.
+//! Engines that go on: files that are read on, counts, hosts that take their time, and processes that are killed.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftline::{CheckpointStore, Checkpoints, Engine, Error, ErrorKind, MemoryStore, Result};
+use driftline::{CheckpointStore, Checkpoints, Engine, ErrorKind, ManualClock, MemoryStore};
 
 use super::kill;
+use super::staged::{COUNTS, SETUP, engine, expected, published, push, refused, sink};
 use super::support::within_minutes;
 
-fn engine(store: &Arc<MemoryStore>) -> Engine {
-    let checkpoints = Checkpoints::new(Arc::clone(store) as Arc<dyn CheckpointStore>);
-    Engine::builder().workers(2).checkpoints(checkpoints).build().unwrap()
-}
-
-const SETUP: &str = "CREATE SOURCE s (k TEXT, ts TIMESTAMP, n BIGINT, WATERMARK FOR ts AS ts - INTERVAL '1 second')";
-
-/// An engine with a source and a sink in a folder.
-fn started(store: &Arc<MemoryStore>, folder: &Path) -> Engine {
-    let engine = engine(store);
-    engine.execute(SETUP).unwrap();
-    engine.execute(&sink(folder)).unwrap();
-    engine
-}
-
-fn sink(folder: &Path) -> String {
-    let path = folder.join("out.ndjson");
-    format!("CREATE SINK out WITH (path = '{}', publish = 'checkpoint')", path.display())
-}
-
-const COUNTS: &str = "INSERT INTO out SELECT k, window_end, count(*) AS n
-  FROM TUMBLE(s, ts, INTERVAL '10 seconds') GROUP BY k, window_start, window_end";
-
-/// Pushes a row for each second.
-fn push(engine: &Engine, seconds: std::ops::Range<u32>) {
-    let row = |s: u32| format!("('k{}', '2024-01-01 00:{:02}:{:02}', {s})", s % 3, s / 60, s % 60);
-    let rows: Vec<String> = seconds.map(row).collect();
-    engine.execute(&format!("INSERT INTO s VALUES {}", rows.join(", "))).unwrap();
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-/// Lines of all published files.
-fn published(folder: &Path) -> Vec<String> {
-    let whole = names(folder).into_iter().filter(|name| name.ends_with(".ndjson"));
-    let mut lines: Vec<String> = whole
-        .flat_map(|name| {
-            let text = fs::read_to_string(folder.join(name)).unwrap();
-            text.lines().map(str::to_owned).collect::<Vec<_>>()
-        })
-        .collect();
-    lines.sort();
-    lines
-}
-
-/// What all rows give without any checkpoint.
-fn expected(query: &str, seconds: u32) -> Vec<String> {
-    let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-    let engine = started(&store, folder.path());
-    engine.execute(query).unwrap();
-    push(&engine, 0..seconds);
-    engine.shutdown().unwrap();
-    let lines = published(folder.path());
-    assert!(lines.len() > 3, "{lines:?}");
-    lines
-}
-
+/// Checkpoints by the clock wait for a host that has not created everything again: they would lose what is left.
 #[test]
-fn rows_are_seen_with_their_checkpoint_and_once() {
+fn a_host_that_takes_its_time_to_create_things_loses_nothing() {
     let expected = expected(COUNTS, 90);
-    let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-    let engine = started(&store, folder.path());
-    engine.execute(COUNTS).unwrap();
-    push(&engine, 0..30);
-    engine.drain().unwrap();
-    assert_eq!(published(folder.path()), [""; 0], "no checkpoint has been taken");
-    engine.checkpoint().unwrap();
-    let first = published(folder.path());
-    assert!(!first.is_empty());
-    // Nothing new, no file.
-    let before = names(folder.path());
-    engine.checkpoint().unwrap();
-    assert_eq!(names(folder.path()).len(), before.len());
-    // Lost with the engine, and pushed again.
-    push(&engine, 30..60);
-    engine.drain().unwrap();
-    drop(engine);
-    assert_eq!(published(folder.path()), first);
-
-    let engine = started(&store, folder.path());
-    engine.execute(COUNTS).unwrap();
-    let from = engine.source("s").unwrap().resume_at();
-    assert_eq!(from, 30);
-    push(&engine, 30..90);
-    engine.shutdown().unwrap();
-    assert_eq!(published(folder.path()), expected);
-    assert!(names(folder.path()).iter().all(|name| name.ends_with(".ndjson")));
-}
-
-#[test]
-fn a_shutdown_publishes_the_rest_and_is_the_end() {
-    let expected = expected(COUNTS, 60);
-    let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-    let engine = started(&store, folder.path());
-    engine.execute(COUNTS).unwrap();
-    push(&engine, 0..60);
-    engine.shutdown().unwrap();
-    assert_eq!(published(folder.path()), expected);
-    for _ in 0..2 {
-        let engine = started(&store, folder.path());
-        engine.execute(COUNTS).unwrap();
-        let source = engine.source("s").unwrap();
-        assert_eq!(source.resume_at(), 60);
-        let rows = driftline::arrow::array::RecordBatch::new_empty(source.schema());
-        source.push(rows).unwrap();
-        let refused = engine.execute("INSERT INTO s VALUES ('k', '2024-01-01 01:00:00', 1)");
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Closed);
-        engine.shutdown().unwrap();
-        assert_eq!(published(folder.path()), expected);
-    }
-}
-
-#[test]
-fn an_insert_that_has_ended_is_published_by_the_next_checkpoint() {
-    let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-    let engine = started(&store, folder.path());
-    engine.execute("CREATE SOURCE other (n BIGINT)").unwrap();
-    engine.execute(COUNTS).unwrap();
-    push(&engine, 0..60);
-    engine.source("s").unwrap().close().unwrap();
-    while !engine.metrics().queries.is_empty() {
-        std::thread::yield_now();
-    }
-    let refused = engine.execute("DROP SINK out").unwrap_err();
-    assert!(refused.to_string().contains("no checkpoint has published"), "{refused}");
-    engine.checkpoint().unwrap();
-    assert_eq!(published(folder.path()), expected(COUNTS, 60));
-    engine.execute("DROP SINK out").unwrap();
-    // The same path again: what is published stays.
-    engine.execute(&sink(folder.path())).unwrap();
-    engine.execute("INSERT INTO out SELECT n FROM other").unwrap();
-    engine.execute("INSERT INTO other VALUES (1)").unwrap();
-    engine.shutdown().unwrap();
-    assert_eq!(published(folder.path()).len(), expected(COUNTS, 60).len() + 1);
-}
-
-#[test]
-fn several_inserts_in_every_format() {
-    for (name, options) in [
-        ("out.csv", ""),
-        ("out.csv.gz", ""),
-        ("out.ndjson.gz", ""),
-        ("out.arrow", ""),
-        ("out.arrows", ""),
-        ("out.parquet", ""),
-        ("out", ", format = 'ndjson'"),
-    ] {
-        let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-        let engine = engine(&store);
-        let path = folder.path().join(name);
+    let (store, folder) = (Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap());
+    let pause = || std::thread::sleep(Duration::from_millis(30));
+    for from in [0, 30, 60] {
+        let checkpoints = Checkpoints::new(Arc::clone(&store) as Arc<dyn CheckpointStore>);
+        let checkpoints = checkpoints.every(Duration::from_millis(1));
+        let engine = Engine::builder().checkpoints(checkpoints).build().unwrap();
+        let before = engine.restored().map_or(0, |checkpoint| checkpoint.id);
+        pause();
         engine.execute(SETUP).unwrap();
-        engine
-            .execute(&format!(
-                "CREATE SINK out WITH (path = '{}', publish = 'checkpoint'{options});
-                 INSERT INTO out SELECT k, n FROM s WHERE n % 2 = 0;
-                 INSERT INTO out SELECT k, n FROM s WHERE n % 2 = 1;
-                 INSERT INTO out SELECT k, n FROM s WHERE n < 0",
-                path.display()
-            ))
-            .unwrap();
-        push(&engine, 0..20);
-        engine.checkpoint().unwrap();
-        push(&engine, 20..40);
+        pause();
+        engine.execute(&sink(folder.path())).unwrap();
+        pause();
+        if before > 0 {
+            assert_eq!(engine.metrics().checkpoints.unwrap().taken, 0);
+        }
+        engine.execute(COUNTS).unwrap();
+        assert_eq!(engine.source("s").unwrap().resume_at(), u64::from(from));
+        if from == 60 {
+            push(&engine, from..from + 30);
+            engine.shutdown().unwrap();
+            break;
+        }
+        // The host dies over some of the rows.
+        push(&engine, from..from + 30);
         engine.checkpoint().unwrap();
         drop(engine);
-        let mut whole = names(folder.path());
-        // Whoever has no rows has an empty file open until the engine is gone.
-        whole.retain(|name| !name.ends_with(".partial"));
-        assert_eq!(whole.len(), 4, "{whole:?}");
-        // Read back by a source of another engine.
-        let engine = Engine::builder().build().unwrap();
-        let format = if name == "out" { ", format = 'ndjson'" } else { "" };
-        let files = folder.path().join(name.replace("out", "out-0*"));
-        let read = format!(
-            "CREATE SOURCE r (k TEXT, n BIGINT) WITH (path = '{}'{format})",
-            files.display()
-        );
-        if name == "out" {
-            // Its files cannot be told from those that are not whole by a pattern.
-            continue;
-        }
-        engine.execute(&read).unwrap();
-        let rows = engine.subscribe("r").unwrap();
-        engine.start().unwrap();
-        engine.shutdown().unwrap();
-        assert_eq!(rows.map(|rows| rows.unwrap().num_rows()).sum::<usize>(), 40, "{name}");
     }
-}
-
-#[track_caller]
-fn refused(result: Result<impl Sized>, kind: ErrorKind, word: &str) -> Error {
-    let Err(error) = result else { panic!("it is not refused") };
-    assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(word), "{error} does not say {word}");
-    error
-}
-
-#[test]
-fn what_does_not_go_together_is_refused_with_a_hint() {
-    let folder = tempfile::tempdir().unwrap();
-    let plain = Engine::builder().build().unwrap();
-    let error = refused(plain.execute(&sink(folder.path())), ErrorKind::Settings, "takes none");
-    assert!(error.hint().unwrap().contains(".checkpoints("));
-    let engine = engine(&Arc::default());
-    let both = sink(folder.path()).replace(")", ", mode = 'append')");
-    refused(engine.execute(&both), ErrorKind::Settings, "leave mode out");
-    let unknown = sink(folder.path()).replace("'checkpoint'", "'never'");
-    refused(engine.execute(&unknown), ErrorKind::Settings, "'checkpoint'");
-    engine.execute(&sink(folder.path())).unwrap();
-    let twice = sink(folder.path()).replace("SINK out", "SINK second");
-    refused(engine.execute(&twice), ErrorKind::Settings, "already");
-    let gone = sink(&folder.path().join("gone")).replace("SINK out", "SINK third");
-    refused(engine.execute(&gone), ErrorKind::Unavailable, "create the folder");
-    engine.execute("CREATE SOURCE s (n BIGINT); INSERT INTO out SELECT n FROM s").unwrap();
-    refused(engine.execute("INSERT INTO out SELECT n, n AS m FROM s"), ErrorKind::Query, "columns");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_sink_that_cannot_write_holds_checkpoints_back() {
-    within_minutes(|| {
-        let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-        let engine = started(&store, folder.path());
-        engine.execute(COUNTS).unwrap();
-        push(&engine, 0..30);
-        engine.checkpoint().unwrap();
-        let first = published(folder.path());
-        // The disk is full from now on: the next file leads to a device that is.
-        std::os::unix::fs::symlink("/dev/full", folder.path().join("out.ndjson.1.partial"))
-            .unwrap();
-        push(&engine, 30..60);
-        engine.drain().unwrap();
-        let error = refused(engine.checkpoint(), ErrorKind::Unavailable, "out");
-        assert_ne!(error.hint(), None);
-        while !engine.metrics().queries.is_empty() {
-            std::thread::yield_now();
-        }
-        let error = refused(engine.checkpoint(), ErrorKind::Unavailable, "disk is full");
-        assert!(error.hint().unwrap().contains("DROP SINK"), "{error}");
-        assert_eq!(engine.metrics().checkpoints.unwrap().failed, 2);
-        refused(engine.execute(COUNTS), ErrorKind::Unavailable, "disk is full");
-        refused(engine.shutdown(), ErrorKind::Unavailable, "disk is full");
-        assert_eq!(published(folder.path()), first, "the checkpoint before is in force");
-        // With room again, an engine goes on from it.
-        let engine = started(&store, folder.path());
-        engine.execute(COUNTS).unwrap();
-        assert_eq!(engine.source("s").unwrap().resume_at(), 30);
-        push(&engine, 30..90);
-        engine.shutdown().unwrap();
-        assert_eq!(published(folder.path()), expected(COUNTS, 90));
-    });
-}
-
-#[test]
-fn a_folder_that_goes_away_ends_the_query_and_no_checkpoint_is_taken() {
-    within_minutes(|| {
-        let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-        let out = folder.path().join("out");
-        fs::create_dir(&out).unwrap();
-        let engine = started(&store, &out);
-        engine.execute(COUNTS).unwrap();
-        engine.checkpoint().unwrap();
-        push(&engine, 0..30);
-        fs::remove_dir_all(&out).unwrap();
-        refused(engine.checkpoint(), ErrorKind::Unavailable, "folder");
-        // Who gives the rows up may go on.
-        while !engine.metrics().queries.is_empty() {
-            std::thread::yield_now();
-        }
-        engine.execute("DROP SINK out").unwrap();
-        assert_eq!(engine.checkpoint().unwrap().id, 3);
-    });
-}
-
-/// A crash between a durable checkpoint and the new names of its files.
-#[test]
-fn files_that_a_checkpoint_names_are_published_when_it_is_restored() {
-    let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-    let engine = started(&store, folder.path());
-    engine.execute(COUNTS).unwrap();
-    push(&engine, 0..30);
-    engine.checkpoint().unwrap();
-    let first = published(folder.path());
-    drop(engine);
-    let name = names(folder.path()).into_iter().find(|name| name.ends_with(".ndjson")).unwrap();
-    let path = folder.path().join(&name);
-    fs::rename(&path, folder.path().join(format!("{name}.staged"))).unwrap();
-    // An engine that does not create the sink keeps them for one that does.
-    let engine = self::engine(&store);
-    engine.checkpoint().unwrap();
-    drop(engine);
-    assert!(!path.exists());
-    drop(started(&store, folder.path()));
-    assert_eq!(published(folder.path()), first);
-    // A store that goes back, or is emptied: what was published later is set aside, and not lost.
-    drop(started(&Arc::default(), folder.path()));
-    assert_eq!(published(folder.path()), [""; 0]);
-    assert!(names(folder.path()).contains(&format!("{name}.set_aside")));
+    assert_eq!(published(folder.path()), expected);
 }
 
 #[test]
@@ -336,7 +64,7 @@ fn files_are_read_on_from_where_the_checkpoint_stood() {
             }
             fs::write(folder.path().join(format!("{file}.csv")), text).unwrap();
         }
-        let clock = Arc::new(driftline::ManualClock::default());
+        let clock = Arc::new(ManualClock::default());
         let start = || {
             let checkpoints = Checkpoints::new(Arc::clone(&store) as Arc<dyn CheckpointStore>);
             let builder = Engine::builder().workers(2).clock(Arc::clone(&clock) as Arc<_>);
@@ -375,7 +103,7 @@ fn files_are_read_on_from_where_the_checkpoint_stood() {
 }
 
 /// Lets the clock go on until something is so.
-fn within_clock(clock: &driftline::ManualClock, is_so: impl Fn() -> bool) {
+fn within_clock(clock: &ManualClock, is_so: impl Fn() -> bool) {
     for _ in 0..100_000 {
         if is_so() {
             return;
@@ -411,6 +139,44 @@ fn files_that_have_become_shorter_are_refused() {
     engine.start().unwrap();
     let error = refused(engine.shutdown(), ErrorKind::Incompatible, "has read 3 rows");
     assert!(error.hint().unwrap().contains("put the files back"));
+}
+
+/// A file that cannot be read ends its source: no checkpoint says that this was its end.
+#[test]
+fn a_file_that_could_not_be_read_is_read_on_once_it_can() {
+    within_minutes(|| {
+        let (store, folder) = (Arc::default(), tempfile::tempdir().unwrap());
+        let out = folder.path().join("out");
+        fs::create_dir(&out).unwrap();
+        let file = |name: &str, seconds: std::ops::Range<u32>| {
+            let row =
+                |s: u32| format!("k{},2024-01-01 00:{:02}:{:02},{s}\n", s % 3, s / 60, s % 60);
+            let text = std::iter::once("k,ts,n\n".to_owned()).chain(seconds.map(row));
+            fs::write(folder.path().join(name), text.collect::<String>()).unwrap();
+        };
+        file("a.csv", 0..40);
+        // Of other columns.
+        fs::write(folder.path().join("b.csv"), "other\n1\n").unwrap();
+        let start = || {
+            let engine = engine(&store);
+            let files = folder.path().join("*.csv");
+            engine.execute(&format!("{SETUP} WITH (path = '{}')", files.display())).unwrap();
+            engine.execute(&sink(&out)).unwrap();
+            engine.execute(COUNTS).unwrap();
+            engine.start().unwrap();
+            engine
+        };
+        let engine = start();
+        while !engine.metrics().queries.is_empty() {
+            std::thread::yield_now();
+        }
+        let error = refused(engine.checkpoint(), ErrorKind::Unavailable, "source \"s\" has failed");
+        assert!(error.hint().unwrap().contains("DROP SOURCE"));
+        assert!(engine.shutdown().is_err());
+        file("b.csv", 40..90);
+        start().shutdown().unwrap();
+        assert_eq!(published(&out), expected(COUNTS, 90));
+    });
 }
 
 /// Late and malformed rows that are queued when the checkpoint is asked for are in it.

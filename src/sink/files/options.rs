@@ -9,6 +9,25 @@ use crate::source::files::with::{Taker, WithOptions};
 use crate::source::files::{CsvOptions, FileFormat};
 
 /// What becomes of a file that is there already, and when rows can be seen.
+///
+/// ```
+/// use driftline::{Checkpoints, Engine};
+///
+/// let folder = tempfile::tempdir()?;
+/// let checkpoints = Checkpoints::in_folder(folder.path().join("state"))?;
+/// let engine = Engine::builder().checkpoints(checkpoints).build()?;
+/// engine.execute(&format!(
+///     "CREATE SOURCE s (n BIGINT);
+///      CREATE SINK seen WITH (path = '{}', publish = 'checkpoint');
+///      INSERT INTO seen SELECT n FROM s; INSERT INTO s VALUES (1)",
+///     folder.path().join("seen.ndjson").display()
+/// ))?;
+/// let file = folder.path().join("seen-00000000000000000001.ndjson");
+/// assert!(!file.exists());
+/// engine.checkpoint()?;
+/// assert_eq!(std::fs::read_to_string(file)?, "{\"n\":1}\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WriteMode {
     /// Rows go to a file beside it, named `<path>.partial`, which takes its place when the sink is finished. So
