@@ -84,7 +84,7 @@ impl Distinct {
             if seen.contains(row.data()) {
                 continue;
             }
-            if self.count == self.rows_max {
+            if self.count >= self.rows_max {
                 self.refused += 1;
                 continue;
             }
@@ -145,9 +145,12 @@ impl Stateful for Distinct {
     }
 
     fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        // Fewer workers hold more rows each.
+        let rows_max = std::mem::replace(&mut self.rows_max, usize::MAX);
         for rows in saved.rows_as("seen", &Arc::clone(&self.schema))? {
             self.add(&rows)?;
         }
+        self.rows_max = rows_max;
         Ok(())
     }
 }

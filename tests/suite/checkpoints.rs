@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use driftline::arrow::array::RecordBatch;
 use driftline::arrow::util::pretty::pretty_format_batches;
-use driftline::{Checkpoints, Engine, MemoryStore, Result};
+use driftline::{Checkpoints, Engine, MemoryStore, Result, Settings, Subscription};
 
 /// Rows of a table as sorted lines.
 fn lines(batches: &[RecordBatch]) -> Vec<String> {
@@ -136,4 +136,51 @@ fn joins_go_on() {
 #[test]
 fn distinct_rows_go_on() {
     goes_on("SELECT DISTINCT host, ts FROM load");
+}
+
+#[test]
+fn one_worker_holds_what_four_have_held() -> Result<()> {
+    // Nothing is complete before the end.
+    let setup = SETUP.replace("3 seconds", "10 minutes");
+    let queries = [
+        "SELECT host, window_end, sum(cpu) AS s FROM TUMBLE(load, ts, INTERVAL '1 second')
+         GROUP BY host, window_start, window_end",
+        "SELECT host, cpu, window_end, count(*) AS n FROM SESSION(load, ts, INTERVAL '1 second' PARTITION BY host, cpu)
+         GROUP BY host, cpu, window_start, window_end",
+        "SELECT DISTINCT host, ts, cpu FROM load",
+        "SELECT host, ts, sum(cpu) OVER (PARTITION BY host ORDER BY ts ROWS 3 PRECEDING) AS s FROM load",
+    ];
+    let run = |bound: usize, workers: &[usize]| -> Result<Vec<Vec<String>>> {
+        let store = Arc::new(MemoryStore::default());
+        let settings = Settings {
+            reorder_rows_max: bound,
+            window_groups_max: bound,
+            frame_rows_max: bound,
+            ..Settings::default()
+        };
+        let start = |workers: usize| -> Result<(Engine, Vec<Subscription>)> {
+            let checkpoints = Checkpoints::new(Arc::clone(&store) as Arc<_>);
+            let builder = Engine::builder().settings(settings.clone()).workers(workers);
+            let engine = builder.checkpoints(checkpoints).build()?;
+            engine.execute(&setup)?;
+            let results = queries.map(|query| engine.subscribe(query));
+            Ok((engine, results.into_iter().collect::<Result<Vec<_>>>()?))
+        };
+        let (mut engine, mut results) = start(workers[0])?;
+        for from in (0..2_000).step_by(STEP) {
+            engine.execute(&rows(from, from + STEP))?;
+        }
+        for &workers in &workers[1..] {
+            engine.checkpoint()?;
+            drop((engine, results));
+            (engine, results) = start(workers)?;
+        }
+        engine.shutdown()?;
+        results.into_iter().map(|rows| Ok(lines(&rows.collect::<Result<Vec<_>>>()?))).collect()
+    };
+    let expected = run(100_000, &[2])?;
+    assert!(expected.iter().all(|rows| rows.len() > 1_000), "{:?}", expected[0].len());
+    assert_ne!(run(1_000, &[1])?, expected, "there is a bound");
+    assert_eq!(run(1_000, &[4, 1, 3])?, expected);
+    Ok(())
 }

@@ -105,14 +105,14 @@ impl Story<'_> {
         found
     }
 
-    /// Every query gives the same rows, and more than a few.
+    /// Every query gives the same rows.
     #[track_caller]
     fn goes_on(&self) {
         assert!(self.steps() >= 16, "{} steps", self.steps());
         let expected = self.whole();
         for (query, rows) in self.queries.iter().zip(&expected) {
             let rows = rows.iter().map(RecordBatch::num_rows).sum::<usize>();
-            assert!(rows > 10, "{query} gives {rows} rows, too few to compare");
+            assert!(rows > 2, "{query} gives {rows} rows, too few to compare");
         }
         for cuts in CUTS {
             let found = self.interrupted(cuts);
@@ -226,7 +226,7 @@ fn detectors_of_every_kind_go_on() {
     let query = |kind: &&str| {
         [
             format!(
-                "SELECT host, ts, score, threshold, is_anomaly, phase, model_version, confidence, detail['samples'] AS samples
+                "SELECT host, ts, score, threshold, is_anomaly, phase, model_version, detail['samples'] AS samples
                  FROM d_{kind}"
             ),
             format!("SELECT ts, score, is_anomaly, phase FROM all_{kind}"),
@@ -250,7 +250,6 @@ fn a_fleet_and_its_relations_go_on() {
         "SELECT * FROM drift.components".into(),
         "SELECT * FROM drift.states".into(),
         "SELECT * FROM drift.state_series".into(),
-        "SELECT component, count(*) AS n FROM drift.transitions GROUP BY component".into(),
     ];
     queries.extend(COUNTED.iter().map(|name| format!("SELECT * FROM drift.{name}")));
     let rows = fleet();
@@ -261,7 +260,12 @@ fn a_fleet_and_its_relations_go_on() {
 #[test]
 fn sessions_of_logs_go_on() {
     let rows = creations(150, 4);
-    let queries = [ROWS, "SELECT * FROM odd.sessions", "SELECT * FROM odd.diagnosis"];
+    let queries = [
+        ROWS,
+        "SELECT * FROM odd.sessions",
+        "SELECT * FROM odd.diagnosis",
+        "SELECT * FROM odd.workflow",
+    ];
     let step = rows.num_rows().div_ceil(16);
     Story {
         setup: deeplog_of(SHORT),
@@ -314,6 +318,8 @@ fn aggregates_of_retained_rows_go_on() {
         "SELECT DISTINCT host, service FROM samples",
         "SELECT max(n) AS most, count(*) AS groups FROM (SELECT host, count(*) AS n FROM samples GROUP BY host)",
         "SELECT DISTINCT n % 7 AS n FROM (SELECT host, count(*) AS n FROM samples GROUP BY host)",
+        "SELECT host, count(*) AS n FROM
+           (SELECT DISTINCT host FROM samples UNION ALL SELECT host FROM samples WHERE bytes > 9000) GROUP BY host",
     ];
     let clauses = [
         "EMIT ON UPDATE RETAIN INTERVAL '20 seconds'",
@@ -413,6 +419,6 @@ fn beside_silence(is_restored: bool) -> Vec<String> {
 #[test]
 fn a_silent_source_stays_silent() {
     let said = beside_silence(false);
-    assert_eq!(said.iter().filter(|said| said.contains("1970")).count(), 4, "{said:#?}");
+    assert_eq!(said.iter().filter(|said| said.contains("1970")).count(), 3, "{said:#?}");
     assert_eq!(beside_silence(true), said);
 }

@@ -203,6 +203,8 @@ impl Stateful for Reorder {
     }
 
     fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        // Fewer workers hold more rows each, and lose none of those that others held.
+        let rows_max = std::mem::replace(&mut self.rows_max, usize::MAX);
         for mut rows in saved.rows("waiting")? {
             let last = rows.num_columns() - 1;
             let sequences = rows.remove_column(last);
@@ -215,6 +217,7 @@ impl Stateful for Reorder {
                 self.push(&Batch { rows, sequence: alike[0], target: 0 })?;
             }
         }
+        self.rows_max = rows_max;
         Ok(())
     }
 }

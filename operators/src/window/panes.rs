@@ -468,9 +468,12 @@ impl Stateful for Panes {
 
     fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
         let schema = self.aggregate.partial_schema(&PANE_COLUMNS);
+        // Fewer workers hold more groups each.
+        let groups_max = std::mem::replace(&mut self.aggregate.groups_max, usize::MAX);
         for rows in saved.rows_as("panes", &schema)? {
             self.merge(&rows)?;
         }
+        self.aggregate.groups_max = groups_max;
         // All workers close windows alike; one that had no panes may not have been asked.
         let closed: Vec<EventTime> = saved.notes()?;
         self.closed_until = closed.into_iter().max().unwrap_or(self.closed_until);

@@ -235,9 +235,12 @@ impl Stateful for Sessions {
     }
 
     fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
+        // Fewer workers hold more sessions each.
+        let groups_max = std::mem::replace(&mut self.aggregate.groups_max, usize::MAX);
         for pieces in saved.rows_as("pieces", &self.piece_schema())? {
             self.merge(&pieces)?;
         }
+        self.aggregate.groups_max = groups_max;
         Ok(())
     }
 }
