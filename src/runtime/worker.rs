@@ -163,7 +163,10 @@ impl Worker {
                     self.with_detector(query, |detector, share| detector.adopt(&models, share)),
                 );
             }
-            Message::Checkpoint(barrier) => self.barrier = Some((barrier, false)),
+            Message::Checkpoint(barrier) => {
+                barrier.meet(self.ingress.clock().now());
+                self.barrier = Some((barrier, false));
+            }
             Message::Cancel(id) => self.cancel(id),
             Message::Forget(id) => {
                 self.sources.remove(&id);
