@@ -190,7 +190,7 @@ impl Coordinator {
         drop(guard);
         let states = ingress.collect(&answers)?;
         let passed = barrier.take_passed();
-        let stall = passed.at.saturating_sub(standing.at);
+        let stall = passed.at.saturating_sub(passed.since.unwrap_or(passed.at));
         for (source, (late, malformed)) in standing.sources.iter_mut().zip(passed.dropped) {
             (source.rows_late, source.rows_malformed) = (late, malformed);
         }

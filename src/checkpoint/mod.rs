@@ -111,7 +111,7 @@ pub struct Checkpoint {
     pub bytes: u64,
     /// Bytes of those that had to be written: the others had not changed.
     pub bytes_written: u64,
-    /// For how long workers took no rows.
+    /// For how long workers took no rows: from when the first had come as far until all went on.
     pub stall: Duration,
     /// How long it took until it was durable.
     pub took: Duration,

@@ -28,7 +28,9 @@ pub(crate) struct Passed {
     pub(crate) unread: BTreeMap<QueryId, Vec<RecordBatch>>,
     /// Rows that were late, and rows without a usable time, of each source in the order in which they were given.
     pub(crate) dropped: Vec<(u64, u64)>,
-    /// When workers were let go, by the clock.
+    /// When the first worker stood before the barrier, by the clock.
+    pub(crate) since: Option<Duration>,
+    /// When workers were let go.
     pub(crate) at: Duration,
 }
 
@@ -77,6 +79,11 @@ impl Barrier {
     /// Says whose counts matter, before workers meet the barrier.
     pub(super) fn watch(&self, counters: Vec<Arc<SourceCounters>>) {
         let _ = self.counters.set(counters);
+    }
+
+    /// A worker stands before it: from now on it takes no rows.
+    pub(super) fn meet(&self, now: Duration) {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).since.get_or_insert(now);
     }
 
     /// Takes a worker's state; whether it was the last.

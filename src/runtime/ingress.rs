@@ -87,8 +87,6 @@ pub(crate) struct Standing {
     pub(crate) epoch: Epoch,
     pub(crate) next_sequence: u64,
     pub(crate) sources: Vec<SourceRecord>,
-    /// When the barrier was set up, by the clock.
-    pub(crate) at: Duration,
 }
 
 /// How a push went.
@@ -511,7 +509,7 @@ impl Ingress {
         }
         barrier.watch(state.sources.values().map(|source| Arc::clone(&source.counters)).collect());
         self.tell_all(&Message::Checkpoint(Arc::clone(barrier)));
-        Ok(state.standing(now))
+        Ok(state.standing())
     }
 
     /// The number of the next batch.
@@ -521,7 +519,7 @@ impl Ingress {
 
     /// Where an engine stands that has finished.
     pub(crate) fn standing(&self) -> Standing {
-        self.lock().standing(self.clock.now())
+        self.lock().standing()
     }
 
     /// A worker tells the first epoch that it has not worked through, and whether all its queries have ended.
@@ -690,12 +688,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl State {
-    fn standing(&self, now: Duration) -> Standing {
+    fn standing(&self) -> Standing {
         Standing {
             epoch: self.open - 1,
             next_sequence: self.next_sequence,
             sources: self.sources.values().map(SourceState::record).collect(),
-            at: now,
         }
     }
 

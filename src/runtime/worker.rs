@@ -181,7 +181,10 @@ impl Worker {
                         .try_for_each(|(state, bytes)| state.borrow_mut().restore(bytes))
                 });
             }
-            Message::Checkpoint(barrier) => self.barrier = Some((barrier, false)),
+            Message::Checkpoint(barrier) => {
+                barrier.meet(self.ingress.clock().now());
+                self.barrier = Some((barrier, false));
+            }
             Message::Feedback { query, rows, reply } => {
                 self.ask_detector(query, reply, move |detector, _, _| detector.feedback(&rows));
             }
