@@ -73,7 +73,8 @@ pub(crate) struct Start {
 
 impl Default for Start {
     fn default() -> Self {
-        Self { epoch: 1, sequence: 1 }
+        // Operators may answer in the epoch before. It must not be 0, where what a checkpoint's rows come to is left out.
+        Self { epoch: 2, sequence: 1 }
     }
 }
 
@@ -459,7 +460,7 @@ impl Ingress {
         Ok(Standing {
             epoch: state.open - 1,
             next_sequence: state.next_sequence,
-            sources: state.sources.values().map(SourceState::record).collect(),
+            sources: state.sources.values().map(|source| source.record(now)).collect(),
             at: now,
         })
     }

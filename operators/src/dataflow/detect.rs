@@ -125,7 +125,7 @@ impl Stateful for Models {
     }
 
     fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
-        self.detector.borrow_mut().adopt(&saved.bytes(), saved.share())
+        self.detector.borrow_mut().go_on(&saved.bytes(), saved.share())
     }
 }
 

@@ -579,21 +579,25 @@ impl Detector for DeepLogDetector {
 
     /// All sessions are on the first worker, and what it wrote is all that there is; the others have to be whole.
     fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
+        self.go_on(snapshots, share)?;
+        self.explainer.tell_again();
+        Ok(())
+    }
+
+    fn go_on(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
         let restored = |bytes: &Vec<u8>| -> Result<Self> {
             let mut detector = Self::new(Arc::clone(&self.settings));
             detector.restore(bytes)?;
             Ok(detector)
         };
         let written = snapshots.iter().map(restored).collect::<Result<Vec<_>>>()?;
-        let Some(mut first) = written.into_iter().next() else {
+        let Some(first) = written.into_iter().next() else {
             return Err(snapshot::problem(NAME, "is of no worker"));
         };
-        if share.owns(None, false) {
-            first.explainer.tell_again();
-            *self = first;
-        } else {
-            *self = Self::new(Arc::clone(&self.settings));
-        }
+        *self = match share.owns(None, false) {
+            true => first,
+            false => Self::new(Arc::clone(&self.settings)),
+        };
         Ok(())
     }
 }
