@@ -230,6 +230,15 @@ pub trait Detector: Send {
             }),
         }
     }
+
+    /// As [`Detector::adopt`], for a detector that goes on from a checkpoint: whoever reads has been told all that was
+    /// told before.
+    ///
+    /// # Errors
+    /// As for [`Detector::adopt`].
+    fn go_on(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
+        self.adopt(snapshots, share)
+    }
 }
 
 /// What a detector has to say.

@@ -56,6 +56,8 @@ pub(crate) struct SourceRecord {
     /// The watermark last told to the workers.
     pub(crate) announced: i64,
     pub(crate) while_open: i64,
+    /// For how long nothing had been pushed, if the source was idle.
+    pub(crate) silent_ns: u64,
     pub(crate) idle: bool,
     pub(crate) closed: bool,
 }

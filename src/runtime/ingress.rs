@@ -77,7 +77,8 @@ pub(crate) struct Start {
 
 impl Default for Start {
     fn default() -> Self {
-        Self { epoch: 1, sequence: 1 }
+        // Operators may answer in the epoch before. It must not be 0, where what a checkpoint's rows come to is left out.
+        Self { epoch: 2, sequence: 1 }
     }
 }
 
@@ -509,7 +510,7 @@ impl Ingress {
         }
         barrier.watch(state.sources.values().map(|source| Arc::clone(&source.counters)).collect());
         self.tell_all(&Message::Checkpoint(Arc::clone(barrier)));
-        Ok(state.standing())
+        Ok(state.standing(now))
     }
 
     /// The number of the next batch.
@@ -519,7 +520,8 @@ impl Ingress {
 
     /// Where an engine stands that has finished.
     pub(crate) fn standing(&self) -> Standing {
-        self.lock().standing()
+        let now = self.clock.now();
+        self.lock().standing(now)
     }
 
     /// A worker tells the first epoch that it has not worked through, and whether all its queries have ended.
@@ -688,11 +690,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl State {
-    fn standing(&self) -> Standing {
+    fn standing(&self, now: Duration) -> Standing {
         Standing {
             epoch: self.open - 1,
             next_sequence: self.next_sequence,
-            sources: self.sources.values().map(SourceState::record).collect(),
+            sources: self.sources.values().map(|source| source.record(now)).collect(),
         }
     }
 

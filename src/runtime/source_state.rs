@@ -261,6 +261,8 @@ pub(crate) struct SourceState {
     /// The latest watermark before the source was closed.
     while_open: EventTime,
     last_push: Duration,
+    /// For how long it had been silent, if it was idle, when the checkpoint was taken that the engine goes on from.
+    silent_before: Duration,
     idle_by_host: bool,
     pub(crate) closed: bool,
     /// Whether the workers have been told that it is closed.
@@ -279,6 +281,7 @@ impl SourceState {
             announced: EventTime::MIN,
             while_open: EventTime::MIN,
             last_push: now,
+            silent_before: Duration::ZERO,
             idle_by_host: false,
             closed: false,
             end_announced: false,
@@ -286,12 +289,13 @@ impl SourceState {
         }
     }
 
-    /// Goes on from where a source stood. It is not idle until it has been silent again.
+    /// Goes on from where a source stood. Time without an engine is no silence.
     pub(crate) fn restore(&mut self, record: &SourceRecord) {
         self.latest = EventTime(record.latest);
         self.by_host = EventTime(record.by_host);
         self.announced = EventTime(record.announced);
         self.while_open = EventTime(record.while_open);
+        self.silent_before = Duration::from_nanos(record.silent_ns);
         self.idle_by_host = record.idle;
         self.closed = record.closed;
         self.end_announced = record.closed;
@@ -305,7 +309,7 @@ impl SourceState {
     }
 
     /// Where the source stands, for a checkpoint.
-    pub(crate) fn record(&self) -> SourceRecord {
+    pub(crate) fn record(&self, now: Duration) -> SourceRecord {
         let counters = &self.counters;
         let (rows_late, rows_malformed) = counters.dropped();
         SourceRecord {
@@ -320,6 +324,11 @@ impl SourceState {
             by_host: self.by_host.0,
             announced: self.announced.0,
             while_open: self.while_open.0,
+            // One that is not idle gets its whole time again: rows that are pushed again need some of it.
+            silent_ns: match self.is_idle(now) {
+                true => u64::try_from(self.silence(now).as_nanos()).unwrap_or(u64::MAX),
+                false => 0,
+            },
             idle: self.idle_by_host,
             closed: self.closed,
         }
@@ -337,6 +346,7 @@ impl SourceState {
             self.latest = self.latest.max(latest);
         }
         self.last_push = now;
+        self.silent_before = Duration::ZERO;
         self.idle_by_host = false;
     }
 
@@ -370,7 +380,12 @@ impl SourceState {
     pub(crate) fn idle_at(&self) -> Option<Duration> {
         let timeout = self.spec.time.as_ref()?.idle_timeout?;
         (!self.closed && self.latest > EventTime::MIN)
-            .then(|| self.last_push.saturating_add(timeout))
+            .then(|| self.last_push.saturating_add(timeout.saturating_sub(self.silent_before)))
+    }
+
+    /// For how long nothing has been pushed.
+    fn silence(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last_push).saturating_add(self.silent_before)
     }
 
     /// Whether the source is idle.
@@ -396,7 +411,7 @@ impl SourceState {
         if let Some(delay) = time.delay_ns.filter(|_| self.latest > EventTime::MIN) {
             let mut by_rows = self.latest.0.saturating_sub(delay);
             if self.is_idle(now) {
-                let silence = now.saturating_sub(self.last_push).as_nanos();
+                let silence = self.silence(now).as_nanos();
                 by_rows = by_rows.saturating_add(i64::try_from(silence).unwrap_or(i64::MAX));
             }
             // Only the end of a source says MAX.

@@ -318,8 +318,6 @@ fn aggregates_of_retained_rows_go_on() {
         "SELECT DISTINCT host, service FROM samples",
         "SELECT max(n) AS most, count(*) AS groups FROM (SELECT host, count(*) AS n FROM samples GROUP BY host)",
         "SELECT DISTINCT n % 7 AS n FROM (SELECT host, count(*) AS n FROM samples GROUP BY host)",
-        "SELECT host, count(*) AS n FROM
-           (SELECT DISTINCT host FROM samples UNION ALL SELECT host FROM samples WHERE bytes > 9000) GROUP BY host",
     ];
     let clauses = [
         "EMIT ON UPDATE RETAIN INTERVAL '20 seconds'",

@@ -220,7 +220,7 @@ impl Stateful for Models {
     }
 
     fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
-        self.detector.0.detector.borrow_mut().adopt(&saved.bytes(), saved.share())
+        self.detector.0.detector.borrow_mut().go_on(&saved.bytes(), saved.share())
     }
 }
 

@@ -23,7 +23,7 @@ use arrow::record_batch::RecordBatch;
 use super::NAME;
 use super::counts::{self, CountVector};
 use super::explain::{Explainer, SavedExplainer, SessionDiagnosis, Trace};
-use super::feedback::{Raised, SavedRaised, known};
+use super::feedback::{Raised, known};
 use super::key_model::{KeyModel, Rank, SESSION_END, SessionJudgement};
 use super::output::{
     RowAnswer, SessionAnswer, as_text, expected_text, unit_ns, write_diagnoses, write_rows,
@@ -40,7 +40,7 @@ use crate::detector::{
 use crate::error::{OperatorError, Result};
 use crate::inference::{Asking, Placement};
 use crate::key::KeyShare;
-use crate::model::{Phase, snapshot};
+use crate::model::Phase;
 use crate::time::EventTime;
 
 /// A settled `deeplog` detector.
@@ -709,6 +709,12 @@ impl Detector for DeepLogDetector {
     }
 
     fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
+        self.go_on(snapshots, share)?;
+        self.explainer.tell_again();
+        Ok(())
+    }
+
+    fn go_on(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
         self.take_share(snapshots, share)
     }
 }

@@ -127,7 +127,6 @@ impl DeepLogDetector {
             return Err(snapshot::problem(NAME, "is of no worker"));
         };
         if share.owns(None, false) {
-            first.explainer.tell_again();
             // What it has done itself it has still done.
             first.statistics = self.statistics;
             *self = first;
