@@ -22,7 +22,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::NAME;
 use super::counts::{self, CountVector};
-use super::explain::{Explainer, SavedExplainer, SessionDiagnosis, Trace};
+use super::explain::{Explainer, SessionDiagnosis, Trace};
 use super::feedback::{Raised, known};
 use super::key_model::{KeyModel, Rank, SESSION_END, SessionJudgement};
 use super::output::{
@@ -361,7 +361,7 @@ impl DeepLogDetector {
             Stage::Collecting { .. } if session.kept.len() < KEPT_MAX => session.kept.push(symbol),
             Stage::Collecting { .. } | Stage::Training { .. } => {}
         }
-        self.explainer.note(&mut session.trace, symbol, key, time);
+        self.explainer.note(&mut session.trace, known(symbol), key, time);
         window.push(framing, symbol);
         session.window = window.into_symbols();
         session.last = time;
