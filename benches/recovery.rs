@@ -50,8 +50,8 @@ fn main() -> BoxResult<()> {
         return Ok(result?);
     }
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let parts: [(&str, fn() -> BoxResult<()>); 3] =
-        [("kill", killed), ("cost", cost), ("keys", keys)];
+    type Part = (&'static str, fn() -> BoxResult<()>);
+    let parts: [Part; 3] = [("kill", killed), ("cost", cost), ("keys", keys)];
     for (name, part) in parts {
         if asked.is_empty() || asked.iter().any(|part| part == name) {
             part()?;

@@ -111,7 +111,7 @@ pub fn draw(workflow: &Workflow, label: impl Fn(&str) -> String) -> (String, usi
                 stroke,
                 1.0,
             );
-            ((begin.0 + end.0) / 2.0, (begin.1 + end.1) / 2.0 + 4.0)
+            (f64::midpoint(begin.0, end.0), f64::midpoint(begin.1, end.1) + 4.0)
         } else {
             // Past other layers, or back: from side to side, each in a lane of its own.
             let (begin, end) = (
@@ -124,7 +124,7 @@ pub fn draw(workflow: &Workflow, label: impl Fn(&str) -> String) -> (String, usi
             svg.polygon(&tip, stroke, 1.0);
             let down = 13.0 * (lanes % LANES) as f64 - 26.0;
             lanes += 1;
-            ((begin.0 + end.0) / 8.0 + 0.75 * lane, (begin.1 + end.1) / 2.0 + down)
+            ((begin.0 + end.0) / 8.0 + 0.75 * lane, f64::midpoint(begin.1, end.1) + down)
         };
         if edge.from.is_some() && edge.to.is_some() {
             captions.push((caption_at, caption(edge)));

@@ -38,7 +38,7 @@ impl Tail {
             if read.is_empty() {
                 return Ok(lines);
             }
-            lines += read.iter().filter(|byte| **byte == b'\n').count() as u64;
+            lines += read.split(|byte| *byte == b'\n').count() as u64 - 1;
             let length = read.len();
             reader.consume(length);
         }

@@ -251,6 +251,8 @@ pub(crate) fn columns_text(schema: &Schema) -> String {
 }
 
 /// A source as the ingress follows it.
+// Each says something of its own, and any may hold with any.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug)]
 pub(crate) struct SourceState {
     pub(crate) spec: Arc<SourceSpec>,

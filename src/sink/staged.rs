@@ -104,8 +104,7 @@ impl StagedFiles {
         if state.schema.as_ref().is_some_and(|known| known != schema) {
             return Err(super::other_columns(&self.sink));
         }
-        let number = (1..).find(|number| !state.inserts.contains_key(number));
-        let number = number.expect("numbers do not end");
+        let number = state.inserts.keys().max().map_or(1, |last| last + 1);
         let file = Some(self.open(number, schema)?);
         state.inserts.insert(number, Insert { met: barrier, file, ended: false });
         state.schema = Some(schema.clone());
@@ -293,7 +292,7 @@ fn free_name(path: &Path) -> PathBuf {
         ));
         PathBuf::from(name)
     };
-    (1..).map(name).find(|name| !name.exists()).expect("numbers do not end")
+    (1..u32::MAX).map(name).find(|name| !name.exists()).unwrap_or_else(|| name(u32::MAX))
 }
 
 /// What a sink that publishes with checkpoints is told by an engine that takes none.

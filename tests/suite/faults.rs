@@ -53,7 +53,7 @@ impl Faulty {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
         match self.one_fails_of.load(Ordering::Relaxed) {
             0 => Ok(()),
-            of if calls % of == 0 => Err(io::Error::other("the store is busy")),
+            of if calls.is_multiple_of(of) => Err(io::Error::other("the store is busy")),
             _ => Ok(()),
         }
     }

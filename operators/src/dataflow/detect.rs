@@ -111,6 +111,9 @@ pub const MAIN: u32 = 0;
 ///
 /// A step whose answers are on their way keeps its epoch, and rows that come meanwhile wait in front of the operator; it
 /// is run again when it is woken. So neither frontier nor watermark passes an answer, and backpressure reaches the source.
+///
+/// # Errors
+/// If a checkpoint holds something else for it.
 pub fn detect<'scope>(
     stream: BatchStream<'scope>,
     stage: DetectStage,

@@ -30,6 +30,9 @@ pub struct DistinctStage {
 }
 
 /// Lets the first of equal rows pass. Which one does not show, because they are equal in all columns.
+///
+/// # Errors
+/// If a checkpoint holds something else for it.
 pub fn distinct_rows<'scope>(
     stream: BatchStream<'scope>,
     stage: DistinctStage,

@@ -37,6 +37,9 @@ pub struct JoinStage {
 }
 
 /// Joins two streams. The result follows the watermarks of both.
+///
+/// # Errors
+/// If a checkpoint holds something else for it.
 pub fn join<'scope>(
     left: BatchStream<'scope>,
     right: BatchStream<'scope>,

@@ -138,7 +138,10 @@ pub enum ServiceError {
 
 /// Outputs that are on their way.
 #[derive(Clone)]
-pub struct Ticket(Arc<Mutex<Option<Result<Vec<f32>, ServiceError>>>>);
+pub struct Ticket(Arc<Mutex<Option<Outputs>>>);
+
+/// Output rows, or why there are none.
+type Outputs = Result<Vec<f32>, ServiceError>;
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

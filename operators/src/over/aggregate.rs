@@ -296,7 +296,7 @@ impl FrameGroup {
     ) -> Result<impl Iterator<Item = Place> + use<>> {
         let fields = self.spec.program.state_fields();
         let types = fields.iter().flatten().map(|field| field.data_type());
-        if !types.eq(states.iter().map(|state| state.data_type())) {
+        if !types.eq(states.iter().map(Array::data_type)) {
             return Err(problem("holds states of other aggregates"));
         }
         Ok(self.blocks.add(states, owners))
@@ -305,7 +305,7 @@ impl FrameGroup {
     /// How many levels of blocks a partition of so many rows has.
     pub(super) fn levels_of(&self, count: u64) -> usize {
         let is_complete = |level: &usize| count >= rows_of(*level);
-        if self.has_blocks { (1..).take_while(is_complete).count() } else { 0 }
+        if self.has_blocks { (1..64).take_while(is_complete).count() } else { 0 }
     }
 
     fn levels<'a>(&self, partition: &'a mut Partition) -> &'a mut Vec<Blocks> {

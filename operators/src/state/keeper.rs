@@ -31,7 +31,10 @@ pub struct SavedOperator {
 
 /// Stateful operators of one query, as its worker reaches them between two steps of the dataflow.
 #[derive(Clone, Default)]
-pub struct Registered(Rc<RefCell<Vec<(OperatorId, Rc<RefCell<dyn Stateful>>)>>>);
+pub struct Registered(Rc<RefCell<Vec<Operator>>>);
+
+/// One of them.
+type Operator = (OperatorId, Rc<RefCell<dyn Stateful>>);
 
 impl fmt::Debug for Registered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +50,7 @@ impl Registered {
     /// If one cannot be written.
     pub fn save(&self) -> Result<Vec<(OperatorId, SavedState)>> {
         let operators = self.0.borrow();
-        let save = |(id, operator): &(OperatorId, Rc<RefCell<dyn Stateful>>)| {
+        let save = |(id, operator): &Operator| {
             let mut writer = StateWriter::default();
             operator.borrow_mut().save(&mut writer)?;
             Ok((id.clone(), writer.finish()))

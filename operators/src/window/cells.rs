@@ -39,6 +39,9 @@ pub(super) struct Cells {
     bytes: usize,
 }
 
+/// The arrays of each aggregate's state.
+pub(super) type States = Vec<Vec<ArrayRef>>;
+
 /// A row of a chunk.
 #[derive(Clone, Copy)]
 struct Place {
@@ -229,7 +232,7 @@ impl Cells {
     }
 
     /// All partial states: for each chunk the cells of its rows, and the rows.
-    pub(super) fn saved(&self) -> Result<Vec<(Vec<CellId>, Vec<Vec<ArrayRef>>)>> {
+    pub(super) fn saved(&self) -> Result<Vec<(Vec<CellId>, States)>> {
         let mut saved = Vec::new();
         for chunk in self.chunks.iter().flatten().filter(|chunk| chunk.in_use > 0) {
             let rows = (0..chunk.owners.len() as u32)

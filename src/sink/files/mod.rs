@@ -161,7 +161,7 @@ impl FileSink {
     /// Ends the file and puts it in this place instead, on the same disk; what cannot be made durable is an error.
     pub(super) fn finish_as(mut self, path: &Path) -> Result<()> {
         self.check_whole()?;
-        self.destination.path = path.to_owned();
+        path.clone_into(&mut self.destination.path);
         let file = self.writer.finish()?;
         self.destination.settle(&file, true)
     }

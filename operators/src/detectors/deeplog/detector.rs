@@ -188,7 +188,7 @@ impl DeepLogDetector {
                 continue;
             }
             match due {
-                Some((name, end)) => self.close(&name, end, work)?,
+                Some((name, end)) => self.close(&name, end, work),
                 None => return Ok(()),
             }
         }
@@ -233,19 +233,19 @@ impl DeepLogDetector {
     }
 
     /// Ends a session.
-    fn close(&mut self, name: &str, end: EventTime, work: &mut Work) -> Result<()> {
-        let Some(place) = self.sessions.close(name) else { return Ok(()) };
+    fn close(&mut self, name: &str, end: EventTime, work: &mut Work) {
+        let Some(place) = self.sessions.close(name) else { return };
         let framing = self.settings.keys.framing();
-        let Some(session) = self.sessions.get(place) else { return Ok(()) };
+        let Some(session) = self.sessions.get(place) else { return };
         if let Stage::Ready(_) = &self.stage {
             let window = Window::of(std::mem::take(&mut session.window));
             if let Some(history) = window.history(framing).filter(|_| framing.end) {
                 self.asked.ask(history, place, SESSION_END, None, end);
             }
             self.asked.closed.push((place, end));
-            return Ok(());
+            return;
         }
-        let Some(session) = self.sessions.free(place) else { return Ok(()) };
+        let Some(session) = self.sessions.free(place) else { return };
         let judgement = SessionJudgement {
             entries: counts::entries(&session.counts),
             ..SessionJudgement::default()
@@ -269,7 +269,6 @@ impl DeepLogDetector {
                 self.stage = Stage::Training { vocabulary, task, from };
             }
         }
-        Ok(())
     }
 
     fn train(
@@ -329,7 +328,7 @@ impl DeepLogDetector {
                     && let Some((oldest, _)) = self.sessions.silent_since(EventTime::MAX)
                 {
                     self.statistics.evicted += 1;
-                    self.close(&oldest, time, work)?;
+                    self.close(&oldest, time, work);
                 }
                 self.sessions.open(Session {
                     name: name.to_owned(),
@@ -368,7 +367,7 @@ impl DeepLogDetector {
         counts::count(&mut session.counts, symbol);
         answer.phase = Some(self.phase());
         if self.settings.end_keys.contains(key) {
-            self.close(name, time, work)?;
+            self.close(name, time, work);
         }
         Ok(())
     }
@@ -609,7 +608,7 @@ impl Detector for DeepLogDetector {
         for row in 0..rows.num_rows() {
             let time = EventTime(times.value(row).saturating_mul(unit));
             self.statistics.rows += 1;
-            let name = names.as_ref().map(|names| names.as_string::<i32>());
+            let name = names.as_ref().map(AsArray::as_string::<i32>);
             let is_missing = keys.is_null(row) || name.is_some_and(|names| names.is_null(row));
             if is_missing {
                 self.statistics.missing += 1;

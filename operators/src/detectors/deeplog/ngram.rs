@@ -67,10 +67,11 @@ impl Ngram {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let one = |(history, followed): (&Box<[u32]>, &Vec<(u32, f64)>)| {
+        let all = self.followed.iter();
+        all.map(|(history, followed)| {
             size_of_val(&**history) + followed.capacity() * size_of::<(u32, f64)>() + 48
-        };
-        self.followed.iter().map(one).sum()
+        })
+        .sum()
     }
 
     pub(super) fn save(&self) -> SavedNgram {

@@ -177,7 +177,7 @@ pub(super) fn write_workflows(
 ) -> Result<()> {
     let schema = settings.columns.workflow().schema;
     let columns = workflow_columns(workflows);
-    let rows = columns.first().map_or(0, |column| column.len());
+    let rows = columns.first().map_or(0, Array::len);
     if rows == 0 {
         return Ok(());
     }

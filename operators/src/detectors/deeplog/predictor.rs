@@ -15,6 +15,8 @@ use crate::error::{OperatorError, Result};
 use crate::inference::Asking;
 
 /// A model of what follows a history.
+// There is one for each detector.
+#[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
 pub(super) enum Rule {
     Ngram(Ngram),

@@ -93,7 +93,7 @@ impl Sessions {
             if now == Some(*last) {
                 return Some((name.clone(), *last));
             }
-            let Some(Reverse((_, name))) = self.ends.pop() else { return None };
+            let Reverse((_, name)) = self.ends.pop()?;
             if let Some(now) = now {
                 self.ends.push(Reverse((now, name)));
             }

@@ -319,7 +319,7 @@ fn odd_sessions_are_named_with_their_reasons() {
 /// Rows of feedback: a session, and the time of one of its entries or all.
 fn feedback(rows: &[(&str, Option<i64>)]) -> RecordBatch {
     let names = StringArray::from_iter_values(rows.iter().map(|row| row.0));
-    let times = TimestampMillisecondArray::from_iter(rows.iter().map(|row| row.1));
+    let times: TimestampMillisecondArray = rows.iter().map(|row| row.1).collect();
     let columns: Vec<ArrayRef> = vec![Arc::new(names), Arc::new(times)];
     let schema = plan(&spec()).feedback_schema().expect("it takes feedback");
     RecordBatch::try_new(schema, columns).unwrap()

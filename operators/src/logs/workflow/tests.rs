@@ -65,7 +65,10 @@ fn the_matrix_is_the_papers() {
 }
 
 /// The truth of each synthetic task, and runs of it.
-fn synthetic() -> Vec<(&'static str, Vec<Vec<Entry>>, BTreeSet<String>)> {
+/// A name, runs, and the edges that they must give.
+type Synthetic = (&'static str, Vec<Vec<Entry>>, BTreeSet<String>);
+
+fn synthetic() -> Vec<Synthetic> {
     vec![
         ("sequence", runs(&["a b c d"; 4]), set(&["a sequence b", "b sequence c", "c sequence d"])),
         (
@@ -321,7 +324,7 @@ fn diagnosis_names_what_should_not_follow() {
 #[test]
 fn loops_side_by_side_and_long_runs_stay_bounded() {
     let long: Vec<Entry> = (0..5_000).map(|i| Entry::new((i % 7).to_string())).collect();
-    let workflow = Workflow::of_runs(&[long.clone()]);
+    let workflow = Workflow::of_runs(std::slice::from_ref(&long));
     assert_eq!(workflow.nodes.len(), 7);
     assert!(
         workflow

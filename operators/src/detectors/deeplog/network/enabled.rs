@@ -35,7 +35,12 @@ fn examples(history: usize, pairs: &Pairs, repeats_power: f64) -> Examples {
     Examples::gather(history, pairs).tempered(repeats_power)
 }
 
+/// For each history the outputs that followed it, and how much they weigh.
+type Followed = Vec<Vec<(u32, f32)>>;
+
 impl Network {
+    // Without the feature it is an error.
+    #[allow(clippy::unnecessary_wraps)]
     pub(in crate::detectors::deeplog) fn available() -> Result<()> {
         Ok(())
     }
@@ -90,7 +95,7 @@ impl Network {
         &mut self,
         history: usize,
         replay: &Pairs,
-    ) -> Result<(DenseLearner, Vec<Vec<(u32, f32)>>, Vec<f32>)> {
+    ) -> Result<(DenseLearner, Followed, Vec<f32>)> {
         let replayed = examples(history, replay, self.repeats_power);
         let Targets::Outputs(followed) = replayed.targets else { return Err(lost()) };
         let states = self.states(&replayed.symbols, history);
