@@ -28,6 +28,11 @@ pub(in crate::detectors::deeplog) struct SavedValues(Option<()>);
 pub(in crate::detectors::deeplog) struct Lesson;
 
 impl Lesson {
+    #[allow(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "as where there is something to learn"
+    )]
     pub(in crate::detectors::deeplog) fn learn(self) -> Result<Option<Learned>> {
         Ok(None)
     }
@@ -37,6 +42,7 @@ impl Lesson {
 #[derive(Clone, Debug)]
 pub(in crate::detectors::deeplog) struct Values;
 
+#[allow(clippy::unnecessary_wraps, clippy::unused_self, reason = "as where there are values")]
 impl Values {
     pub(in crate::detectors::deeplog) fn available() -> Result<()> {
         Err(OperatorError::Option {

@@ -204,3 +204,50 @@ impl Values {
         open.chain(gathered).sum::<usize>() + model
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::EventTime;
+
+    /// Only sessions that ended are learned from, in the order of time, and of each key the latest.
+    #[test]
+    fn lessons_are_of_sessions_that_ended() {
+        let options = ValueOptions {
+            columns: vec![0],
+            vectors_max: 3,
+            vectors_min: 1,
+            history: 1,
+            confidence: 0.99,
+            seed: 1,
+        };
+        let mut values = Values::new(Some(&options));
+        for (session, key, second) in [
+            ("a", "x", 1),
+            ("b", "x", 2),
+            ("a", "x", 3),
+            ("c", "x", 4),
+            ("b", "x", 5),
+            ("b", "y", 6),
+        ] {
+            values.gather(session, key, (EventTime(second), second as u64), vec![second as f64]);
+        }
+        values.ended("b");
+        values.ended("a");
+        let saved = values.save().unwrap();
+        assert!(Values::restore(None, saved).unwrap().is_none(), "it has values");
+        let mut back = Values::restore(Some(&options), values.save().unwrap()).unwrap().unwrap();
+        let learned = |values: &mut Values| {
+            let series = values.lesson().series.into_iter();
+            let numbers =
+                |of: BTreeMap<At, Vec<f64>>| of.into_values().flatten().collect::<Vec<_>>();
+            series.map(|(key, of)| (key, numbers(of))).collect::<Vec<_>>()
+        };
+        let lesson = learned(&mut values);
+        assert_eq!(lesson, [("x".to_owned(), vec![2.0, 3.0, 5.0]), ("y".to_owned(), vec![6.0])]);
+        assert_eq!(learned(&mut back), lesson);
+        values.late("x", (EventTime(7), 7), vec![7.0]);
+        let late: Vec<&At> = values.gathered["x"].keys().collect();
+        assert_eq!(late, [&(EventTime(7), 7)], "the open session's 4 came before, and one is kept");
+    }
+}

@@ -6,11 +6,12 @@ mod disabled;
 #[cfg(feature = "neural")]
 mod enabled;
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, ListArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::record_batch::RecordBatch;
-use std::sync::Arc;
 
 #[cfg(not(feature = "neural"))]
 pub(in crate::detectors::deeplog) use self::disabled::{Learned, SavedValues, Values};
@@ -30,6 +31,7 @@ pub(in crate::detectors::deeplog) type At = (EventTime, u64);
 
 /// What the options say about values.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "neural"), allow(dead_code, reason = "there is no model to use it"))]
 pub(in crate::detectors::deeplog) struct ValueOptions {
     /// Columns whose numbers, one after the other, are the vector of a row.
     columns: Vec<usize>,
@@ -43,6 +45,7 @@ pub(in crate::detectors::deeplog) struct ValueOptions {
 
 /// What is said about the values of one entry.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(not(feature = "neural"), allow(dead_code, reason = "there is no model to use it"))]
 pub(in crate::detectors::deeplog) struct ValueAnswer {
     pub(in crate::detectors::deeplog) error: f64,
     pub(in crate::detectors::deeplog) bound: f64,
