@@ -45,7 +45,6 @@ pub(in crate::detectors::deeplog) struct ValueOptions {
 
 /// What is said about the values of one entry.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(not(feature = "neural"), allow(dead_code, reason = "there is no model to use it"))]
 pub(in crate::detectors::deeplog) struct ValueAnswer {
     pub(in crate::detectors::deeplog) error: f64,
     pub(in crate::detectors::deeplog) bound: f64,
