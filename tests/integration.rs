@@ -43,6 +43,8 @@ mod suite {
     mod support;
     mod tables;
     mod tidy;
+    #[cfg(feature = "neural")]
+    mod values;
     mod windows;
     mod workflows;
 }

@@ -9,6 +9,8 @@
 //! what a service is still to say of a network does not hold windows up, and is answered piece by piece, in order.
 
 mod saved;
+mod values;
+mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -20,6 +22,9 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+pub(super) use self::values::ValueOptions;
+use self::values::{Learned, Values};
+use self::verdict::{entry_bound, surprise_bound, verdict};
 use super::NAME;
 use super::counts::{self, CountVector};
 use super::explain::{Explainer, SessionDiagnosis, Trace};
@@ -30,7 +35,7 @@ use super::output::{
     write_sessions, write_workflows,
 };
 use super::sessions::{KEPT_MAX, Session, Sessions};
-use super::settings::{Settings, Verdict};
+use super::settings::Settings;
 use super::vocabulary::{UNKNOWN, Vocabulary};
 use super::windows::Window;
 use crate::background::Task;
@@ -97,6 +102,15 @@ pub(super) struct DeepLogDetector {
     /// How far event time has come.
     now: EventTime,
     explainer: Explainer,
+    values: Values,
+}
+
+/// What training came to.
+#[derive(Clone, Debug)]
+pub(super) struct Trained {
+    pub(super) keys: KeyModel,
+    /// `None` if the detector reads no values.
+    values: Option<Learned>,
 }
 
 /// One call whose answers wait for the service.
@@ -109,7 +123,7 @@ struct Piece {
 /// Where the model is in its life.
 enum Stage {
     Collecting { vocabulary: Vocabulary, ended: Vec<Vec<u32>> },
-    Training { vocabulary: Vocabulary, task: Task<Result<KeyModel, String>>, from: EventTime },
+    Training { vocabulary: Vocabulary, task: Task<Result<Trained, String>>, from: EventTime },
     Ready(Box<KeyModel>),
 }
 
@@ -122,6 +136,8 @@ struct Asked {
     times: Vec<EventTime>,
     /// Histories that hold keys which training never saw, by question, with these keys told apart.
     told_apart: BTreeMap<usize, Vec<u32>>,
+    /// Values of what came, by question.
+    vectors: BTreeMap<usize, Vec<f64>>,
     closed: Vec<(u32, EventTime)>,
     places: Vec<u32>,
     /// Questions that have been answered.
@@ -154,6 +170,7 @@ impl DeepLogDetector {
             raised: Raised::new(settings.feedback_max, settings.feedback_within_ns),
             now: EventTime::MIN,
             explainer: Explainer::new(settings.explain),
+            values: Values::new(settings.values.as_ref()),
             settings,
             sessions: Sessions::default(),
             stage: Stage::Collecting { vocabulary: Vocabulary::default(), ended: Vec::new() },
@@ -198,8 +215,8 @@ impl DeepLogDetector {
     fn swap(&mut self) -> Result<()> {
         let Stage::Training { vocabulary, task, from } = &self.stage else { return Ok(()) };
         let finished = task.wait();
-        let model = match &finished.value {
-            Ok(model) => model.clone(),
+        let Trained { keys: model, values } = match &finished.value {
+            Ok(trained) => trained.clone(),
             Err(problem) => {
                 return Err(OperatorError::evaluation("training of deeplog", problem.clone()));
             }
@@ -228,6 +245,7 @@ impl DeepLogDetector {
             session.trace.translate(vocabulary, translate);
         });
         self.explainer.take_up(&model.vocabulary, *from);
+        self.values.take_up(values.as_ref());
         self.stage = Stage::Ready(Box::new(model));
         Ok(())
     }
@@ -259,6 +277,9 @@ impl DeepLogDetector {
             reasons: Vec::new(),
         });
         self.explainer.ended(session.trace);
+        if let Stage::Collecting { .. } = &self.stage {
+            self.values.ended(name);
+        }
         if let Stage::Collecting { vocabulary, ended } = &mut self.stage {
             ended.push(session.kept);
             if ended.len() >= self.settings.training {
@@ -272,12 +293,13 @@ impl DeepLogDetector {
     }
 
     fn train(
-        &self,
+        &mut self,
         vocabulary: &Vocabulary,
         ended: Vec<Vec<u32>>,
-    ) -> Task<Result<KeyModel, String>> {
+    ) -> Task<Result<Trained, String>> {
         let keys = self.settings.keys;
         let names = vocabulary.names().to_vec();
+        let lesson = self.values.lesson();
         let state = Arc::clone(&self.settings.training_state);
         Task::start(&self.settings.executor, move || {
             // Keys that no ended session holds are unknown to the model.
@@ -296,9 +318,10 @@ impl DeepLogDetector {
                 }));
                 ControlFlow::Continue(())
             };
-            let model = KeyModel::train_symbols(known, &sessions, &keys, &mut go);
+            let trained = KeyModel::train_symbols(known, &sessions, &keys, &mut go)
+                .and_then(|keys| Ok(Trained { keys, values: lesson.learn()? }));
             tell(None);
-            model.map_err(|error| error_text(&error))
+            trained.map_err(|error| error_text(&error))
         })
     }
 
@@ -309,6 +332,7 @@ impl DeepLogDetector {
         name: &str,
         key: &str,
         time: EventTime,
+        vector: Option<Vec<f64>>,
         work: &mut Work,
     ) -> Result<()> {
         self.pass_time(time, work)?;
@@ -349,6 +373,9 @@ impl DeepLogDetector {
         match &self.stage {
             Stage::Ready(_) => match window.history(framing) {
                 Some(history) => {
+                    if let Some(vector) = vector {
+                        self.asked.vectors.insert(self.asked.questions.len(), vector);
+                    }
                     self.asked.ask(history, place, symbol, Some(row), time);
                 }
                 None => {
@@ -357,8 +384,20 @@ impl DeepLogDetector {
                     session.judgement.abnormal += unseen;
                 }
             },
-            Stage::Collecting { .. } if session.kept.len() < KEPT_MAX => session.kept.push(symbol),
-            Stage::Collecting { .. } | Stage::Training { .. } => {}
+            Stage::Collecting { .. } if session.kept.len() < KEPT_MAX => {
+                session.kept.push(symbol);
+                if let Some(vector) = vector.filter(|_| window.history(framing).is_some()) {
+                    self.values.gather(name, key, (time, self.statistics.rows), vector);
+                }
+            }
+            Stage::Collecting { .. } => {}
+            Stage::Training { .. } => {
+                if let Some(vector) =
+                    vector.filter(|_| symbol != UNKNOWN && window.history(framing).is_some())
+                {
+                    self.values.late(key, (time, self.statistics.rows), vector);
+                }
+            }
         }
         self.explainer.note(&mut session.trace, known(symbol), key, time);
         window.push(framing, symbol);
@@ -381,7 +420,8 @@ impl DeepLogDetector {
     ) -> Result<Poll<()>> {
         let Stage::Ready(model) = &mut self.stage else { return Ok(Poll::Ready(())) };
         let settings = &self.settings;
-        let Asked { histories, questions, times, told_apart, closed, places, done } = asked;
+        let Asked { histories, questions, times, told_apart, vectors, closed, places, done } =
+            asked;
         let bounds = model.bounds;
         let raising = surprise_bound(settings, model);
         let mut together = model.predictor.together_max();
@@ -408,13 +448,13 @@ impl DeepLogDetector {
                 part.iter().zip(places.iter()).enumerate()
             {
                 let entry = model.entry(*place, known(*symbol));
+                let history = told_apart
+                    .get(&(first + index))
+                    .map_or(&histories[index * width..(index + 1) * width], Vec::as_slice);
+                let time = times[first + index];
                 if let Some(session) = self.sessions.get(*session) {
                     session.judgement.see(entry, bounds);
                     if entry.is_abnormal(bounds) || entry.nll() > raising {
-                        let history = told_apart
-                            .get(&(first + index))
-                            .map_or(&histories[index * width..(index + 1) * width], Vec::as_slice);
-                        let time = times[first + index];
                         self.raised.entry(&session.name, time, row.is_none(), history, *symbol);
                     }
                 }
@@ -446,6 +486,23 @@ impl DeepLogDetector {
                             format!("a key that training never saw; expected {}", answer.expected)
                         }
                     };
+                    continue;
+                }
+                // Values are asked where the key has nothing to say (DL-12).
+                let Some(vector) = vectors.get(&(first + index)) else { continue };
+                let key = model.vocabulary.name(*symbol);
+                let Some(found) = self.values.judge(key, vector) else { continue };
+                answer.values = Some((found.error, found.bound));
+                if found.is_anomaly {
+                    self.statistics.anomalies += 1;
+                    (answer.score, answer.threshold) = (found.error, found.bound);
+                    answer.is_anomaly = true;
+                    (answer.expected, answer.explanation) = (found.expected, found.explanation);
+                    if let Some(session) = self.sessions.get(*session) {
+                        session.judgement.values = session.judgement.values.saturating_add(1);
+                        let run = self.values.run(key);
+                        self.raised.values(&session.name, time, history, *symbol, run);
+                    }
                 }
             }
         }
@@ -454,6 +511,7 @@ impl DeepLogDetector {
         *done = 0;
         times.clear();
         told_apart.clear();
+        vectors.clear();
         for (place, end) in closed.drain(..) {
             let Some(mut session) = self.sessions.free(place) else { continue };
             model.close(&counts::known(&session.counts), &mut session.judgement);
@@ -509,61 +567,6 @@ impl DeepLogDetector {
     }
 }
 
-/// The surprise of one entry that is still normal.
-fn entry_bound(settings: &Settings, model: &KeyModel) -> f64 {
-    match settings.verdict {
-        Verdict::SurpriseMax if settings.threshold > 0.0 => settings.threshold,
-        _ => model.nll_bound(),
-    }
-}
-
-/// The surprise by which an entry makes itself or its session abnormal; infinite where ranks alone do.
-fn surprise_bound(settings: &Settings, model: &KeyModel) -> f64 {
-    match settings.verdict {
-        _ if settings.by_surprise => entry_bound(settings, model),
-        Verdict::SurpriseMax => entry_bound(settings, model),
-        Verdict::Any if settings.is_beyond() => model.beyond_bound(),
-        _ => f64::INFINITY,
-    }
-}
-
-/// Score, threshold and outcome for a session that has ended, with the reasons (DL-05, DL-24).
-fn verdict(
-    settings: &Settings,
-    model: &KeyModel,
-    judged: &SessionJudgement,
-) -> ((f64, f64, bool), Vec<&'static str>) {
-    let is_beyond = settings.is_beyond();
-    let by_training = match settings.verdict {
-        Verdict::Any if is_beyond => model.beyond_bound(),
-        Verdict::Any | Verdict::Count => 0.0,
-        Verdict::SurpriseMax | Verdict::SurpriseMean => model.nll_bound(),
-    };
-    let threshold = if settings.threshold > 0.0 { settings.threshold } else { by_training };
-    let score = match settings.verdict {
-        Verdict::Any if is_beyond => judged.nll_max,
-        Verdict::Any | Verdict::Count => f64::from(judged.abnormal),
-        Verdict::SurpriseMax => judged.nll_max,
-        Verdict::SurpriseMean => judged.nll_mean(),
-    };
-    let mut reasons = Vec::new();
-    if score > threshold {
-        reasons.push("keys");
-    }
-    if settings.combined {
-        if judged.unseen > 0 {
-            reasons.push("unseen key");
-        }
-        if judged.length_is_odd {
-            reasons.push("length");
-        }
-        if judged.distance > model.distance_bound() {
-            reasons.push("counts");
-        }
-    }
-    ((score, threshold, !reasons.is_empty()), reasons)
-}
-
 /// Answers to the rows of one batch, and to sessions that ended meanwhile.
 #[derive(Default)]
 struct Work {
@@ -603,6 +606,7 @@ impl Detector for DeepLogDetector {
         let keys = keys.as_string::<i32>();
         let names = columns.session.map(|session| as_text(rows.column(session))).transpose()?;
         let unit = unit_ns(columns.unit);
+        let vectors = settings.values.as_ref().map(|values| values.of(rows)).transpose()?;
         let mut work =
             Work { rows: vec![RowAnswer::default(); rows.num_rows()], ..Work::default() };
         for row in 0..rows.num_rows() {
@@ -617,7 +621,8 @@ impl Detector for DeepLogDetector {
                 continue;
             }
             let name = name.map_or("", |names| names.value(row));
-            self.enter(row, name, keys.value(row), time, &mut work)?;
+            let vector = vectors.as_ref().and_then(|vectors| vectors.vector(row));
+            self.enter(row, name, keys.value(row), time, vector, &mut work)?;
         }
         self.finish(Some(rows), work, out)
     }
@@ -660,6 +665,10 @@ impl Detector for DeepLogDetector {
         let bound = surprise_bound(&settings, &model);
         model.learn_pairs(lesson.pairs, bound, settings.feedback_steps)?;
         lesson.vectors.iter().for_each(|vector| model.learn_counts(vector));
+        let mut values = self.values.clone();
+        for (symbol, run) in &lesson.runs {
+            values.learn(model.vocabulary.name(*symbol), run)?;
+        }
         (taken.anomalies, taken.waiting) = (lesson.learned, lesson.waiting);
         // Open sessions go on under the symbols that there are now, and without what was taken back.
         let symbol = |key: &str| model.vocabulary.symbol(key);
@@ -677,11 +686,14 @@ impl Detector for DeepLogDetector {
         for (entry, is_whole) in excused {
             let Some(place) = self.sessions.place(&entry.session) else { continue };
             let Some(session) = self.sessions.get(place) else { continue };
-            if entry.time >= session.start {
+            if entry.time >= session.start && entry.by_values {
+                session.judgement.values = session.judgement.values.saturating_sub(1);
+            } else if entry.time >= session.start {
                 session.judgement.excuse(entry.is_unseen, is_whole);
             }
         }
         (self.raised, self.stage) = (raised, Stage::Ready(Box::new(model)));
+        self.values = values;
         Ok(taken)
     }
 
@@ -695,7 +707,8 @@ impl Detector for DeepLogDetector {
             ),
             Stage::Training { vocabulary, .. } => (0, vocabulary.heap_bytes()),
         };
-        let bytes = (bytes + self.sessions.heap_bytes() + self.raised.heap_bytes()) as u64;
+        let bytes = (bytes + self.sessions.heap_bytes() + self.raised.heap_bytes()) as u64
+            + self.values.heap_bytes() as u64;
         DetectorStatistics { models, ready: models, bytes, ..self.statistics }
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::detector::Trained;
 use super::key_model::KeyModel;
 use super::vocabulary::{BEGIN, END, FIRST, UNKNOWN, Vocabulary, symbol_of};
 use crate::background::{Executor, Task};
@@ -179,7 +180,7 @@ impl Explainer {
         &mut self,
         executor: &Arc<dyn Executor>,
         vocabulary: &Vocabulary,
-        model: &Task<Result<KeyModel, String>>,
+        model: &Task<Result<Trained, String>>,
     ) {
         let Stage::Gathering(traces) = &mut self.stage else { return };
         let (traces, vocabulary) = (std::mem::take(traces), vocabulary.clone());
@@ -193,7 +194,7 @@ impl Explainer {
                 Method::Predictions => match &model.wait().value {
                     Ok(model) => {
                         let walk = WalkSettings { history: settings.history, ..Default::default() };
-                        vec![model.clone().walk(&walk).workflow().timed_by(&runs)]
+                        vec![model.keys.clone().walk(&walk).workflow().timed_by(&runs)]
                     }
                     // The detector ends with the model's error.
                     Err(_) => Vec::new(),

@@ -44,6 +44,8 @@ struct RaisedEntry {
     is_end: bool,
     history: Vec<u32>,
     symbol: u32,
+    /// Values of its key, the last its own, if it was raised for them; else none.
+    run: Vec<f32>,
     fate: Fate,
 }
 
@@ -59,6 +61,11 @@ impl RaisedSession {
     fn held(&self) -> usize {
         self.entries.len() + self.verdicts.len()
     }
+
+    /// Numbers of the values of its entries.
+    fn numbers(&self) -> usize {
+        self.entries.iter().map(|entry| entry.run.len()).sum()
+    }
 }
 
 /// All that is remembered.
@@ -71,6 +78,8 @@ pub(super) struct Raised {
     unseen: Vec<String>,
     numbers: HashMap<String, u32>,
     held: usize,
+    /// Numbers of values among them.
+    numbers_held: usize,
     held_max: usize,
     within_ns: i64,
 }
@@ -88,12 +97,16 @@ pub(super) struct Excused {
     pub(super) session: String,
     pub(super) time: EventTime,
     pub(super) is_unseen: bool,
+    /// Whether it was raised for its values.
+    pub(super) by_values: bool,
 }
 
 /// What there is to learn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lesson {
     pub(super) pairs: Fresh,
+    /// Symbols with the values of their keys, the last of which is normal.
+    pub(super) runs: Vec<(u32, Vec<f32>)>,
     pub(super) vectors: Vec<CountVector>,
     /// Anomalies that these are.
     pub(super) learned: u64,
@@ -110,6 +123,7 @@ impl Raised {
             unseen: Vec::new(),
             numbers: HashMap::new(),
             held: 0,
+            numbers_held: 0,
             held_max,
             within_ns,
         }
@@ -161,9 +175,26 @@ impl Raised {
         history: &[u32],
         symbol: u32,
     ) {
-        let history = history.to_vec();
-        let entry = RaisedEntry { time, is_end, history, symbol, fate: Fate::Raised };
+        let (history, run) = (history.to_vec(), Vec::new());
+        let entry = RaisedEntry { time, is_end, history, symbol, run, fate: Fate::Raised };
         self.add(session, time, |raised| raised.entries.push(entry));
+    }
+
+    /// Remembers an entry that was raised for its values: `run` are those of its key, the last its own.
+    pub(super) fn values(
+        &mut self,
+        session: &str,
+        time: EventTime,
+        history: &[u32],
+        symbol: u32,
+        run: Vec<f32>,
+    ) {
+        let (history, numbers) = (history.to_vec(), run.len());
+        let entry = RaisedEntry { time, is_end: false, history, symbol, run, fate: Fate::Raised };
+        if self.held_max > 0 {
+            self.numbers_held += numbers;
+            self.add(session, time, |raised| raised.entries.push(entry));
+        }
     }
 
     /// Remembers a session that was raised as a whole.
@@ -190,7 +221,9 @@ impl Raised {
             || self.order.first().is_some_and(|(t, _)| self.is_past(*t, time))
         {
             let Some((_, oldest)) = self.order.pop_first() else { break };
-            self.held -= self.sessions.remove(&oldest).map_or(0, |raised| raised.held());
+            let Some(raised) = self.sessions.remove(&oldest) else { continue };
+            self.held -= raised.held();
+            self.numbers_held -= raised.numbers();
         }
     }
 
@@ -221,6 +254,7 @@ impl Raised {
                     session: session.to_owned(),
                     time: entry.time,
                     is_unseen: known(entry.symbol) == UNKNOWN,
+                    by_values: !entry.run.is_empty(),
                 });
             }
         }
@@ -263,8 +297,13 @@ impl Raised {
                     lesson.waiting += 1;
                     continue;
                 }
-                let history = entry.history.iter().map(|symbol| self.resolved(*symbol, of));
-                lesson.pairs.push((history.collect(), symbol));
+                if entry.run.is_empty() {
+                    let history = entry.history.iter().map(|symbol| self.resolved(*symbol, of));
+                    lesson.pairs.push((history.collect(), symbol));
+                } else {
+                    lesson.runs.push((symbol, std::mem::take(&mut entry.run)));
+                    self.numbers_held -= lesson.runs.last().map_or(0, |(_, run)| run.len());
+                }
                 lesson.learned += 1;
                 entry.fate = Fate::Learned;
             }
@@ -296,6 +335,7 @@ impl Raised {
         }
         self.order = saved.sessions.iter().map(|(name, r)| (r.latest, name.clone())).collect();
         self.held = saved.sessions.iter().map(|(_, raised)| raised.held()).sum();
+        self.numbers_held = saved.sessions.iter().map(|(_, raised)| raised.numbers()).sum();
         self.sessions = saved.sessions.into_iter().collect();
         let numbers = (0..).zip(&saved.unseen).map(|(place, key)| (key.clone(), UNSEEN | place));
         self.numbers = numbers.collect();
@@ -305,7 +345,10 @@ impl Raised {
 
     pub(super) fn heap_bytes(&self) -> usize {
         let entry = size_of::<RaisedEntry>() + 64;
-        self.held * entry + self.sessions.len() * 192 + self.unseen.len() * 96
+        self.held * entry
+            + self.numbers_held * 4
+            + self.sessions.len() * 192
+            + self.unseen.len() * 96
     }
 }
 

@@ -96,6 +96,8 @@ pub struct SessionJudgement {
     pub abnormal: u32,
     /// Keys that training never saw.
     pub unseen: u32,
+    /// Entries whose key was normal and whose values were not.
+    pub values: u32,
     /// The greatest rank of what came, 1 being the most probable; keys that training never saw have none.
     pub rank_max: u32,
     /// The greatest surprise: the negative logarithm, in nats, of the probability of what came.

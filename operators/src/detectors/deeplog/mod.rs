@@ -20,6 +20,18 @@
 //! By surprise: the negative logarithm of its probability, in nats. A key that training never saw is an anomaly by
 //! either. Rows whose key or session is NULL are not scored. `detail` has rank, probability, and what was expected.
 //!
+//! # Values
+//! With `values = 'elapsed'`, say, an entry whose key is normal is judged by its values as well (feature `neural`). The
+//! columns named there, separated by commas, are numbers, lists of numbers, or the `parameters` of `LOG_KEYS`, of which
+//! the numbers are read: what they hold, one after the other, is the vector of a row; a row without any number has none.
+//! A network for each key predicts the next vector from the last `values_history` of the key, whatever their sessions.
+//! It learns from the latest `values_max` vectors of the key in sessions of training, in the order of time and together
+//! with the model of keys; a key with less than `values_min`, or whose values never vary, has none. The last of them tell
+//! how far predictions are off: an error beyond the one-sided interval of `confidence` is an anomaly. Score and threshold
+//! of such a row are error and bound, which `detail` has as `value_error` and `value_bound` for every row so judged; its
+//! session is raised for `values`, with `verdict = 'count'` if there are enough entries that are abnormal by either.
+//! An entry with an abnormal key is not asked for its values, and they do not count as the last of its key.
+//!
 //! # Device
 //! With `device = 'gpu'`, or where the engine finds a GPU, histories that have not come before are scored by the engine's
 //! inference service; rows are answered in their order when it has answered.
@@ -42,7 +54,8 @@
 //! up to `feedback_steps` steps in its last layer that the keys were normal where they stood; every pair of training that
 //! would cease to be normal by that is learned again. A key that training never saw becomes known once at least half of
 //! the remembered sessions that were raised for it have been called normal; its entries wait until then. Lengths and
-//! counts of a session that was raised as a whole are normal from then on. What was said already stays said; an open
+//! counts of a session that was raised as a whole are normal from then on. Of an entry that was raised for its values their
+//! network learns, in its last layer too, as far as what was normal stays so. What was said already stays said; an open
 //! session is no longer held guilty of entries that were taken back.
 //!
 //! # Source
@@ -63,6 +76,8 @@ mod sessions;
 mod settings;
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "neural"))]
+mod value_tests;
 #[cfg(feature = "neural")]
 mod values;
 mod vocabulary;
@@ -138,6 +153,8 @@ impl DetectorKind for DeepLogKind {
 ///
 /// let spec = DeepLog::new().session("block").history(10).top(9).build();
 /// assert_eq!(spec.to_string(), "USING deeplog WITH (history = 10, session = 'block', top = 9)");
+/// let timed = DeepLog::new().session("vm").values("elapsed").build();
+/// assert_eq!(timed.to_string(), "USING deeplog WITH (session = 'vm', values = 'elapsed')");
 /// ```
 #[derive(Clone, Debug)]
 pub struct DeepLog(DetectorSpec);
@@ -183,6 +200,13 @@ impl DeepLog {
     #[must_use]
     pub fn device(self, device: DeviceChoice) -> Self {
         self.option("device", device.to_string())
+    }
+
+    /// Judges values beside keys: columns, separated by commas, of numbers, of lists of numbers, or the parameters of
+    /// `LOG_KEYS`. Needs the feature `neural`.
+    #[must_use]
+    pub fn values(self, columns: &str) -> Self {
+        self.option("values", columns)
     }
 
     /// Takes unseen keys, lengths and counts into the verdict of a session.

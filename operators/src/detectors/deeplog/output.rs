@@ -30,6 +30,8 @@ pub(super) struct RowAnswer {
     pub(super) expected: String,
     pub(super) place: u32,
     pub(super) explanation: String,
+    /// Error and bound of its values, if they were judged.
+    pub(super) values: Option<(f64, f64)>,
     pub(super) phase: Option<Phase>,
 }
 
@@ -90,7 +92,7 @@ pub(super) fn write_rows(
         explanation.append_option(answer.is_anomaly.then_some(&answer.explanation));
     }
     let [score, threshold, severity, probability, surprise] = &mut numbers;
-    let detail: Vec<ArrayRef> = vec![
+    let mut detail: Vec<ArrayRef> = vec![
         Arc::new(severity.finish()),
         Arc::new(probability.finish()),
         Arc::new(surprise.finish()),
@@ -100,7 +102,14 @@ pub(super) fn write_rows(
         Arc::new(place.finish()),
         Arc::new(explanation.finish()),
     ];
-    let detail = StructArray::try_new(detail_fields().into(), detail, None)?;
+    if settings.values.is_some() {
+        let of = |pick: fn((f64, f64)) -> f64| -> ArrayRef {
+            Arc::new(answers.iter().map(|answer| answer.values.map(pick)).collect::<Float64Array>())
+        };
+        detail.extend([of(|(error, _)| error), of(|(_, bound)| bound)]);
+    }
+    let fields = detail_fields(settings.values.is_some());
+    let detail = StructArray::try_new(fields.into(), detail, None)?;
     let own: [ArrayRef; 6] = [
         Arc::new(score.finish()),
         Arc::new(is_anomaly.finish()),
@@ -153,7 +162,7 @@ pub(super) fn write_sessions(
         times(&|answer| answer.end)?,
         times(&|answer| answer.start)?,
         integers(&|judged| judged.entries),
-        integers(&|judged| judged.abnormal),
+        integers(&|judged| judged.abnormal.saturating_add(judged.values)),
         integers(&|judged| judged.unseen),
         integers(&|judged| judged.rank_max),
         numbers(&|answer| answer.judgement.nll_max),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 
+use super::detector::ValueOptions;
 use super::explain::{ExplainSettings, Method};
 use super::key_model::{KeyModelKind, KeySettings};
 use super::network::{Network, NetworkSettings};
@@ -50,6 +51,8 @@ pub(super) struct Settings {
     pub(super) feedback_max: usize,
     pub(super) feedback_within_ns: i64,
     pub(super) feedback_steps: usize,
+    /// What is judged beside keys.
+    pub(super) values: Option<ValueOptions>,
     pub(super) columns: Columns,
     pub(super) schema: SchemaRef,
     /// Of sessions that have ended.
@@ -137,6 +140,34 @@ pub(super) fn options() -> Vec<OptionSpec> {
             false,
             "Whether unseen keys, odd lengths and odd counts of keys make a session abnormal as well; keys do then by one \
              that is a quarter more surprising than any of training.",
+        ),
+        text(
+            "values",
+            "",
+            "Columns, separated by commas, of numbers, lists of numbers or parameters of LOG_KEYS, which make an entry \
+             abnormal whose key is normal; none by default.",
+        ),
+        integer(
+            "values_max",
+            1,
+            1_000_000,
+            1_000,
+            "Vectors of values of each key, the latest in training, that are learned from.",
+        ),
+        integer(
+            "values_min",
+            1,
+            1_000_000,
+            60,
+            "Vectors of values in training from which a key has a model of them; at least three times values_history.",
+        ),
+        integer("values_history", 1, 100, 10, "Vectors of values that a prediction is made from."),
+        number(
+            "confidence",
+            0.5,
+            0.999_999_999,
+            0.999,
+            "Confidence of the interval of errors in which values are normal; .98, .99 and .999 in the paper.",
         ),
         integer("expected", 0, 100, 3, "Expected keys that are named beside an abnormal one."),
         choice(
@@ -278,6 +309,7 @@ impl Settings {
             }
         };
         let columns = Columns::settle(&owner, request, reader)?;
+        let values = ValueOptions::read(&owner, &columns.input, reader)?;
         let keys = KeySettings {
             model,
             history: reader.count("history"),
@@ -340,7 +372,8 @@ impl Settings {
             feedback_max: reader.count("feedback_max"),
             feedback_within_ns: reader.interval_ns("feedback_within"),
             feedback_steps: reader.count("feedback_steps"),
-            schema: columns.output(&owner, request.name)?,
+            schema: columns.output(&owner, request.name, values.is_some())?,
+            values,
             relation: columns.sessions(),
             explain,
             columns,
@@ -412,7 +445,7 @@ impl Columns {
         Ok(Self { time: request.time, unit, key: find("key")?, session, input })
     }
 
-    fn output(&self, owner: &str, detector: &str) -> Result<SchemaRef> {
+    fn output(&self, owner: &str, detector: &str, values: bool) -> Result<SchemaRef> {
         if let Some(name) = OUTPUT_COLUMNS.iter().find(|name| self.input.index_of(name).is_ok()) {
             return Err(OperatorError::Columns {
                 owner: owner.into(),
@@ -428,7 +461,7 @@ impl Columns {
                 self.session.map_or(String::new(), |i| self.input.field(i).name().clone()),
             ),
         ];
-        let detail = DataType::Struct(detail_fields().into());
+        let detail = DataType::Struct(detail_fields(values).into());
         let types = [
             DataType::Float64,
             DataType::Boolean,
@@ -524,9 +557,9 @@ impl Columns {
     }
 }
 
-/// Fields of `detail`.
-pub(super) fn detail_fields() -> Vec<Field> {
-    [
+/// Fields of `detail`, those of values among them if they are judged.
+pub(super) fn detail_fields(values: bool) -> Vec<Field> {
+    let own = [
         ("severity", DataType::Float64),
         ("probability", DataType::Float64),
         ("surprise", DataType::Float64),
@@ -535,7 +568,8 @@ pub(super) fn detail_fields() -> Vec<Field> {
         ("expected", DataType::Utf8),
         ("place", DataType::Int64),
         ("explanation", DataType::Utf8),
-    ]
-    .map(|(name, data_type)| Field::new(name, data_type, true))
-    .to_vec()
+    ];
+    let of_values = [("value_error", DataType::Float64), ("value_bound", DataType::Float64)];
+    let of_values = of_values.into_iter().filter(|_| values);
+    own.into_iter().chain(of_values).map(|(name, kind)| Field::new(name, kind, true)).collect()
 }

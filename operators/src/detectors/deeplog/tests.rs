@@ -463,4 +463,9 @@ fn columns_that_do_not_fit_are_refused() {
         refused(DeepLog::new().build()),
         "option \"model\" of detector kind \"deeplog\" is 'lstm', which needs the feature \"neural\" of the crate"
     );
+    #[cfg(not(feature = "neural"))]
+    assert_eq!(
+        refused(DeepLog::new().ngram().values("ts").build()),
+        "option \"values\" of detector kind \"deeplog\" names values, whose model needs the feature \"neural\" of the crate"
+    );
 }

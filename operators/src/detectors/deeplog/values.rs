@@ -187,7 +187,30 @@ impl ValueModel {
     /// # Errors
     /// If the steps fail.
     pub fn learn_normal(&mut self, key: &str) -> Result<()> {
-        self.keys.get_mut(key).map_or(Ok(()), Series::learn_latest)
+        let Some(series) = self.keys.get_mut(key) else { return Ok(()) };
+        let latest = series.recent.clone();
+        series.learn(&latest)
+    }
+
+    /// The latest vectors of a key, scaled, the last of which was judged by those before it.
+    pub(super) fn run(&self, key: &str) -> Option<&[f32]> {
+        self.keys.get(key).map(|series| series.recent.as_slice())
+    }
+
+    /// [`ValueModel::learn_normal`] of a vector that is no longer the latest: of the last of a [`ValueModel::run`].
+    pub(super) fn learn_run(&mut self, key: &str, run: &[f32]) -> Result<()> {
+        self.keys.get_mut(key).map_or(Ok(()), |series| series.learn(run))
+    }
+
+    /// Bytes held, estimated.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let of_series = |series: &Series| {
+            series.weights.heap_bytes()
+                + series.scorer.heap_bytes()
+                + (series.recent.capacity() + series.replay.capacity()) * 4
+                + series.scale.means.len() * 24
+        };
+        self.keys.iter().map(|(key, series)| key.len() + 256 + of_series(series)).sum()
     }
 
     /// All models as bytes: versioned, with a checksum, floats exact.
@@ -317,18 +340,19 @@ impl Series {
         judgement
     }
 
-    fn learn_latest(&mut self) -> Result<()> {
+    fn learn(&mut self, run: &[f32]) -> Result<()> {
         let width = self.scale.varying.len();
         let hidden = self.weights.shape().hidden;
-        let latest = examples(&self.recent, width, self.history);
+        // One prediction, of the last.
+        if run.len() != (self.history + 1) * width {
+            return Ok(());
+        }
+        let latest = examples(run, width, self.history);
         let replay = examples(&self.replay, width, self.history);
         let (Targets::Vectors(now), Targets::Vectors(then)) = (&latest.targets, &replay.targets)
         else {
             return Ok(());
         };
-        if latest.len(width) == 0 {
-            return Ok(());
-        }
         let (mut state, mut states) = (Vec::new(), Vec::new());
         self.scorer.states_of_values(&latest.values, self.history, &mut state);
         self.scorer.states_of_values(&replay.values, self.history, &mut states);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, DeepLogDetector, Stage};
+use super::values::{Learned, SavedValues, Values};
+use super::{Asked, DeepLogDetector, Stage, Trained};
 use crate::background::Task;
 use crate::detector::DetectorStatistics;
 use crate::detectors::deeplog::NAME;
@@ -28,12 +29,16 @@ struct Saved {
     raised: SavedRaised,
     now: EventTime,
     explainer: SavedExplainer,
+    values: SavedValues,
 }
+
+/// A model of keys, and one of values.
+type SavedTrained = (Vec<u8>, Option<Vec<u8>>);
 
 #[derive(Serialize, Deserialize)]
 enum SavedStage {
     Collecting { names: Vec<String>, ended: Vec<Vec<u32>> },
-    Training { names: Vec<String>, model: Result<Vec<u8>, String>, from: EventTime },
+    Training { names: Vec<String>, model: Result<SavedTrained, String>, from: EventTime },
     Ready(Vec<u8>),
 }
 
@@ -48,7 +53,10 @@ impl DeepLogDetector {
             Stage::Training { vocabulary, task, from } => SavedStage::Training {
                 names: vocabulary.names().to_vec(),
                 model: match &task.wait().value {
-                    Ok(model) => Ok(model.to_bytes()?),
+                    Ok(trained) => {
+                        let values = trained.values.as_ref().map(Learned::to_bytes).transpose()?;
+                        Ok((trained.keys.to_bytes()?, values))
+                    }
                     Err(problem) => Err(problem.clone()),
                 },
                 from: *from,
@@ -62,6 +70,7 @@ impl DeepLogDetector {
             raised: self.raised.save(),
             now: self.now,
             explainer: self.explainer.save(),
+            values: self.values.save()?,
         };
         snapshot::seal(NAME, &saved)
     }
@@ -79,7 +88,10 @@ impl DeepLogDetector {
                 task: Task::done(
                     &self.settings.executor,
                     match model {
-                        Ok(bytes) => Ok(KeyModel::from_bytes(&bytes, keys)?),
+                        Ok((bytes, values)) => Ok(Trained {
+                            keys: KeyModel::from_bytes(&bytes, keys)?,
+                            values: values.map(|v| Learned::from_bytes(&v)).transpose()?,
+                        }),
                         Err(problem) => Err(problem),
                     },
                 ),
@@ -99,6 +111,9 @@ impl DeepLogDetector {
         let Some(raised) = empty.restore(saved.raised, history) else {
             return Err(snapshot::problem(NAME, "was taken under other options"));
         };
+        let Some(values) = Values::restore(self.settings.values.as_ref(), saved.values)? else {
+            return Err(snapshot::problem(NAME, "was taken with other values, or without any"));
+        };
         let vocabulary = match &stage {
             Stage::Ready(model) => Some(&model.vocabulary),
             Stage::Collecting { .. } | Stage::Training { .. } => None,
@@ -109,7 +124,7 @@ impl DeepLogDetector {
                 .ok_or_else(|| snapshot::problem(NAME, "holds workflows that do not fit it"))?;
         self.explainer = explainer;
         (self.stage, self.sessions, self.statistics) = (stage, sessions, saved.statistics);
-        (self.raised, self.now) = (raised, saved.now);
+        (self.raised, self.now, self.values) = (raised, saved.now, values);
         (self.asked, self.open) = (Asked::default(), VecDeque::new());
         self.asking = self.settings.placement.service.clone().map(Asking::new);
         Ok(())
