@@ -625,7 +625,7 @@ pub mod detector {
 /// # Ok::<(), driftline::Error>(())
 /// ```
 ///
-/// A `deeplog` detector over log keys keeps the [`workflow`] of its sessions as a relation:
+/// A `deeplog` detector over log keys keeps the [`workflow`](logs::workflow) of its sessions as a relation:
 ///
 /// ```
 /// use driftline::Engine;
