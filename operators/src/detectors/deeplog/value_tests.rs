@@ -245,7 +245,7 @@ fn parameters_are_values_and_other_columns_are_refused() {
     for (place, row) in rows.iter().enumerate() {
         if row.2 == "disk" {
             let item = lists.values();
-            let number = if place == slow { 9_000.0 } else { (512 << (place % 3)) as f64 };
+            let number = if place == slow { 9_000.0 } else { f64::from(512 << (place % 3)) };
             item.field_builder::<StringBuilder>(0).unwrap().append_value("x");
             item.field_builder::<Float64Builder>(1).unwrap().append_value(number);
             item.append(true);

@@ -69,6 +69,8 @@ impl Lesson {
 }
 
 impl Values {
+    // Without the feature it is an error.
+    #[allow(clippy::unnecessary_wraps)]
     pub(in crate::detectors::deeplog) fn available() -> Result<()> {
         Ok(())
     }
