@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{cast, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 use hashbrown::HashSet;
 
 use crate::error::{OperatorError, Result};
 use crate::key::fixed_hasher;
+use crate::rows::columns_of;
 use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::EventTime;
 use crate::window::TimeType;
@@ -129,16 +130,12 @@ impl Distinct {
 impl Stateful for Distinct {
     fn save(&mut self, out: &mut StateWriter) -> Result<()> {
         let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let parser = self.rows.parser();
         for seen in self.seen.values() {
             // In an order that does not depend on hashes, so that equal states are equal bytes.
             let mut rows: Vec<&[u8]> = seen.iter().map(|row| &**row).collect();
             rows.sort_unstable();
-            let arrays = self.rows.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
-            // Rows forget that a column was a dictionary.
-            let typed = arrays.iter().zip(self.schema.fields());
-            let arrays = typed.map(|(array, field)| cast(array, field.data_type()));
-            let arrays = arrays.collect::<std::result::Result<Vec<_>, _>>()?;
+            let types = self.schema.fields().iter().map(|field| field.data_type());
+            let arrays = columns_of(&self.rows, rows, types)?;
             out.keyed("seen", RecordBatch::try_new(Arc::clone(&self.schema), arrays)?, &columns)?;
         }
         Ok(())

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow_row::{RowConverter, Rows, SortField};
@@ -14,6 +13,7 @@ use hashbrown::HashTable;
 use twox_hash::XxHash3_64;
 
 use crate::error::{OperatorError, Result};
+use crate::rows::columns_of;
 
 /// How many groups the keys are spread over. A key's group never changes; which worker owns a group may.
 pub const KEY_GROUPS: u64 = 256;
@@ -271,12 +271,8 @@ impl KeyInterner {
                 Ok(vec![Arc::new(builder.finish())])
             }
             KeyEncoder::Rows(converter) => {
-                let parser = converter.parser();
-                let rows = ids.iter().map(|&id| parser.parse(slice(&self.bytes, &self.ends, id)));
-                let columns = converter.convert_rows(rows)?;
-                // Rows forget that a column was a dictionary.
-                let typed = columns.into_iter().zip(&self.fields);
-                typed.map(|(column, field)| Ok(cast(&column, field.data_type())?)).collect()
+                let rows = ids.iter().map(|&id| slice(&self.bytes, &self.ends, id));
+                columns_of(converter, rows, self.fields.iter().map(|field| field.data_type()))
             }
         }
     }
@@ -376,6 +372,7 @@ impl EncodedKeys {
 #[cfg(test)]
 mod tests {
     use arrow::array::Int64Array;
+    use arrow::compute::cast;
     use arrow::datatypes::Schema;
 
     use super::*;

@@ -24,6 +24,7 @@ pub mod model;
 pub mod neural;
 pub mod options;
 pub mod over;
+mod rows;
 pub mod state;
 pub mod time;
 pub mod window;

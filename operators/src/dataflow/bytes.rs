@@ -1,8 +1,8 @@
 //! Rows as bytes in arrow's row format, as differential-dataflow holds them: one type for all columns, and bytes compare
 //! as the values do.
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::{SortOptions, cast};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow_row::{RowConverter, SortField};
 use differential_dataflow::VecCollection;
@@ -18,6 +18,7 @@ use super::retain::Held;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::rows::columns_of;
 use crate::time::{Epoch, Watermarks};
 
 /// Between some columns and bytes.
@@ -66,16 +67,7 @@ impl Codec {
         rows: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<ArrayRef>> {
         let Some(converter) = &self.converter else { return Ok(Vec::new()) };
-        let parser = converter.parser();
-        let columns = converter.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
-        // Rows forget that a column was a dictionary.
-        let typed = columns.into_iter().zip(&self.types);
-        typed
-            .map(|(column, kind)| match column.data_type() == kind {
-                true => Ok(column),
-                false => Ok(cast(&column, kind)?),
-            })
-            .collect()
+        columns_of(converter, rows, &self.types)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{cast, take};
+use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 
@@ -18,6 +18,7 @@ use super::saved::{load_held, save_held};
 use super::{Accept, Joining, Keys, Pending, Side, SideTime};
 use crate::error::{OperatorError, Result};
 use crate::key::fixed_hasher;
+use crate::rows::columns_of;
 use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::{Epoch, EventTime};
 
@@ -193,20 +194,23 @@ impl AsOf {
         self.batch(self.left.columns(&places)?, &found).map(Some)
     }
 
+    /// The columns of right rows.
+    fn right_columns<'r>(&self, rows: impl IntoIterator<Item = &'r [u8]>) -> Result<Vec<ArrayRef>> {
+        let types = self.right_schema.fields().iter().map(|field| field.data_type());
+        columns_of(&self.rows, rows, types)
+    }
+
     /// Left columns and the right rows beside them.
     fn batch(&self, mut columns: Vec<ArrayRef>, found: &[Option<&[u8]>]) -> Result<RecordBatch> {
         let fields = self.right_schema.fields();
-        let parser = self.rows.parser();
-        let rows: Vec<_> = found.iter().flatten().map(|row| parser.parse(row)).collect();
+        let rows: Vec<&[u8]> = found.iter().flatten().copied().collect();
         if rows.is_empty() {
             columns.extend(fields.iter().map(|f| new_null_array(f.data_type(), found.len())));
         } else {
             let mut next = 0..;
             let places: UInt32Array =
                 found.iter().map(|row| row.and_then(|_| next.next())).collect();
-            for (column, field) in self.rows.convert_rows(rows)?.into_iter().zip(fields) {
-                // Rows forget that a column was a dictionary.
-                let column = cast(&column, field.data_type())?;
+            for column in self.right_columns(rows)? {
                 columns.push(match places.null_count() {
                     0 => column,
                     _ => take(&column, &places, None)?,
@@ -261,7 +265,6 @@ impl AsOf {
 impl AsOf {
     /// The right rows that are kept, as they came.
     fn right_batch(&self) -> Result<Option<RecordBatch>> {
-        let parser = self.rows.parser();
         let mut all: Vec<(&[u8], i64, &[u8])> = Vec::with_capacity(self.right_rows);
         for (key, history) in &self.right {
             all.extend(history.iter().map(|(time, row)| (&**key, *time, &**row)));
@@ -271,11 +274,7 @@ impl AsOf {
         }
         // In an order that does not depend on hashes, so that equal states are equal bytes.
         all.sort_unstable();
-        let columns = self.rows.convert_rows(all.iter().map(|(.., row)| parser.parse(row)))?;
-        // Rows forget that a column was a dictionary.
-        let typed = columns.iter().zip(self.right_schema.fields());
-        let columns = typed.map(|(column, field)| cast(column, field.data_type()));
-        let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+        let columns = self.right_columns(all.iter().map(|(.., row)| *row))?;
         Ok(Some(RecordBatch::try_new(Arc::clone(&self.right_schema), columns)?))
     }
 }

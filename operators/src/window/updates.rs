@@ -8,8 +8,7 @@ mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 
@@ -19,6 +18,7 @@ use super::spec::{Window, problem};
 use crate::changes::{changes_schema, with_changes};
 use crate::error::Result;
 use crate::key::{KeyId, KeyInterner};
+use crate::rows::columns_of;
 use crate::time::EventTime;
 
 /// Keys are renumbered when more than this many are known and fewer than a quarter of them have an open group.
@@ -244,16 +244,14 @@ impl UpdatingWindows {
         }
         let all = || withdrawn.iter().chain(given);
         let ids: Vec<KeyId> = all().map(|row| row.key).collect();
-        let mut results: Vec<ArrayRef> = Vec::new();
-        if let Some(rows) = &self.results {
-            let parser = rows.parser();
-            let columns = rows.convert_rows(all().map(|row| parser.parse(&row.results)))?;
-            // Rows forget that a column was a dictionary.
-            for (column, field) in columns.iter().zip(self.aggregate.program.output_fields().iter())
-            {
-                results.push(cast(column, field.data_type())?);
+        let outputs = self.aggregate.program.output_fields();
+        let results = match &self.results {
+            None => Vec::new(),
+            Some(rows) => {
+                let types = outputs.iter().map(|field| field.data_type());
+                columns_of(rows, all().map(|row| &*row.results), types)?
             }
-        }
+        };
         let bounds = (all().map(|row| row.start), all().map(|row| row.end));
         let rows = self.aggregate.result(bounds, self.keys.columns(&ids)?, results)?;
         let diffs =
