@@ -530,6 +530,7 @@ mod graph;
 mod metrics;
 mod runtime;
 mod settings;
+mod simulation;
 mod sink;
 mod source;
 mod subscription;
@@ -550,6 +551,7 @@ pub use futures_core;
 pub use metrics::{CheckpointMetrics, InferenceMetrics, Metrics, QueryMetrics, SourceMetrics};
 pub use runtime::clock::{Alarm, Clock, ManualClock, SystemClock};
 pub use settings::Settings;
+pub use simulation::{History, Simulation};
 pub use sink::{FileSink, FileWriteOptions, WriteMode};
 pub use source::{
     CsvOptions, EventTime, FileFormat, FileReadOptions, FileReader, MalformedPolicy, MalformedRow,

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use driftline_operators::sync::Monitor;
 
 use crate::engine::{Core, QueryRecord};
 use crate::error::{Error, Result};
@@ -65,9 +66,10 @@ impl Subscription {
         self.schema.clone()
     }
 
-    /// The epoch of the batch that was given last; 0 before the first. Epochs count on over restarts: after one, batches of
-    /// epochs after [`Checkpoint::epoch`](crate::Checkpoint::epoch) of the checkpoint that the engine goes on from come
-    /// again, in epochs of other numbers.
+    /// The epoch of the batch that was given last; 0 before the first. Epochs count on over restarts: after one, what had
+    /// come in epochs after [`Checkpoint::epoch`](crate::Checkpoint::epoch) of the checkpoint that the engine goes on from
+    /// comes again, in epochs of other numbers; and so does what had come before and had not been taken when the checkpoint
+    /// was made. [`Subscription::sequence`] tells exactly.
     ///
     /// ```
     /// use driftline::Engine;
@@ -83,7 +85,40 @@ impl Subscription {
     /// ```
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.port().taken()
+        self.port().taken().0
+    }
+
+    /// The number of the batch that was given last, counted from 1 over all lives of the query: after a restart, before the
+    /// first batch, how many the host had taken when the checkpoint was made that the engine goes on from. A host that keeps
+    /// each batch under its number, and after a restart drops those with greater numbers, has every row once.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use driftline::{Checkpoints, Engine, MemoryStore};
+    ///
+    /// let store = Arc::new(MemoryStore::default());
+    /// let started = || {
+    ///     let engine = Engine::builder().checkpoints(Checkpoints::new(store.clone())).build()?;
+    ///     engine.execute("CREATE SOURCE s (n BIGINT)")?;
+    ///     let results = engine.subscribe("s")?;
+    ///     Ok::<_, driftline::Error>((engine, results))
+    /// };
+    /// let (engine, mut results) = started()?;
+    /// engine.execute("INSERT INTO s VALUES (1)")?;
+    /// results.next().transpose()?;
+    /// engine.checkpoint()?;
+    /// engine.execute("INSERT INTO s VALUES (2)")?;
+    /// results.next().transpose()?;
+    /// assert_eq!(results.sequence(), 2);
+    /// drop((results, engine));
+    /// // The second batch is not in the checkpoint: it comes again once the host has pushed its row again.
+    /// let (engine, results) = started()?;
+    /// assert_eq!(results.sequence(), 1);
+    /// # Ok::<(), driftline::Error>(())
+    /// ```
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.port().taken().1
     }
 
     fn port(&self) -> &OutputPort {
@@ -189,23 +224,20 @@ pub struct Callback {
 
 /// Set when the callback's thread has nothing more to do.
 #[derive(Debug, Default)]
-struct Ended {
-    result: Mutex<Option<Result<()>>>,
-    set: Condvar,
-}
+struct Ended(Monitor<Option<Result<()>>>);
 
 impl Ended {
     fn set(&self, result: Result<()>) {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        self.set.notify_all();
+        *self.0.lock() = Some(result);
+        self.0.ring();
     }
 
     fn wait(&self) -> Result<()> {
-        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut result = self.0.lock();
         loop {
             match &*result {
                 Some(result) => return result.clone(),
-                None => result = self.set.wait(result).unwrap_or_else(PoisonError::into_inner),
+                None => result = self.0.wait(result),
             }
         }
     }

@@ -39,6 +39,7 @@ mod suite {
     mod several;
     mod shipped;
     mod side;
+    mod simulation;
     mod staged;
     mod support;
     mod tables;

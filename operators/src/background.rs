@@ -8,8 +8,10 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::sync::Monitor;
 
 /// Runs closures on threads that the host lends.
 pub trait Executor: fmt::Debug + Send + Sync {
@@ -38,8 +40,8 @@ pub struct Task<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     executor: Arc<dyn Executor>,
-    state: Mutex<State<T>>,
-    done: Condvar,
+    /// Rings when the work is done.
+    state: Monitor<State<T>>,
 }
 
 enum State<T> {
@@ -76,8 +78,7 @@ impl<T: Send + Sync + 'static> Task<T> {
     pub fn start(executor: &Arc<dyn Executor>, work: impl FnOnce() -> T + Send + 'static) -> Self {
         let shared = Arc::new(Shared {
             executor: Arc::clone(executor),
-            state: Mutex::new(State::Waiting(Box::new(work))),
-            done: Condvar::new(),
+            state: Monitor::new(State::Waiting(Box::new(work))),
         });
         let theirs = Arc::clone(&shared);
         executor.spawn(Box::new(move || theirs.run()));
@@ -89,8 +90,7 @@ impl<T: Send + Sync + 'static> Task<T> {
         let finished = Arc::new(Finished { value, took: Duration::ZERO });
         Self(Arc::new(Shared {
             executor: Arc::clone(executor),
-            state: Mutex::new(State::Done(finished)),
-            done: Condvar::new(),
+            state: Monitor::new(State::Done(finished)),
         }))
     }
 
@@ -101,7 +101,7 @@ impl<T: Send + Sync + 'static> Task<T> {
     #[must_use]
     pub fn wait(&self) -> Arc<Finished<T>> {
         self.0.run();
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         loop {
             match &mut *state {
                 State::Done(finished) => return Arc::clone(finished),
@@ -111,7 +111,7 @@ impl<T: Send + Sync + 'static> Task<T> {
                     resume_unwind(panic);
                 }
                 State::Waiting(_) | State::Running => {
-                    state = self.0.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = self.0.state.wait(state);
                 }
             }
         }
@@ -122,7 +122,7 @@ impl<T> Shared<T> {
     /// Computes the result, if nobody has begun.
     fn run(&self) {
         let work = {
-            let mut state = lock(&self.state);
+            let mut state = self.state.lock();
             if !matches!(*state, State::Waiting(_)) {
                 return;
             }
@@ -132,19 +132,15 @@ impl<T> Shared<T> {
             }
         };
         let started = self.executor.now();
+        // Outside the lock, so that what it guards is whole even after a panic.
         let outcome = catch_unwind(AssertUnwindSafe(work));
         let took = self.executor.now().saturating_sub(started);
-        *lock(&self.state) = match outcome {
+        *self.state.lock() = match outcome {
             Ok(value) => State::Done(Arc::new(Finished { value, took })),
             Err(panic) => State::Panicked(Some(panic)),
         };
-        self.done.notify_all();
+        self.state.ring();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // The work itself runs outside the lock, so that what it guards is whole even after a panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

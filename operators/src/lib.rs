@@ -1,6 +1,6 @@
 //! Batches, time, windows, detectors and dataflow operators of Driftline.
 //!
-//! This crate knows no SQL, no thread, no file and no wall clock. The `driftline` crate is the one to depend on; this
+//! This crate knows no SQL, no thread but those that take turns in a simulation, no file and no wall clock. The `driftline` crate is the one to depend on; this
 //! one has no stable interface of its own.
 
 pub mod background;
@@ -26,5 +26,6 @@ pub mod options;
 pub mod over;
 mod rows;
 pub mod state;
+pub mod sync;
 pub mod time;
 pub mod window;

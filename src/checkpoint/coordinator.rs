@@ -1,11 +1,12 @@
 //! Takes checkpoints: asks the workers, writes what they give, lets sinks publish, and removes what is no longer needed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use driftline_operators::state::{OperatorId, SavedState};
+use driftline_operators::sync::lock;
 
 use super::manifest::{
     Manifest, OperatorRecord, PartRef, QueryState, SinkRecord, SourceRecord, manifest_name,
@@ -49,7 +50,7 @@ struct Gathered {
     standing: Standing,
     to_save: ToSave,
     states: WorkerState,
-    unread: BTreeMap<QueryId, Vec<RecordBatch>>,
+    unread: BTreeMap<QueryId, (u64, Vec<RecordBatch>)>,
 }
 
 /// Takes the checkpoints of one engine.
@@ -253,9 +254,15 @@ impl Coordinator {
                 let workers = states.into_iter().map(|state| writer.state(state));
                 operators.push(OperatorRecord { id, workers: workers.collect::<Result<_>>()? });
             }
-            let unread = unread.remove(&query.id).unwrap_or_default();
+            let (taken, unread) = unread.remove(&query.id).unwrap_or_default();
             let unread = unread.iter().map(|rows| writer.batch(rows)).collect::<Result<_>>()?;
-            queries.push(QueryState { name: query.name, plan: query.plan, operators, unread });
+            queries.push(QueryState {
+                name: query.name,
+                plan: query.plan,
+                operators,
+                taken,
+                unread,
+            });
         }
         let (bytes, bytes_written) = (writer.bytes, writer.bytes_written);
         let mut sinks = self.restored.as_ref().map(Restored::sinks_left).unwrap_or_default();
@@ -312,9 +319,4 @@ impl Coordinator {
 pub(crate) fn no_store() -> Error {
     Error::new(ErrorKind::Settings, "the engine takes no checkpoints")
         .with_hint("build it with .checkpoints(Checkpoints::in_folder(path)?)")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What it guards is whole between any two statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,7 +9,7 @@ use twox_hash::XxHash3_64;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The version that this code writes, and the only one that it reads.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const MAGIC: &[u8; 6] = b"DRIFT\0";
 /// Magic, version and checksum.
 const HEAD_BYTES: usize = 6 + 2 + 16;
@@ -70,7 +70,9 @@ pub(super) struct QueryState {
     /// What must be as it was for its state to fit.
     pub(super) plan: String,
     pub(super) operators: Vec<OperatorRecord>,
-    /// Results that its reader had not taken.
+    /// Batches that its reader had taken.
+    pub(super) taken: u64,
+    /// Results that it had not taken.
     pub(super) unread: Vec<PartRef>,
 }
 
@@ -206,6 +208,7 @@ mod tests {
             name: "detector a".into(),
             plan: "plan".into(),
             operators: vec![OperatorRecord { id, workers: vec![worker] }],
+            taken: 7,
             unread: vec![part],
         };
         let source = SourceRecord { name: "s".into(), ..SourceRecord::default() };

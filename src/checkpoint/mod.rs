@@ -37,7 +37,7 @@ pub use store::{CheckpointStore, FolderStore, MemoryStore};
 /// |---|---|
 /// | a file sink with `publish = 'checkpoint'` | each row once: files hold the rows of whole checkpoints, see [`WriteMode::Checkpoint`](crate::WriteMode::Checkpoint) |
 /// | any other sink, or a callback | each row at least once: rows since the last checkpoint come again |
-/// | a subscription | the same; [`Subscription::epoch`](crate::Subscription::epoch) tells which: batches of epochs after [`Checkpoint::epoch`] of the restored checkpoint come again |
+/// | a subscription | the same; [`Subscription::sequence`](crate::Subscription::sequence) tells which: a host that drops what it had taken beyond that number has each row once |
 ///
 /// What a reader had not taken when the checkpoint was made is in it.
 ///

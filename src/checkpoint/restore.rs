@@ -1,10 +1,11 @@
 //! A checkpoint that an engine goes on from: found when it is built, taken up object by object.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::record_batch::RecordBatch;
 use driftline_operators::state::SavedOperator;
+use driftline_operators::sync::lock;
 use driftline_operators::time::Epoch;
 
 use super::Checkpoint;
@@ -29,6 +30,7 @@ pub(super) struct Restored {
 pub(crate) struct RestoredQuery {
     pub(crate) operators: Arc<Vec<SavedOperator>>,
     /// What its reader had not taken, and the epoch in which it was.
+    pub(crate) taken: u64,
     pub(crate) unread: Vec<RecordBatch>,
     pub(crate) epoch: Epoch,
 }
@@ -75,7 +77,7 @@ impl Restored {
 
     /// Where a source stood; refused if it was declared otherwise. Nullable columns may have been added at the end.
     pub(super) fn source(&self, name: &str, declared: &str) -> Result<Option<SourceRecord>> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = lock(&self.sources);
         let Some(record) = sources.get(name) else { return Ok(None) };
         if let Some((before, now)) = source_difference(&record.declared, declared) {
             let id = self.checkpoint.id;
@@ -95,7 +97,7 @@ impl Restored {
         name: &str,
         plan: &str,
     ) -> Result<Option<RestoredQuery>> {
-        let mut queries = self.queries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queries = lock(&self.queries);
         let Some(state) = queries.get(name) else { return Ok(None) };
         if state.plan != plan {
             let different = |(a, b): &(&str, &str)| a != b;
@@ -116,8 +118,12 @@ impl Restored {
         for part in &state.unread {
             unread.extend(read_batches(store, part)?);
         }
-        let found =
-            RestoredQuery { operators: Arc::new(operators), unread, epoch: self.checkpoint.epoch };
+        let found = RestoredQuery {
+            operators: Arc::new(operators),
+            taken: state.taken,
+            unread,
+            epoch: self.checkpoint.epoch,
+        };
         queries.remove(name);
         Ok(Some(found))
     }
@@ -128,7 +134,7 @@ impl Restored {
         name: &str,
         publish: impl FnOnce(u64, &[String]) -> Result<()>,
     ) -> Result<()> {
-        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sinks = lock(&self.sinks);
         publish(self.checkpoint.id, sinks.get(name).map_or(&[], Vec::as_slice))?;
         sinks.remove(name);
         Ok(())
@@ -136,7 +142,7 @@ impl Restored {
 
     /// What sinks have to publish that have not been created again.
     pub(super) fn sinks_left(&self) -> Vec<SinkRecord> {
-        let sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
+        let sinks = lock(&self.sinks);
         let record = |(name, files): (&String, &Vec<String>)| SinkRecord {
             name: name.clone(),
             files: files.clone(),
@@ -146,8 +152,8 @@ impl Restored {
 
     /// What has not been taken up.
     pub(super) fn left(&self) -> Vec<String> {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let queries = self.queries.lock().unwrap_or_else(PoisonError::into_inner);
+        let sources = lock(&self.sources);
+        let queries = lock(&self.queries);
         let sources = sources.keys().map(|name| format!("source \"{name}\""));
         sources.chain(queries.keys().cloned()).collect()
     }

@@ -1,8 +1,10 @@
 //! A store that fails now and then: tried again, with pauses that grow, then an error.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use driftline_operators::sync::{Monitor, turns};
 
 use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,26 +21,23 @@ const PAUSES: [Duration; 4] = [
 #[derive(Debug)]
 pub(super) struct Retrying {
     store: Arc<dyn CheckpointStore>,
-    is_over: Mutex<bool>,
-    over: Condvar,
+    is_over: Monitor<bool>,
 }
 
 impl Retrying {
     pub(super) fn new(store: Arc<dyn CheckpointStore>) -> Self {
-        Self { store, is_over: Mutex::default(), over: Condvar::new() }
+        Self { store, is_over: Monitor::default() }
     }
 
     /// Cuts pauses short: the engine ends.
     pub(super) fn end(&self) {
-        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.over.notify_all();
+        *self.is_over.lock() = true;
+        self.is_over.ring();
     }
 
     /// Waits; whether it is worth trying again.
     fn pause(&self, length: Duration) -> bool {
-        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.over.wait_timeout_while(is_over, length, |is_over| !*is_over);
-        !*waited.unwrap_or_else(PoisonError::into_inner).0
+        self.is_over.wait_while(self.is_over.lock(), length, |is_over| !*is_over).1
     }
 
     pub(super) fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -60,6 +59,7 @@ impl Retrying {
     fn attempt<T>(&self, done: &str, name: &str, call: impl Fn() -> io::Result<T>) -> Result<T> {
         let mut pauses = PAUSES.iter();
         loop {
+            turns::pause();
             let error = match call() {
                 Ok(found) => return Ok(found),
                 Err(error) => error,

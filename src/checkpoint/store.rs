@@ -5,7 +5,9 @@ use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use driftline_operators::sync::lock;
 
 /// Named blobs. A folder is [`FolderStore`]; a host may bring an object store of its own.
 ///
@@ -199,7 +201,7 @@ pub struct MemoryStore(Mutex<BTreeMap<String, Vec<u8>>>);
 impl MemoryStore {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
         // No code panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::checkpoint::Checkpoints;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::clock::{Clock, SystemClock};
 use crate::settings::Settings;
+use crate::simulation;
 
 /// Describes an engine: [`EngineBuilder::build`] starts it.
 ///
@@ -68,7 +69,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Takes time from another clock than the system's, such as a [`ManualClock`](crate::ManualClock).
+    /// Takes time from another clock than the system's, such as a [`ManualClock`](crate::ManualClock). In a
+    /// [`Simulation`](crate::Simulation) an engine goes by that one's unless it is given another.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
@@ -344,7 +346,8 @@ impl EngineBuilder {
                 return Err(Error::new(ErrorKind::Settings, message).with_hint("rename it"));
             }
         }
-        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let clock = self.clock.or_else(simulation::clock);
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
         let (device, checkpoints) = (self.device, self.checkpoints);
         let core = Core::start(&self.settings, clock, functions, kinds, device, checkpoints)?;
         let core = Arc::new(core);

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -15,6 +14,8 @@ use driftline_operators::key::KeyShare;
 use driftline_operators::logs::LogKeyPlan;
 use driftline_operators::model::SavedModels;
 use driftline_operators::options::nearest_name;
+use driftline_operators::sync::lock;
+use driftline_operators::sync::turns::Handle;
 use driftline_queries::{Functions, Plan, Planner, Query, Scan, ScanStream};
 
 use super::explain;
@@ -48,12 +49,12 @@ pub(crate) struct Core {
     background: Arc<Background>,
     checkpoints: Option<Coordinator>,
     /// The thread that takes checkpoints by the clock.
-    schedule: Mutex<Option<JoinHandle<()>>>,
+    schedule: Mutex<Option<Handle<()>>>,
     pub(super) inference: Arc<Services>,
     threads: Threads,
     registry: Mutex<Registry>,
     readers: Mutex<Readers>,
-    files: Mutex<Vec<JoinHandle<Result<()>>>>,
+    files: Mutex<Vec<Handle<Result<()>>>>,
 }
 
 impl fmt::Debug for Core {
@@ -70,7 +71,7 @@ struct Readers {
 }
 
 struct Reading {
-    handle: JoinHandle<Result<()>>,
+    handle: Handle<Result<()>>,
     /// Whether it writes to a sink, so that no code of the host's runs in it.
     writes: bool,
 }
@@ -486,7 +487,7 @@ impl Core {
             checkpoints.restored_query(&identity.name, &identity.plan)
         })?;
         if let (Some(port), Some(restored)) = (&port, &restored) {
-            port.refill(restored.unread.clone(), restored.epoch);
+            port.refill(restored.unread.clone(), restored.epoch, restored.taken);
         }
         let id = self.ingress.new_query_id();
         let context = QueryShared::default();
@@ -774,11 +775,6 @@ fn identity(
     Identity { name: name.expect("numbers do not end"), plan: lines.join("\n") }
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds one of these locks, so that what they guard is whole even then.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// An error about a name that nothing has.
 pub(super) fn missing(kind: &str, name: &str, known: &[&str]) -> Error {
     let error = Error::new(ErrorKind::Query, format!("{kind} \"{name}\" does not exist"));
@@ -789,7 +785,7 @@ pub(super) fn missing(kind: &str, name: &str, known: &[&str]) -> Error {
     }
 }
 
-fn join(handle: JoinHandle<Result<()>>) -> Result<()> {
+fn join(handle: Handle<Result<()>>) -> Result<()> {
     handle.join().unwrap_or_else(|panic| {
         let text = threads::panic_text(&*panic).to_owned();
         Err(Error::internal(format!("a thread of the engine panicked: {text}")))

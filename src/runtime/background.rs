@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use driftline_operators::background::Executor;
+use driftline_operators::sync::lock;
+use driftline_operators::sync::turns::{self, Handle};
 
 use super::{clock, threads};
 
@@ -25,7 +26,7 @@ pub(crate) struct Background {
 
 enum Pool {
     NotStarted,
-    Running(Sender<Job>, Vec<JoinHandle<()>>),
+    Running(Sender<Job>, Vec<Handle<()>>),
     Ended,
 }
 
@@ -58,7 +59,7 @@ impl Background {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pool)
     }
 
     fn start(&self) -> Pool {
@@ -66,8 +67,8 @@ impl Background {
         let work = |receiver: Receiver<Job>| {
             let ended = Arc::clone(&self.ended);
             move || {
-                let jobs = receiver.iter().take_while(|_| !ended.load(Ordering::Acquire));
-                jobs.for_each(|job| job());
+                let jobs = std::iter::from_fn(|| next(&receiver));
+                jobs.take_while(|_| !ended.load(Ordering::Acquire)).for_each(|job| job());
             }
         };
         let handles = (0..self.threads).map_while(|i| {
@@ -75,6 +76,16 @@ impl Background {
         });
         Pool::Running(sender, handles.collect())
     }
+}
+
+/// The next job; none when there will be none.
+fn next(receiver: &Receiver<Job>) -> Option<Job> {
+    let polled = turns::until(|| match receiver.try_recv() {
+        Ok(job) => Some(Some(job)),
+        Err(TryRecvError::Empty) => None,
+        Err(TryRecvError::Disconnected) => Some(None),
+    });
+    polled.unwrap_or_else(|| receiver.recv().ok())
 }
 
 impl Executor for Background {

@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Sender;
 use driftline_operators::state::{OperatorId, SavedState};
+use driftline_operators::sync::lock;
 
 use super::output::OutputPort;
 use super::source_state::SourceCounters;
@@ -24,8 +25,8 @@ pub(crate) type WorkerState = Vec<(QueryId, Vec<(OperatorId, SavedState)>)>;
 /// What is known once all workers have given their state away.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
-    /// Results that readers had not taken.
-    pub(crate) unread: BTreeMap<QueryId, Vec<RecordBatch>>,
+    /// How many batches readers had taken, and those that they had not.
+    pub(crate) unread: BTreeMap<QueryId, (u64, Vec<RecordBatch>)>,
     /// Rows that were late, and rows without a usable time, of each source in the order in which they were given.
     pub(crate) dropped: Vec<(u64, u64)>,
     /// When the first worker stood before the barrier, by the clock.
@@ -83,14 +84,14 @@ impl Barrier {
 
     /// A worker stands before it: from now on it takes no rows.
     pub(super) fn meet(&self, now: Duration) {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).since.get_or_insert(now);
+        lock(&self.passed).since.get_or_insert(now);
     }
 
     /// Takes a worker's state; whether it was the last.
     pub(super) fn give(&self, state: Answer<WorkerState>, now: impl Fn() -> Duration) -> bool {
         let is_last = self.saved.fetch_add(1, Ordering::AcqRel) + 1 == self.workers;
         if is_last {
-            let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut passed = lock(&self.passed);
             for (query, reader) in &self.readers {
                 match reader {
                     Reader::Port(port) => drop(passed.unread.insert(*query, port.unread())),
@@ -116,6 +117,6 @@ impl Barrier {
 
     /// What is known once it is passed.
     pub(crate) fn take_passed(&self) -> Passed {
-        std::mem::take(&mut *self.passed.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.passed))
     }
 }

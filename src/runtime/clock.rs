@@ -1,8 +1,10 @@
 //! The one place that reads wall time, and its stand-in for tests.
 
 use std::fmt::Debug;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
+
+use driftline_operators::sync::{Monitor, lock};
 
 /// Where the engine gets its time from. It serves to close epochs and to notice idle sources, and never touches
 /// what rows mean: event time is in the rows.
@@ -56,28 +58,22 @@ pub trait Clock: Debug + Send + Sync {
 /// alarm.wait(None);
 /// ```
 #[derive(Debug, Default)]
-pub struct Alarm {
-    rung: Mutex<bool>,
-    bell: Condvar,
-}
+pub struct Alarm(Monitor<bool>);
 
 impl Alarm {
     /// Rings.
     pub fn ring(&self) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.bell.notify_all();
+        *self.0.lock() = true;
+        self.0.ring();
     }
 
     /// Waits for a ring, at most as long as given, and quiets the bell.
     pub fn wait(&self, at_most: Option<Duration>) {
-        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rung = self.0.lock();
         if !*rung {
             rung = match at_most {
-                None => self.bell.wait(rung).unwrap_or_else(PoisonError::into_inner),
-                Some(time) => {
-                    let waited = self.bell.wait_timeout(rung, time);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
+                None => self.0.wait(rung),
+                Some(time) => self.0.wait_for(rung, time),
             };
         }
         *rung = false;
@@ -134,7 +130,7 @@ struct Manual {
 impl ManualClock {
     /// Moves time forward.
     pub fn advance(&self, by: Duration) {
-        let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut manual = lock(&self.0);
         manual.now = manual.now.saturating_add(by);
         for alarm in std::mem::take(&mut manual.waiting) {
             if let Some(alarm) = alarm.upgrade() {
@@ -146,12 +142,12 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).now
+        lock(&self.0).now
     }
 
     fn wait(&self, alarm: &Arc<Alarm>, deadline: Option<Duration>) {
         {
-            let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut manual = lock(&self.0);
             if deadline.is_some_and(|deadline| deadline <= manual.now) {
                 return;
             }

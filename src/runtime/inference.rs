@@ -1,13 +1,15 @@
 //! The thread that scores networks, and the device that it asks.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use driftline_operators::error::{OperatorError, Result};
 use driftline_operators::inference::{
     Adapter, Compute, Device, DeviceChoice, Inference, InferenceService, Placement,
 };
+
+use driftline_operators::sync::lock;
+use driftline_operators::sync::turns::Handle;
 
 use super::{clock, threads};
 use crate::metrics::InferenceMetrics;
@@ -27,7 +29,7 @@ pub(crate) struct Services {
 enum State {
     #[default]
     NotStarted,
-    Running(Arc<InferenceService>, JoinHandle<()>),
+    Running(Arc<InferenceService>, Handle<()>),
     /// The service that has ended, for its counts.
     Ended(Option<Arc<InferenceService>>),
 }
@@ -96,8 +98,7 @@ impl Services {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that can panic runs under the lock.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.running)
     }
 
     fn service(&self, owner: &str) -> Result<Arc<InferenceService>> {

@@ -1,7 +1,7 @@
 //! The way in: rows from host threads become messages to workers, cut into epochs, bounded in bytes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, Sender};
 use driftline_operators::dataflow::QueryShared;
 use driftline_operators::error::Result as ModelResult;
+use driftline_operators::sync::{Monitor, lock, turns};
 use driftline_operators::time::{Epoch, EventTime};
 
 use super::barrier::Barrier;
@@ -32,9 +33,8 @@ pub(crate) struct Ingress {
     settings: Settings,
     first_epoch: Epoch,
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
     /// Rings when bytes were given back, when all queries have ended, and when the engine fails.
-    changed: Condvar,
+    state: Monitor<State>,
     /// Wakes the thread that closes epochs by time.
     pub(super) alarm: Arc<Alarm>,
     senders: Vec<Sender<Message>>,
@@ -124,8 +124,7 @@ impl Ingress {
             settings,
             first_epoch: start.epoch,
             clock,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
+            state: Monitor::new(state),
             alarm: Arc::default(),
             senders,
             threads: OnceLock::new(),
@@ -158,7 +157,7 @@ impl Ingress {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.lock()
     }
 
     /// The failure that ended the engine, as an error for whoever asks.
@@ -171,7 +170,7 @@ impl Ingress {
         let error = self.failure.get_or_init(|| error).clone();
         self.lock().stopped = true;
         self.fail_ports(&error);
-        self.changed.notify_all();
+        self.state.ring();
         self.ring_all();
         self.tell_all(&Message::Stop);
     }
@@ -235,6 +234,7 @@ impl Ingress {
 
     /// Pushes rows that already have the source's schema. Waits for room if asked to.
     pub(crate) fn push(&self, id: SourceId, rows: RecordBatch, wait: Wait) -> Result<Pushed> {
+        turns::pause();
         self.check()?;
         let spec = match self.lock().sources.get(&id) {
             Some(source) => Arc::clone(&source.spec),
@@ -267,7 +267,7 @@ impl Ingress {
             match wait {
                 Wait::No => return Ok(Pushed::Full),
                 Wait::Yes => {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = self.state.wait(state);
                 }
             }
         }
@@ -433,9 +433,14 @@ impl Ingress {
     pub(crate) fn collect<T>(&self, answers: &Receiver<Answer<T>>) -> Result<Vec<T>> {
         let mut found = Vec::with_capacity(self.senders.len());
         while found.len() < self.senders.len() {
-            match answers.recv_timeout(ANSWER_CHECK) {
-                Ok(answer) => found.push(answer),
-                Err(_) => {
+            let answer = match turns::are_taken() {
+                true => answers.try_recv().ok(),
+                false => answers.recv_timeout(ANSWER_CHECK).ok(),
+            };
+            match answer {
+                Some(answer) => found.push(answer),
+                None => {
+                    turns::wait();
                     self.check()?;
                     if self.is_stopped() {
                         return Err(Error::closed("engine"));
@@ -549,7 +554,7 @@ impl Ingress {
             }
         }
         if freed || quiet {
-            self.changed.notify_all();
+            self.state.ring();
         }
     }
 
@@ -599,7 +604,7 @@ impl Ingress {
         while state.open <= last || state.in_flight.front().is_some_and(|(epoch, _)| *epoch <= last)
         {
             self.check()?;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.state.wait(state);
         }
         self.check()
     }
@@ -623,7 +628,7 @@ impl Ingress {
             if closed && state.quiet.iter().all(|&quiet| quiet) {
                 break;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.state.wait(state);
         }
         drop(state);
         self.stop();
@@ -638,7 +643,7 @@ impl Ingress {
     /// Stops the workers where they are.
     pub(crate) fn stop(&self) {
         self.lock().stopped = true;
-        self.changed.notify_all();
+        self.state.ring();
         self.ring_all();
         self.tell_all(&Message::Stop);
     }
@@ -682,11 +687,6 @@ pub(super) enum Tick {
 /// Bytes of state of a query, on all workers.
 fn state_bytes(query: &QueryShared) -> u64 {
     query.counters().state_bytes.load(std::sync::atomic::Ordering::Relaxed)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics while it holds one of these locks, so that what they guard is whole even then.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {

@@ -1,11 +1,12 @@
 //! The queue between a query and its reader: bounded in bytes, readable by a thread or a task.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::task::{Poll, Waker};
 use std::thread::Thread;
 
 use arrow::record_batch::RecordBatch;
+use driftline_operators::sync::Monitor;
 use driftline_operators::time::Epoch;
 
 use crate::error::{Error, Result};
@@ -22,8 +23,8 @@ pub(crate) enum Delivery {
 /// Results of one query on their way to its reader.
 #[derive(Debug)]
 pub(crate) struct OutputPort {
-    state: Mutex<State>,
-    filled: Condvar,
+    /// Rings when there is something to take.
+    state: Monitor<State>,
     bytes_max: usize,
     workers: Vec<Thread>,
 }
@@ -31,8 +32,9 @@ pub(crate) struct OutputPort {
 #[derive(Debug, Default)]
 struct State {
     deliveries: VecDeque<Delivery>,
-    /// The epoch of the rows that were taken last.
-    taken: Epoch,
+    /// Batches that were taken, and the epoch of the last.
+    taken: u64,
+    epoch: Epoch,
     bytes: usize,
     workers_done: usize,
     error: Option<Error>,
@@ -55,12 +57,11 @@ impl State {
 impl OutputPort {
     /// A queue of at most `bytes_max` bytes, or of one batch that is larger, fed by `workers`.
     pub(crate) fn new(bytes_max: usize, workers: Vec<Thread>) -> Self {
-        Self { state: Mutex::default(), filled: Condvar::new(), bytes_max, workers }
+        Self { state: Monitor::default(), bytes_max, workers }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics while it holds the lock, so that the state is whole even then.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Offers a batch; `false` if there is no room, in which case the worker is woken when there is. What must not wait
@@ -82,22 +83,24 @@ impl OutputPort {
         true
     }
 
-    /// Puts what a reader had not taken before it can take anything else.
-    pub(crate) fn refill(&self, unread: Vec<RecordBatch>, epoch: Epoch) {
+    /// Puts what a reader of `taken` batches had not taken before it can take anything else.
+    pub(crate) fn refill(&self, unread: Vec<RecordBatch>, epoch: Epoch, taken: u64) {
         let mut state = self.lock();
+        state.taken = taken;
         for rows in unread {
             state.bytes += rows.get_array_memory_size();
             state.deliveries.push_back(Delivery::Rows(rows, epoch));
         }
     }
 
-    /// What the reader has not taken.
-    pub(crate) fn unread(&self) -> Vec<RecordBatch> {
+    /// How many batches the reader has taken, and those that it has not.
+    pub(crate) fn unread(&self) -> (u64, Vec<RecordBatch>) {
         let rows = |delivery: &Delivery| match delivery {
             Delivery::Rows(rows, _) => Some(rows.clone()),
             Delivery::Mark(_) => None,
         };
-        self.lock().deliveries.iter().filter_map(rows).collect()
+        let state = self.lock();
+        (state.taken, state.deliveries.iter().filter_map(rows).collect())
     }
 
     /// Marks the place of a checkpoint among what the reader takes.
@@ -109,9 +112,10 @@ impl OutputPort {
         }
     }
 
-    /// The epoch of the rows that were taken last; 0 before the first.
-    pub(crate) fn taken(&self) -> Epoch {
-        self.lock().taken
+    /// The epoch of the batch that was taken last, 0 before the first; and its number.
+    pub(crate) fn taken(&self) -> (Epoch, u64) {
+        let state = self.lock();
+        (state.epoch, state.taken)
     }
 
     /// Tells that one worker has given all that it had.
@@ -150,7 +154,7 @@ impl OutputPort {
     fn wake_reader(&self, mut state: MutexGuard<'_, State>) {
         let waker = state.waker.take();
         drop(state);
-        self.filled.notify_all();
+        self.state.ring();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -163,7 +167,8 @@ impl OutputPort {
     fn take(&self, state: &mut State) -> Poll<Option<Result<Delivery>>> {
         if let Some(delivery) = state.deliveries.pop_front() {
             if let Delivery::Rows(rows, epoch) = &delivery {
-                state.taken = *epoch;
+                state.epoch = *epoch;
+                state.taken += 1;
                 state.bytes -= rows.get_array_memory_size().min(state.bytes);
             }
             if std::mem::take(&mut state.worker_waits) {
@@ -204,7 +209,7 @@ impl OutputPort {
             if let Poll::Ready(next) = self.take_rows(&mut state) {
                 return next;
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.state.wait(state);
         }
     }
 
@@ -215,7 +220,7 @@ impl OutputPort {
             if let Poll::Ready(next) = self.take(&mut state) {
                 return next;
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.state.wait(state);
         }
     }
 

@@ -1,9 +1,11 @@
 //! The engine's own threads: the workers, and one that watches the clock.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::sync::{Arc, Mutex};
+use std::thread::Thread;
 
+use driftline_operators::sync::lock;
+use driftline_operators::sync::turns::{self, Handle, Seat};
 use timely::WorkerConfig;
 use timely::communication::{WorkerGuards, initialize_from};
 use timely::worker::Worker as TimelyWorker;
@@ -18,7 +20,8 @@ use crate::settings::Settings;
 pub(crate) struct Threads {
     workers: Mutex<Option<WorkerGuards<()>>>,
     handles: Vec<Thread>,
-    clock: Mutex<Option<JoinHandle<()>>>,
+    seats: Vec<Seat>,
+    clock: Mutex<Option<Handle<()>>>,
 }
 
 impl Threads {
@@ -35,12 +38,16 @@ impl Threads {
             builders.iter().map(|_| crossbeam_channel::unbounded()).unzip();
         let ingress = Arc::new(Ingress::new(settings.clone(), clock, senders, start));
         let shared = Arc::clone(&ingress);
+        let seats: Vec<Seat> = receivers.iter().map_while(|_| turns::reserve()).collect();
+        let theirs = seats.clone();
         let workers = initialize_from(builders, others, move |allocator| {
             let messages = receivers[allocator.index()].clone();
             let config = WorkerConfig::default();
-            run_guarded(&shared, "worker", || {
-                let timely = TimelyWorker::new(config, allocator, Some(clock::now()));
-                Worker::new(timely, Arc::clone(&shared), messages).run();
+            turns::in_seat(theirs.get(allocator.index()).cloned(), || {
+                run_guarded(&shared, "worker", || {
+                    let timely = TimelyWorker::new(config, allocator, Some(clock::now()));
+                    Worker::new(timely, Arc::clone(&shared), messages).run();
+                });
             });
         })
         .map_err(refuse)?;
@@ -55,7 +62,7 @@ impl Threads {
             });
         })?;
         let workers = Mutex::new(Some(workers));
-        Ok((ingress, Self { workers, handles, clock: Mutex::new(Some(clock)) }))
+        Ok((ingress, Self { workers, handles, seats, clock: Mutex::new(Some(clock)) }))
     }
 
     /// The workers' threads, to wake them by.
@@ -66,29 +73,34 @@ impl Threads {
     /// Waits for all of them to end.
     pub(crate) fn join(&self) {
         // A panic has been caught and reported on the thread itself.
-        if let Some(workers) = take(&self.workers) {
+        let workers = lock(&self.workers).take();
+        if let Some(workers) = workers {
+            turns::await_ends(&self.seats);
             drop(workers.join());
         }
-        if let Some(clock) = take(&self.clock) {
+        let clock = lock(&self.clock).take();
+        if let Some(clock) = clock {
             let _ = clock.join();
         }
     }
-}
-
-fn take<T>(mutex: &Mutex<Option<T>>) -> Option<T> {
-    let mut guard: MutexGuard<'_, Option<T>> = mutex.lock().unwrap_or_else(PoisonError::into_inner);
-    guard.take()
 }
 
 /// Starts a named thread.
 pub(crate) fn spawn<T: Send + 'static>(
     name: String,
     body: impl FnOnce() -> T + Send + 'static,
-) -> Result<JoinHandle<T>> {
-    std::thread::Builder::new().name(name.clone()).spawn(body).map_err(|error| {
-        Error::new(ErrorKind::Unavailable, format!("thread \"{name}\" could not be started"))
-            .with_source(error)
-    })
+) -> Result<Handle<T>> {
+    let seat = turns::reserve();
+    let theirs = seat.clone();
+    let builder = std::thread::Builder::new().name(name.clone());
+    match builder.spawn(move || turns::in_seat(theirs, body)) {
+        Ok(handle) => Ok(Handle::new(handle, seat)),
+        Err(error) => {
+            turns::release(seat.as_ref());
+            let text = format!("thread \"{name}\" could not be started");
+            Err(Error::new(ErrorKind::Unavailable, text).with_source(error))
+        }
+    }
 }
 
 /// Runs `body`; a panic in it ends the engine with an error on every handle.

@@ -16,6 +16,7 @@ use driftline_operators::detector::Detector;
 use driftline_operators::error::{OperatorError, Result as ModelResult};
 use driftline_operators::key::KeyShare;
 use driftline_operators::state::Registered;
+use driftline_operators::sync::turns;
 use driftline_operators::time::{Epoch, EventTime, Watermarks};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
@@ -148,6 +149,10 @@ impl Worker {
             let passed = self.stand_before_barrier();
             if moved || passed || (self.barrier.is_none() && !self.messages.is_empty()) {
                 self.timely.step();
+                turns::pause();
+            } else if turns::are_taken() {
+                self.timely.step();
+                turns::wait();
             } else {
                 // Whoever sends a message, makes room for results or sends rows from another worker unparks this
                 // thread, and an unpark that comes before the park is remembered.

@@ -5,10 +5,11 @@ mod names;
 mod staged;
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use driftline_operators::sync::lock;
 
 pub use files::{FileSink, FileWriteOptions, WriteMode};
 
@@ -150,10 +151,6 @@ fn other_columns(sink: &str) -> Error {
     let message = format!("sink \"{sink}\" is being written with other columns");
     Error::new(ErrorKind::Query, message)
         .with_hint("select the same columns, with the same types, or create a second sink")
-}
-
-fn lock(state: &Mutex<SinkState>) -> MutexGuard<'_, SinkState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How an INSERT ended.

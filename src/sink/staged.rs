@@ -10,12 +10,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 use std::{fs, io};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use driftline_operators::sync::{Monitor, turns};
 
 use super::InsertEnd;
 use super::files::{FileSink, FileWriteOptions, WriteMode};
@@ -34,9 +35,8 @@ pub(crate) struct StagedFiles {
     path: PathBuf,
     names: FileNames,
     options: FileWriteOptions,
-    state: Mutex<State>,
     /// Rings when an INSERT has met a checkpoint, has ended or has failed.
-    changed: Condvar,
+    state: Monitor<State>,
 }
 
 #[derive(Debug, Default)]
@@ -73,14 +73,12 @@ impl StagedFiles {
             path: path.to_owned(),
             names: FileNames::of(path)?,
             options,
-            state: Mutex::default(),
-            changed: Condvar::new(),
+            state: Monitor::default(),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // What it guards is whole between any two statements.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Whether the sink can still be written.
@@ -155,7 +153,7 @@ impl StagedFiles {
             state.failure = Some(error.clone());
         }
         drop(state);
-        self.changed.notify_all();
+        self.state.ring();
         done
     }
 
@@ -179,7 +177,7 @@ impl StagedFiles {
             }
         }
         drop(state);
-        self.changed.notify_all();
+        self.state.ring();
     }
 
     // ---- checkpoints ----
@@ -196,8 +194,7 @@ impl StagedFiles {
             if is_over() {
                 return Err(Error::closed("engine"));
             }
-            let waited = self.changed.wait_timeout(state, CHECK);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.state.wait_for(state, CHECK);
         }
         let is_done = |insert: &Insert| insert.ended && insert.met < checkpoint;
         let done: Vec<u32> =
@@ -225,6 +222,7 @@ impl StagedFiles {
 
     /// A checkpoint is durable that names these files: they get their final names.
     pub(crate) fn publish(&self) -> Result<()> {
+        turns::pause();
         let mut state = self.lock();
         let sealed = std::mem::take(&mut state.sealed);
         if sealed.is_empty() {

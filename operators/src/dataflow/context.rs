@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arrow::record_batch::RecordBatch;
 
@@ -12,6 +12,7 @@ use super::Meter;
 use crate::error::{OperatorError, Result};
 use crate::key::KeyShare;
 use crate::state::{Keeper, Registered, SavedOperator, Stateful};
+use crate::sync::lock;
 
 /// What all operators of one query share, on all workers.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +92,7 @@ impl QueryShared {
 
     fn lock_meters(&self) -> MutexGuard<'_, Vec<Arc<Meter>>> {
         // Nothing is done under the lock that could panic.
-        self.0.meters.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.meters)
     }
 
     /// The failure that ended the query, if any.

@@ -20,9 +20,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
+
+use crate::sync::{Monitor, lock};
 
 /// A network that rows can be scored by. One version of a model is one value of it: what is submitted with an older
 /// version is scored by that, whatever has come since.
@@ -185,8 +187,8 @@ impl Request {
 /// One service, shared by all workers of an engine.
 pub struct InferenceService {
     settings: ServiceSettings,
-    queue: Mutex<Queue>,
-    arrived: Condvar,
+    /// Rings when a request has come.
+    queue: Monitor<Queue>,
 }
 
 #[derive(Default)]
@@ -225,7 +227,7 @@ impl InferenceService {
     /// A service with nothing to do; a thread has to [run](InferenceService::run) it.
     #[must_use]
     pub fn new(settings: ServiceSettings) -> Self {
-        Self { settings, queue: Mutex::new(Queue::default()), arrived: Condvar::new() }
+        Self { settings, queue: Monitor::default() }
     }
 
     /// The bounds.
@@ -250,7 +252,7 @@ impl InferenceService {
             return Err((ServiceError::Rows { rows: rows.len(), inputs }, rows));
         }
         let count = (rows.len() / inputs) as u64;
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         if queue.is_closed || queue.is_over {
             return Err((ServiceError::Closed, rows));
         }
@@ -279,20 +281,20 @@ impl InferenceService {
             waker: waker.clone(),
         });
         drop(queue);
-        self.arrived.notify_one();
+        self.queue.ring();
         Ok(ticket)
     }
 
     /// What the service has done so far.
     #[must_use]
     pub fn statistics(&self) -> ServiceStatistics {
-        lock(&self.queue).statistics.clone()
+        self.queue.lock().statistics.clone()
     }
 
     /// Takes no further requests; the loop ends when those that wait are answered.
     pub fn close(&self) {
-        lock(&self.queue).is_closed = true;
-        self.arrived.notify_all();
+        self.queue.lock().is_closed = true;
+        self.queue.ring();
     }
 
     /// Answers requests until the service is closed and none is left. `now` is the time since some fixed moment, for
@@ -321,7 +323,7 @@ impl InferenceService {
             let problem = on_device.as_ref().err().filter(|_| has_failed).cloned();
             let outputs = on_device.or_else(|_| attempt(&Compute::Cpu, &*network, &rows));
             let took = now().saturating_sub(started);
-            let mut queue = lock(&self.queue);
+            let mut queue = self.queue.lock();
             let statistics = &mut queue.statistics;
             let count: usize = launch.iter().map(Request::count).sum();
             statistics.launches += 1;
@@ -354,14 +356,14 @@ impl InferenceService {
 
     /// Requests for the next launch: the oldest, and those for the same network that come within the latency bound.
     fn next_launch(&self) -> Option<Vec<Request>> {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.queue.lock();
         loop {
             queue.forget_unwanted();
             if queue.requests.is_empty() {
                 if queue.is_closed {
                     return None;
                 }
-                queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self.queue.wait(queue);
                 continue;
             }
             // One wait for all: more requests do not prolong it.
@@ -370,10 +372,7 @@ impl InferenceService {
                 rows < self.settings.launch_rows_max as u64 && !queue.is_closed
             };
             if !self.settings.latency.is_zero() && is_short(&mut queue) {
-                (queue, _) = self
-                    .arrived
-                    .wait_timeout_while(queue, self.settings.latency, is_short)
-                    .unwrap_or_else(PoisonError::into_inner);
+                (queue, _) = self.queue.wait_while(queue, self.settings.latency, is_short);
                 queue.forget_unwanted();
             }
             if !queue.requests.is_empty() {
@@ -421,7 +420,7 @@ struct Over<'a>(&'a InferenceService);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
-        let mut queue = lock(&self.0.queue);
+        let mut queue = self.0.queue.lock();
         queue.is_over = true;
         queue.statistics.queued_rows = 0;
         let (requests, waiting) =
@@ -430,11 +429,6 @@ impl Drop for Over<'_> {
         requests.into_iter().for_each(|request| request.answer(Err(ServiceError::Closed)));
         waiting.into_iter().for_each(Waker::wake);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that can panic runs under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use arrow::array::{Array, AsArray, Int64Array};
@@ -46,6 +46,7 @@ use crate::error::{OperatorError, Result};
 use crate::inference::{Asking, Placement};
 use crate::key::KeyShare;
 use crate::model::Phase;
+use crate::sync::lock;
 use crate::time::EventTime;
 
 /// A settled `deeplog` detector.
@@ -77,7 +78,7 @@ impl DetectorPlan for DeepLogPlan {
     }
 
     fn training(&self) -> Option<TrainingState> {
-        *self.settings.training_state.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.settings.training_state)
     }
 
     fn detector(&self) -> Box<dyn Detector> {
@@ -309,7 +310,7 @@ impl DeepLogDetector {
             };
             let sessions: Vec<Vec<u32>> =
                 ended.into_iter().map(|s| session(s, &mut known)).collect();
-            let tell = |now| *state.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            let tell = |now| *lock(&state) = now;
             let mut go = |progress: &super::TrainingProgress| {
                 tell(Some(TrainingState {
                     epoch: progress.epoch as u64,

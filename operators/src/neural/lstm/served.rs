@@ -1,11 +1,12 @@
 //! A network of LSTM layers as the inference service scores it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use super::on_device::OnDevice;
 use super::{LstmInput, LstmShape, Scorer, Weights};
 use crate::inference::{Compute, Network};
 use crate::neural::gpu;
+use crate::sync::lock;
 
 /// One version of a network, over sequences of so many steps.
 ///
@@ -77,9 +78,4 @@ impl Network for ServedLstm {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A scorer begins each batch anew, and what is on a device does not change: a panic leaves both whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
