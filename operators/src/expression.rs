@@ -28,11 +28,11 @@ pub trait Transform: Debug + Send + Sync {
 pub struct AggregateInput {
     /// One array per key column, each as long as the batch.
     pub keys: Vec<ArrayRef>,
-    /// One entry per aggregate: its arguments and its FILTER clause.
+    /// One entry per accumulator: its arguments and its FILTER clause.
     pub arguments: Vec<AggregateArguments>,
 }
 
-/// Arguments of one aggregate for the rows of one batch.
+/// Arguments of one accumulator for the rows of one batch.
 #[derive(Clone, Debug)]
 pub struct AggregateArguments {
     /// Values, one array per argument; empty for `count(*)` where the evaluator needs none.
@@ -49,7 +49,7 @@ pub trait AggregateProgram: Debug + Send + Sync {
     /// Fields of the finished aggregates, one each.
     fn output_fields(&self) -> Fields;
 
-    /// Fields of the partial state of each aggregate.
+    /// Fields of the partial state of each accumulator.
     fn state_fields(&self) -> Vec<Fields>;
 
     /// Evaluates keys and arguments over a batch.
@@ -58,14 +58,35 @@ pub trait AggregateProgram: Debug + Send + Sync {
     /// If an expression fails on some row.
     fn prepare(&self, batch: &RecordBatch) -> Result<AggregateInput>;
 
-    /// New, empty accumulators, one per aggregate.
+    /// New, empty accumulators, one for each entry of the arguments. One may serve several aggregates.
     ///
     /// # Errors
     /// If an aggregate cannot be built, which planning has already ruled out.
     fn accumulators(&self) -> Result<Vec<Box<dyn GroupAccumulator>>>;
+
+    /// Puts results, as the accumulators give them one after the other, into the order of
+    /// [`AggregateProgram::output_fields`].
+    fn arrange(&self, results: Vec<ArrayRef>) -> Vec<ArrayRef> {
+        results
+    }
 }
 
-/// One aggregate over many groups, numbered densely from 0.
+/// Takes the results of all groups, one array per aggregate.
+///
+/// # Errors
+/// If a result cannot be expressed as an array.
+pub fn finish_all(
+    program: &dyn AggregateProgram,
+    accumulators: &mut [Box<dyn GroupAccumulator>],
+) -> Result<Vec<ArrayRef>> {
+    let mut results = Vec::with_capacity(accumulators.len());
+    for accumulator in accumulators {
+        results.extend(accumulator.finish()?);
+    }
+    Ok(program.arrange(results))
+}
+
+/// One aggregate, or several over the same values, over many groups, numbered densely from 0.
 pub trait GroupAccumulator: Send {
     /// Adds rows: row `i` belongs to group `groups[i]`, and all groups are below `group_count`. Every group below it is in
     /// this call or was in an earlier one: accumulators take a group that was only announced for one with a value.
@@ -91,11 +112,11 @@ pub trait GroupAccumulator: Send {
     /// If the state cannot be expressed as arrays.
     fn state(&mut self) -> Result<Vec<ArrayRef>>;
 
-    /// Takes the results of all groups, in group order; the accumulator is empty afterwards.
+    /// Takes the results of all groups, in group order, an array for each aggregate; the accumulator is empty afterwards.
     ///
     /// # Errors
-    /// If the result cannot be expressed as an array.
-    fn finish(&mut self) -> Result<ArrayRef>;
+    /// If a result cannot be expressed as an array.
+    fn finish(&mut self) -> Result<Vec<ArrayRef>>;
 
     /// Bytes held, for limits and metrics.
     fn bytes(&self) -> usize;

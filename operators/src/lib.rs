@@ -20,6 +20,7 @@ pub mod keyed;
 pub mod logs;
 pub mod lookup;
 pub mod model;
+pub mod moments;
 #[cfg(feature = "neural")]
 pub mod neural;
 pub mod options;

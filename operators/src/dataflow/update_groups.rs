@@ -14,7 +14,9 @@ use super::bytes::{Codec, give_changes};
 use super::retain::Held;
 use super::{BatchStream, QueryContext};
 use crate::error::Result;
-use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram, GroupAccumulator};
+use crate::expression::{
+    AggregateArguments, AggregateInput, AggregateProgram, GroupAccumulator, finish_all,
+};
 use crate::time::Watermarks;
 
 /// An aggregation of rows that enter and leave, as a dataflow builds it.
@@ -141,11 +143,12 @@ fn arguments(
 
 /// Accumulators of one group, used for one group after another.
 struct Fold {
+    program: Arc<dyn AggregateProgram>,
     accumulators: Vec<Box<dyn GroupAccumulator>>,
     arguments: Codec,
     layout: Vec<(usize, bool)>,
     states: Codec,
-    /// How many columns the state of each aggregate has.
+    /// How many columns the state of each accumulator has.
     state_columns: Vec<usize>,
     results: Codec,
 }
@@ -161,6 +164,7 @@ impl Fold {
             states: Codec::new(states.iter().flat_map(types))?,
             state_columns: states.iter().map(|fields| fields.len()).collect(),
             results: Codec::new(types(&program.output_fields()))?,
+            program,
         })
     }
 
@@ -202,7 +206,7 @@ impl Fold {
             let state: Vec<ArrayRef> = columns.by_ref().take(*count).collect();
             accumulator.merge(&state, &groups, 1)?;
         }
-        let results = self.accumulators.iter_mut().map(|accumulator| accumulator.finish());
-        Ok(self.results.encode(&results.collect::<Result<Vec<_>>>()?, 1)?.pop())
+        let results = finish_all(&*self.program, &mut self.accumulators)?;
+        Ok(self.results.encode(&results, 1)?.pop())
     }
 }

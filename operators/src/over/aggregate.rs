@@ -12,7 +12,7 @@ use super::frames::Given;
 use super::partition::{BLOCK_ROWS, Blocks, Partition, fall_apart, rows_of};
 use super::store::{Keeper, Owner, Place, Store};
 use crate::error::Result;
-use crate::expression::{AggregateArguments, AggregateInput, GroupAccumulator};
+use crate::expression::{AggregateArguments, AggregateInput, GroupAccumulator, finish_all};
 use crate::state::problem;
 
 /// Rows and blocks that are added up in one go; a frame of more is one go by itself.
@@ -118,7 +118,7 @@ impl FrameGroup {
             } else {
                 self.merge(&mut accumulators, rows, parts)?;
             }
-            results = accumulators.iter_mut().map(|a| a.finish()).collect::<Result<_>>()?;
+            results = finish_all(program, &mut accumulators)?;
         }
         if parts.groups == parts.results.len() && parts.groups > 0 {
             return Ok(results);
@@ -377,5 +377,5 @@ fn over_nothing(spec: &FrameAggregates) -> Result<Vec<ArrayRef>> {
         let filter = Some(BooleanArray::from(vec![false]));
         accumulator.update(&AggregateArguments { values, filter }, &[0], 1)?;
     }
-    accumulators.iter_mut().map(|accumulator| accumulator.finish()).collect()
+    finish_all(&*spec.program, &mut accumulators)
 }

@@ -13,7 +13,7 @@ use arrow::array::{Array, ArrayRef, UInt32Array};
 
 use super::aggregate::{Accumulators, take_arrays};
 use crate::error::Result;
-use crate::expression::AggregateProgram;
+use crate::expression::{AggregateProgram, finish_all};
 
 /// Names a cell while it is open.
 pub(super) type CellId = u32;
@@ -156,8 +156,7 @@ impl Cells {
             }
             merge(&mut accumulators, chunk, &rows, &groups, met as usize)?;
         }
-        let results = accumulators.iter_mut().map(|accumulator| accumulator.finish());
-        take_arrays(&results.collect::<Result<Vec<_>>>()?, &UInt32Array::from(numbers))
+        take_arrays(&finish_all(program, &mut accumulators)?, &UInt32Array::from(numbers))
     }
 
     /// Drops chunks that nothing uses, and merges those that are many or mostly unused.

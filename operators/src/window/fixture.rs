@@ -66,13 +66,13 @@ impl GroupAccumulator for Sum {
     }
 
     fn state(&mut self) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.finish()?])
+        self.finish()
     }
 
-    fn finish(&mut self) -> Result<ArrayRef> {
+    fn finish(&mut self) -> Result<Vec<ArrayRef>> {
         let mut builder = Int64Builder::new();
         builder.append_slice(&std::mem::take(&mut self.0));
-        Ok(Arc::new(builder.finish()))
+        Ok(vec![Arc::new(builder.finish())])
     }
 
     fn bytes(&self) -> usize {

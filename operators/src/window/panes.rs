@@ -18,7 +18,7 @@ use super::blocks::{self, Blocks, FAN, Merging};
 use super::groups::{GroupMap, REFUSED};
 use super::spec::WindowSpec;
 use crate::error::Result;
-use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram};
+use crate::expression::{AggregateArguments, AggregateInput, AggregateProgram, finish_all};
 use crate::key::{KeyId, KeyInterner};
 use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::EventTime;
@@ -290,8 +290,7 @@ impl Panes {
         let is_longest = end - start == self.window.size_ns();
         let (ids, results) = if self.window.is_tumble() {
             let pane = self.panes.get_mut(&start).expect("the caller found the pane");
-            let results = pane.accumulators.iter_mut().map(|a| a.finish());
-            let results = results.collect::<Result<Vec<_>>>()?;
+            let results = finish_all(&*self.aggregate.program, &mut pane.accumulators)?;
             (pane.map.take_ids(), results)
         } else if self.window.is_cumulate() && !is_longest {
             self.fold_panes(start, end)?;
@@ -303,10 +302,11 @@ impl Panes {
             for (accumulator, state) in accumulators.iter_mut().zip(pane.states()?) {
                 accumulator.merge(state, &self.local, ids.len())?;
             }
-            (ids, finish_all(&mut accumulators)?)
+            (ids, finish_all(&*self.aggregate.program, &mut accumulators)?)
         } else {
             let mut merged = self.merge_panes(start, end)?;
-            (merged.map.take_ids(), finish_all(&mut merged.accumulators)?)
+            let results = finish_all(&*self.aggregate.program, &mut merged.accumulators)?;
+            (merged.map.take_ids(), results)
         };
         let keys = self.keys.columns(&ids)?;
         let bounds = (std::iter::repeat_n(start, ids.len()), std::iter::repeat_n(end, ids.len()));
@@ -495,10 +495,6 @@ fn apply(pane: &mut Pane, part: &Part<'_>, groups: &[usize]) -> Result<()> {
             .zip(*states)
             .try_for_each(|(accumulator, state)| accumulator.merge(state, groups, count)),
     }
-}
-
-fn finish_all(accumulators: &mut Accumulators) -> Result<Vec<ArrayRef>> {
-    accumulators.iter_mut().map(|accumulator| accumulator.finish()).collect()
 }
 
 #[cfg(test)]

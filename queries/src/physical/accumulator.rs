@@ -83,10 +83,10 @@ impl GroupAccumulator for Accumulating {
         Ok(state)
     }
 
-    fn finish(&mut self) -> Result<ArrayRef> {
+    fn finish(&mut self) -> Result<Vec<ArrayRef>> {
         let result = self.inner.evaluate(EmitTo::All).map_err(|error| self.failed(error))?;
         self.renew()?;
-        Ok(result)
+        Ok(vec![result])
     }
 
     fn bytes(&self) -> usize {

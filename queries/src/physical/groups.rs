@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::BooleanArray;
-use arrow::datatypes::{Field, Fields, SchemaRef};
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::datatypes::{Fields, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DFSchema;
 use datafusion_common::cast::as_boolean_array;
@@ -16,9 +16,11 @@ use driftline_operators::error::{OperatorError, Result};
 use driftline_operators::expression::{
     AggregateArguments, AggregateInput, AggregateProgram, GroupAccumulator,
 };
+use driftline_operators::moments::Moments;
 
 use super::accumulator::{Accumulating, check_type};
 use super::compile::{compile, refused};
+use super::fused::{Kind, Part, parts};
 use super::literal::Distinct;
 use super::transform::field;
 use crate::error;
@@ -31,18 +33,21 @@ pub(crate) struct GroupProgram {
     /// Places of the keys.
     keys: Vec<usize>,
     key_fields: Fields,
-    aggregates: Vec<Aggregate>,
+    parts: Vec<Part>,
+    /// For each aggregate its place among the results of all parts.
+    order: Vec<usize>,
     output_fields: Fields,
     state_fields: Vec<Fields>,
 }
 
+/// An aggregate as it was written.
 #[derive(Debug)]
-struct Aggregate {
-    function: Arc<AggregateFunctionExpr>,
+pub(super) struct Aggregate {
+    pub(super) function: Arc<AggregateFunctionExpr>,
     /// Places of the arguments.
-    values: Vec<usize>,
+    pub(super) values: Vec<usize>,
     /// Place of the FILTER clause.
-    filter: Option<usize>,
+    pub(super) filter: Option<usize>,
 }
 
 impl GroupProgram {
@@ -60,22 +65,23 @@ impl GroupProgram {
             key_fields.push(field(&compiled, schema.as_arrow(), name)?);
             key_places.push(distinct.add(compiled));
         }
-        let (mut output_fields, mut state_fields) = (Vec::new(), Vec::new());
-        let mut lowered = Vec::new();
+        let (mut output_fields, mut lowered) = (Vec::new(), Vec::new());
         for (aggregate, name) in aggregates.iter().zip(aggregate_names) {
             let aggregate = lower(aggregate, name, &schema, &mut distinct)?;
             let field = aggregate.function.field();
             output_fields.push(Arc::new(field.as_ref().clone().with_name(name)));
-            state_fields.push(state(&aggregate.function)?);
             lowered.push(aggregate);
         }
+        let (parts, order) = parts(lowered, schema.as_arrow())?;
+        let state_fields = parts.iter().map(|part| part.kind.state_fields());
         Ok(Self {
             distinct,
             keys: key_places,
             key_fields: Fields::from(key_fields),
-            aggregates: lowered,
+            order,
             output_fields: Fields::from(output_fields),
-            state_fields,
+            state_fields: state_fields.collect::<error::Result<_>>()?,
+            parts,
         })
     }
 }
@@ -135,11 +141,6 @@ fn check_order(
     }
 }
 
-fn state(function: &AggregateFunctionExpr) -> error::Result<Fields> {
-    let fields = function.state_fields().map_err(refused)?;
-    Ok(fields.iter().map(Arc::clone).collect::<Vec<Arc<Field>>>().into())
-}
-
 impl AggregateProgram for GroupProgram {
     fn key_fields(&self) -> Fields {
         self.key_fields.clone()
@@ -157,27 +158,35 @@ impl AggregateProgram for GroupProgram {
         let values = self.distinct.evaluate(batch)?;
         let pick = |places: &[usize]| places.iter().map(|i| Arc::clone(&values[*i])).collect();
         let arguments = self
-            .aggregates
+            .parts
             .iter()
-            .map(|aggregate| {
-                let filter: Option<BooleanArray> = aggregate
+            .map(|part| {
+                let filter: Option<BooleanArray> = part
                     .filter
                     .map(|place| as_boolean_array(&values[place]).cloned())
                     .transpose()
-                    .map_err(|error| OperatorError::evaluation(aggregate.function.name(), error))?;
-                Ok(AggregateArguments { values: pick(&aggregate.values), filter })
+                    .map_err(|error| OperatorError::evaluation("FILTER", error))?;
+                Ok(AggregateArguments { values: pick(&part.values), filter })
             })
             .collect::<Result<_>>()?;
         Ok(AggregateInput { keys: pick(&self.keys), arguments })
     }
 
     fn accumulators(&self) -> Result<Vec<Box<dyn GroupAccumulator>>> {
-        self.aggregates
+        self.parts
             .iter()
-            .map(|aggregate| {
-                let accumulating = Accumulating::try_new(&aggregate.function)?;
-                Ok(Box::new(accumulating) as Box<dyn GroupAccumulator>)
+            .map(|part| {
+                Ok(match &part.kind {
+                    Kind::One(function) => Box::new(Accumulating::try_new(function)?) as _,
+                    Kind::Moments(statistics) => {
+                        Box::new(Moments::new(Arc::clone(statistics))) as _
+                    }
+                })
             })
             .collect()
+    }
+
+    fn arrange(&self, results: Vec<ArrayRef>) -> Vec<ArrayRef> {
+        self.order.iter().map(|place| Arc::clone(&results[*place])).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 mod accumulator;
 mod compile;
+mod fused;
 mod groups;
 mod literal;
 mod transform;

@@ -7,7 +7,7 @@ use arrow::array::{
     TimestampMillisecondArray,
 };
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
-use driftline_operators::expression::AggregateProgram;
+use driftline_operators::expression::{AggregateProgram, finish_all};
 
 use crate::functions::{
     Accumulator, AggregateFunction, ArgumentTypes, BoxError, Functions, ScalarFunction,
@@ -91,16 +91,13 @@ fn aggregate(plan: &Plan, groups: [usize; 5], group_count: usize) -> Vec<ArrayRe
             into.merge(&state, &all, group_count).unwrap();
         }
     }
-    merged
-        .iter_mut()
-        .zip(program.output_fields().iter())
-        .map(|(accumulator, field)| {
-            let result = accumulator.finish().unwrap();
-            assert_eq!(result.data_type(), field.data_type(), "{field:?}");
-            assert_eq!(result.len(), group_count);
-            result
-        })
-        .collect()
+    let results = finish_all(&*program, &mut merged).unwrap();
+    for (result, field) in results.iter().zip(program.output_fields().iter()) {
+        assert_eq!(result.data_type(), field.data_type(), "{field:?}");
+        assert_eq!(result.len(), group_count);
+    }
+    assert_eq!(results.len(), program.output_fields().len());
+    results
 }
 
 fn floats(array: &ArrayRef) -> Vec<Option<f64>> {
