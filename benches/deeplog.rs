@@ -6,20 +6,21 @@
 //! cargo bench --bench deeplog --features neural -- accuracy seeds=5
 //! ```
 //!
-//! Name parts as arguments to run those alone: `speed`, `cached`, `accuracy`, `online`, `hadoop`, `values`; and `sweep`
-//! and `curve`, which run only when they are asked for. `seeds=` (3 unless given, so that it takes minutes; the published
-//! mean and spread are those of 5) and `epochs=` (60) may be given.
+//! Name parts as arguments to run those alone: `speed`, `cached`, `accuracy`, `online`, `hadoop`, `values`; and `choose`,
+//! `sweep` and `curve`, which run only when they are asked for, and say first how often they train. `seeds=` (3 unless
+//! given, so that it takes minutes; the published mean and spread are those of 5) and `epochs=` (60) may be given.
 //!
 //! The normal sessions held out from training are split in two by their order: one half chooses `top` and the bound of
 //! ends, the other is tested. A false alarm in it stands for 553,366 normal sessions of the full test over those in the
 //! half. The share that may be raised is that of the paper, 833 of these; a laxer one is printed beside. Labels choose
-//! nothing. Where `python3` has torch, the peer is timed as well.
+//! nothing, settings of the network included: see `choose`. Where `python3` has torch, the peer is timed as well.
 
 // A bench prints and reads the clock and the environment.
 #![allow(clippy::disallowed_methods)]
 
 mod deeplog {
     pub(crate) mod accuracy;
+    pub(crate) mod choose;
     pub(crate) mod curve;
     mod data;
     pub(crate) mod hadoop;
@@ -35,19 +36,20 @@ mod deeplog {
     }
 }
 
-use deeplog::{Asked, accuracy, curve, hadoop, online, speed, values};
+use deeplog::{Asked, accuracy, choose, curve, hadoop, online, speed, values};
 
 /// A part: its name, what it does, and whether it runs unasked.
 type Part = (&'static str, fn(Asked), bool);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("speed", speed::report, true),
     ("cached", speed::cached, true),
     ("accuracy", accuracy::report, true),
     ("online", online::report, true),
     ("hadoop", hadoop::report, true),
     ("values", values::report, true),
-    ("sweep", curve::sweep, false),
+    ("choose", choose::report, false),
+    ("sweep", choose::sweep, false),
     ("curve", curve::report, false),
 ];
 

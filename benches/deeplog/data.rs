@@ -58,6 +58,7 @@ pub(super) fn distinct(sessions: &[Session], factor: f64) -> Weighted {
 
 pub(super) struct Hdfs {
     pub(super) train: Vec<Session>,
+    pub(super) choosing: Vec<Session>,
     pub(super) chooses: Weighted,
     pub(super) tested: Vec<Session>,
     pub(super) normal: Weighted,
@@ -72,11 +73,12 @@ impl Hdfs {
         let half = |first: usize| -> Vec<Session> {
             held_out.iter().skip(first).step_by(2).cloned().collect()
         };
-        let (chooses, tested) = (half(0), half(1));
+        let (choosing, tested) = (half(0), half(1));
         let odd = sessions(&folder.join("deeplog_hdfs_test_abnormal.txt"), None, false);
         Some(Self {
             train: sessions(&folder.join("deeplog_hdfs_train.txt"), None, false),
-            chooses: distinct(&chooses, 1.0 / chooses.len() as f64),
+            chooses: distinct(&choosing, 1.0 / choosing.len() as f64),
+            choosing,
             normal: distinct(&tested, NORMAL / tested.len() as f64),
             tested,
             odd: distinct(&odd, 1.0),
@@ -118,6 +120,19 @@ impl Judged {
         let mut normal = half(&self.normal, 0.5);
         normal.extend(half(&self.chooses, 0.5 * NORMAL));
         Self { chooses: self.chooses.clone(), normal, odd: self.odd.clone() }
+    }
+
+    /// Mean surprise of a prediction over the sessions that choose, each distinct one once.
+    pub(super) fn surprise(&self) -> f64 {
+        let sum = |of: fn(&SessionJudgement) -> f64| -> f64 {
+            self.chooses.iter().map(|(session, _)| of(session)).sum()
+        };
+        sum(|s| s.nll_sum) / sum(|s| f64::from(s.predictions)).max(1.0)
+    }
+
+    /// Share of the sessions that choose that a rule raises.
+    pub(super) fn share(&self, is_odd: impl Fn(&SessionJudgement) -> bool) -> f64 {
+        raised(&self.chooses, is_odd)
     }
 
     /// With each distinct session counted once, however often it came: the protocol of `set()`.
