@@ -39,6 +39,7 @@ mod suite {
     mod several;
     mod shipped;
     mod side;
+    mod soak;
     mod staged;
     mod support;
     mod tables;
