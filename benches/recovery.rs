@@ -65,7 +65,7 @@ fn killed() -> BoxResult<()> {
     let outcome =
         kill::kill_at_random(number("DRIFTLINE_KILLS", 300), 1, || Command::new(&program));
     println!(
-        "a pipeline of five queries publishes {} rows whether or not it is killed",
+        "a pipeline of windows, sessions, detectors and log keys publishes {} rows whether or not it is killed",
         outcome.rows
     );
     println!("figure: kill_runs = {} runs", outcome.kills);

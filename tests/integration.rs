@@ -40,6 +40,7 @@ mod suite {
     mod shipped;
     mod side;
     mod simulation;
+    mod soak;
     mod staged;
     mod support;
     mod tables;

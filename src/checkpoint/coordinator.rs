@@ -280,6 +280,7 @@ impl Coordinator {
             sinks,
         };
         self.store.put(&manifest_name(id), &manifest.to_bytes()?)?;
+        self.restored.iter().for_each(Restored::pass);
         progress.kept.push_back((id, manifest.parts().collect()));
         to_save.sinks.iter().filter_map(|sink| sink.staged()).try_for_each(StagedFiles::publish)?;
         let checkpoint = Checkpoint {

@@ -11,6 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// The version that this code writes, and the only one that it reads.
 const VERSION: u16 = 2;
 const MAGIC: &[u8; 6] = b"DRIFT\0";
+/// No engine counts epochs, batches or checkpoints so far.
+const COUNT_MAX: u64 = 1 << 62;
 /// Magic, version and checksum.
 const HEAD_BYTES: usize = 6 + 2 + 16;
 
@@ -171,10 +173,21 @@ impl Manifest {
         if head[8..] != fingerprint(content).to_le_bytes() {
             return refuse("is cut short or damaged".into());
         }
-        match postcard::take_from_bytes(content) {
-            Ok((manifest, [])) => Ok(manifest),
+        match postcard::take_from_bytes::<Self>(content) {
+            Ok((manifest, [])) if manifest.is_called(name) => Ok(manifest),
             _ => refuse("holds something else".into()),
         }
+    }
+
+    /// Whether it is the one of that name, and counts what can be counted on.
+    fn is_called(&self, name: &str) -> bool {
+        let counts = [self.id, self.epoch, self.next_sequence];
+        manifest_name(self.id) == name && counts.into_iter().all(|count| count < COUNT_MAX)
+    }
+
+    /// Bytes of all parts that it names.
+    pub(super) fn bytes(&self) -> u64 {
+        self.parts().fold(0, |sum, part| sum.saturating_add(part.bytes))
     }
 
     /// All parts that it names.
@@ -222,14 +235,16 @@ mod tests {
         };
         assert_eq!(manifest.parts().count(), 3);
         let bytes = manifest.to_bytes().unwrap();
-        assert_eq!(Manifest::from_bytes("m", &bytes).unwrap(), manifest);
+        let name = manifest_name(3);
+        assert_eq!(Manifest::from_bytes(&name, &bytes).unwrap(), manifest);
+        assert!(Manifest::from_bytes(&manifest_name(4), &bytes).is_err(), "it is another one");
         for cut in 0..bytes.len() {
-            Manifest::from_bytes("m", &bytes[..cut]).unwrap_err();
+            Manifest::from_bytes(&name, &bytes[..cut]).unwrap_err();
         }
         for place in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1;
-            let error = Manifest::from_bytes("m", &damaged).unwrap_err();
+            let error = Manifest::from_bytes(&name, &damaged).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Incompatible);
         }
         assert!(manifest_name(9) < manifest_name(10));

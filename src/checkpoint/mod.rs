@@ -8,7 +8,7 @@
 //! A host that starts again builds its engine with the same store, creates the same objects, and pushes rows from where
 //! [`Source::resume_at`](crate::Source::resume_at) says. Sources are known by their names, detectors by theirs, a query
 //! into a sink by the sink and its text, a subscription by its text. What is not created again is not in the next
-//! checkpoint. A source may get nullable columns behind its others; queries that do not read all of its columns go on.
+//! checkpoint, and what is created after that begins anew. A source may get nullable columns behind its others; queries that do not read all of its columns go on.
 //!
 //! What that means for each source and sink is said at [`Checkpoints`].
 

@@ -1,13 +1,11 @@
 //! Tables of state as parts: Arrow IPC streams of some key groups each, named by their content.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Cursor;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt8Array, UInt32Array};
 use arrow::compute::{concat, concat_batches, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema};
-use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use driftline_operators::key::KEY_GROUPS;
 use driftline_operators::state::{SavedRows, SavedState};
@@ -15,6 +13,7 @@ use driftline_operators::state::{SavedRows, SavedState};
 use super::manifest::{Note, PARTS, PartRef, WorkerRecord};
 use super::retry::Retrying;
 use crate::error::{Error, ErrorKind, Result};
+use crate::source::batches_of;
 
 /// A table is cut by key groups into parts of about this size, so that groups that have not changed are not written
 /// again.
@@ -156,14 +155,11 @@ fn without_groups(mut rows: RecordBatch) -> Result<SavedRows> {
 
 /// The rows of a part.
 pub(super) fn read_batches(store: &Retrying, part: &PartRef) -> Result<Vec<RecordBatch>> {
-    let bytes = read_part(store, part)?;
-    let batches = StreamReader::try_new(Cursor::new(bytes), None).and_then(Iterator::collect);
-    batches.map_err(|error| {
-        Error::new(
-            ErrorKind::Incompatible,
-            format!("checkpoint part \"{}\" holds something else", part.name()),
-        )
-        .with_source(error)
+    let name = part.name();
+    // Lengths in it are not believed before they are checked: memory is not set aside for what is not there.
+    batches_of(&name, read_part(store, part)?).map_err(|error| {
+        let text = format!("checkpoint part \"{name}\" holds something else");
+        Error::new(ErrorKind::Incompatible, text).with_source(error)
     })
 }
 

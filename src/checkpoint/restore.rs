@@ -1,6 +1,7 @@
 //! A checkpoint that an engine goes on from: found when it is built, taken up object by object.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::record_batch::RecordBatch;
@@ -23,6 +24,8 @@ pub(super) struct Restored {
     sources: Mutex<BTreeMap<String, SourceRecord>>,
     queries: Mutex<BTreeMap<String, QueryState>>,
     sinks: Mutex<BTreeMap<String, Vec<String>>>,
+    /// Whether a later checkpoint has been taken: what was not taken up before is not in it.
+    is_past: AtomicBool,
 }
 
 /// What a query goes on from.
@@ -50,7 +53,7 @@ pub(super) fn manifests(store: &Retrying) -> Result<Vec<Manifest>> {
 impl Restored {
     pub(super) fn new(manifest: &Manifest) -> Self {
         let Manifest { id, epoch, next_sequence, sources, queries, sinks } = manifest.clone();
-        let bytes = manifest.parts().map(|part| part.bytes).sum();
+        let bytes = manifest.bytes();
         let checkpoint = Checkpoint {
             id,
             epoch,
@@ -68,7 +71,18 @@ impl Restored {
             sources: Mutex::new(sources),
             queries: Mutex::new(queries),
             sinks: Mutex::new(sinks),
+            is_past: AtomicBool::new(false),
         }
+    }
+
+    /// A later checkpoint has been taken. Whoever is created from now on begins anew: rows have gone by meanwhile, and parts
+    /// may have been removed.
+    pub(super) fn pass(&self) {
+        self.is_past.store(true, Ordering::Release);
+    }
+
+    fn is_past(&self) -> bool {
+        self.is_past.load(Ordering::Acquire)
     }
 
     pub(super) fn start(&self) -> Start {
@@ -78,7 +92,7 @@ impl Restored {
     /// Where a source stood; refused if it was declared otherwise. Nullable columns may have been added at the end.
     pub(super) fn source(&self, name: &str, declared: &str) -> Result<Option<SourceRecord>> {
         let mut sources = lock(&self.sources);
-        let Some(record) = sources.get(name) else { return Ok(None) };
+        let Some(record) = sources.get(name).filter(|_| !self.is_past()) else { return Ok(None) };
         if let Some((before, now)) = source_difference(&record.declared, declared) {
             let id = self.checkpoint.id;
             let text =
@@ -98,7 +112,7 @@ impl Restored {
         plan: &str,
     ) -> Result<Option<RestoredQuery>> {
         let mut queries = lock(&self.queries);
-        let Some(state) = queries.get(name) else { return Ok(None) };
+        let Some(state) = queries.get(name).filter(|_| !self.is_past()) else { return Ok(None) };
         if state.plan != plan {
             let different = |(a, b): &(&str, &str)| a != b;
             let (before, now) = padded(&state.plan, plan).find(different).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! A store that fails now and then: tried again, with pauses that grow, then an error.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use driftline_operators::sync::{Monitor, turns};
 
 use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::threads::panic_text;
 
 /// Pauses before a call is tried again. What cannot change by waiting is not.
 const PAUSES: [Duration; 4] = [
@@ -60,7 +62,11 @@ impl Retrying {
         let mut pauses = PAUSES.iter();
         loop {
             turns::pause();
-            let error = match call() {
+            // The store may be the host's. One that panics has failed, and nothing else has.
+            let called = catch_unwind(AssertUnwindSafe(&call)).unwrap_or_else(|panic| {
+                Err(io::Error::other(format!("it panicked: {}", panic_text(&*panic))))
+            });
+            let error = match called {
                 Ok(found) => return Ok(found),
                 Err(error) => error,
             };

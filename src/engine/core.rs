@@ -29,7 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::graph::{self, DetectorStage, Leaf, QuerySpec, Upstream};
 use crate::runtime::background::Background;
 use crate::runtime::barrier::Reader;
-use crate::runtime::clock::Clock;
+use crate::runtime::clock::{Clock, Steady};
 use crate::runtime::inference::Services;
 use crate::runtime::ingress::Ingress;
 use crate::runtime::output::{Delivery, OutputPort};
@@ -122,6 +122,7 @@ impl Core {
     ) -> Result<Self> {
         let checkpoints = checkpoints.map(Coordinator::open).transpose()?;
         let start = checkpoints.as_ref().map(Coordinator::start).unwrap_or_default();
+        let clock: Arc<dyn Clock> = Arc::new(Steady::new(clock));
         let (ingress, threads) = Threads::start(settings, Arc::clone(&clock), start)?;
         Ok(Self {
             ingress,

@@ -42,7 +42,8 @@ use driftline_operators::sync::{Monitor, lock};
 /// # Ok::<(), driftline::Error>(())
 /// ```
 pub trait Clock: Debug + Send + Sync {
-    /// Time since the clock was made. May stand still; a clock that goes backwards only delays what waits on it.
+    /// Time since the clock was made. May stand still. For the engine one that jumps back has stood still, and goes on from
+    /// there; one that jumps ahead has let that much time pass, in which a source with an IDLE TIMEOUT was silent.
     fn now(&self) -> Duration;
 
     /// Waits until `alarm` rings, or until `deadline` if there is one.
@@ -100,6 +101,42 @@ impl Clock for SystemClock {
     }
 }
 
+/// A clock of the host's whose steps back are left out.
+#[derive(Debug)]
+pub(crate) struct Steady {
+    host: Arc<dyn Clock>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// What the host's clock said last.
+    last: Duration,
+    /// How far it has gone back in all.
+    back: Duration,
+}
+
+impl Steady {
+    pub(crate) fn new(host: Arc<dyn Clock>) -> Self {
+        Self { host, seen: Mutex::default() }
+    }
+}
+
+impl Clock for Steady {
+    fn now(&self) -> Duration {
+        let mut seen = lock(&self.seen);
+        let now = self.host.now();
+        seen.back = seen.back.saturating_add(seen.last.saturating_sub(now));
+        seen.last = now;
+        now.saturating_add(seen.back)
+    }
+
+    fn wait(&self, alarm: &Arc<Alarm>, deadline: Option<Duration>) {
+        let back = lock(&self.seen).back;
+        self.host.wait(alarm, deadline.map(|deadline| deadline.saturating_sub(back)));
+    }
+}
+
 /// The instant that timely's own timers count from.
 #[expect(clippy::disallowed_methods, reason = "this file is where the clock is read")]
 pub(crate) fn now() -> Instant {
@@ -154,5 +191,38 @@ impl Clock for ManualClock {
             manual.waiting.push(Arc::downgrade(alarm));
         }
         alarm.wait(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Jumping(Mutex<Duration>);
+
+    impl Clock for Jumping {
+        fn now(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+
+        fn wait(&self, _: &Arc<Alarm>, deadline: Option<Duration>) {
+            *self.0.lock().unwrap() = deadline.unwrap();
+        }
+    }
+
+    #[test]
+    fn time_never_goes_back_and_goes_on_at_once() {
+        let host = Arc::new(Jumping::default());
+        let clock = Steady::new(host.clone());
+        for (said, is) in [(100, 100), (40, 100), (50, 110), (0, 110), (7, 117), (1_000, 1_110)] {
+            *host.0.lock().unwrap() = Duration::from_secs(said);
+            assert_eq!(clock.now(), Duration::from_secs(is));
+        }
+        // A deadline is told to the host by its own clock.
+        clock.wait(&Arc::default(), Some(Duration::from_secs(1_200)));
+        assert_eq!(clock.now(), Duration::from_secs(1_200));
+        *host.0.lock().unwrap() = Duration::MAX;
+        assert_eq!(clock.now(), Duration::MAX);
     }
 }

@@ -12,6 +12,7 @@ use arrow::record_batch::RecordBatch;
 
 pub use definition::SourceDefinition;
 pub use driftline_operators::time::EventTime;
+pub(crate) use files::batches_of;
 pub use files::{
     CsvOptions, FileFormat, FileReadOptions, FileReader, MalformedPolicy, MalformedRow, Pace,
     PacedBatch, ReadOrder, infer_schema,

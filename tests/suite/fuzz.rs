@@ -12,6 +12,8 @@ use super::support::Seeded;
 mod bytes;
 mod words;
 
+#[path = "../../fuzz/src/checkpoint_reader.rs"]
+mod checkpoint_reader;
 #[path = "../../fuzz/src/file_source.rs"]
 mod file_source;
 #[path = "../../fuzz/src/log_lines.rs"]
@@ -115,7 +117,17 @@ fn any_models_are_taken_up_or_refused_and_the_engine_lives_on() {
     assert!(taken >= seeds.len(), "only {taken} of {files} files are taken up");
 }
 
-/// Found by the test above: the planner panicked.
+#[test]
+fn any_checkpoint_is_gone_on_from_or_refused_and_soon() {
+    let seeds = checkpoint_reader::seeds();
+    // To go on from each as it is takes one of its blobs.
+    let wholes: Vec<_> = seeds.iter().filter(|seed| seed[1] == 0).cloned().collect();
+    let mutated = |random: &mut Seeded| bytes::mutated(&seeds, random);
+    let (whole, inputs) = drive(checkpoint_reader::run, &wholes, mutated, bytes::shown);
+    assert!(whole >= wholes.len(), "only {whole} of {inputs} checkpoints are gone on from");
+}
+
+/// Found by a test above: the planner panicked.
 #[test]
 fn group_keys_may_repeat() {
     for keys in [

@@ -17,6 +17,8 @@ const WORKERS: &str = "DRIFTLINE_KILL_WORKERS";
 
 const ROWS: usize = 8_000;
 const ROWS_PER_PUSH: usize = 20;
+const LINES: usize = 4_000;
+const LINES_PER_PUSH: usize = 10;
 const HOSTS: usize = 8;
 /// So that a run takes a few lives.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -26,6 +28,7 @@ const LIFE_MAX: Duration = Duration::from_secs(120);
 /// All numbers are whole, so that sums do not depend on the order of rows.
 const SETUP: &str = "
     CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu BIGINT, WATERMARK FOR ts AS ts - INTERVAL '3 seconds');
+    CREATE SOURCE logs (host TEXT, ts TIMESTAMP, line TEXT, WATERMARK FOR ts AS ts - INTERVAL '3 seconds');
     CREATE DETECTOR odd USING robust_zscore PARTITION BY host WITH (history = 64) AS
       SELECT host, window_end, sum(cpu) AS cpu FROM TUMBLE(load, ts, INTERVAL '5 seconds')
       GROUP BY host, window_start, window_end;
@@ -43,13 +46,23 @@ fn inserts(folder: &Path) -> String {
     [
         sink("windows", "windows.ndjson"),
         sink("judged", "judged.csv"),
+        sink("keys", "keys.ndjson"),
+        sink("templates", "templates.ndjson"),
+        sink("counted", "counted.csv"),
         // Two queries into one sink.
         "INSERT INTO windows SELECT host, window_end, count(*) AS n, sum(cpu) AS s, max(cpu) AS m
            FROM HOP(load, ts, INTERVAL '2 seconds', INTERVAL '10 seconds') GROUP BY host, window_start, window_end;
          INSERT INTO windows SELECT host, window_end, count(*) AS n, sum(cpu) AS s, max(cpu) AS m
            FROM SESSION(load, ts, INTERVAL '2 seconds' PARTITION BY host) GROUP BY host, window_start, window_end;
          INSERT INTO judged SELECT host, window_end, score, is_anomaly FROM odd;
-         INSERT INTO judged SELECT host, window_end, score, is_anomaly FROM drift;"
+         INSERT INTO judged SELECT host, window_end, score, is_anomaly FROM drift;
+         INSERT INTO keys SELECT ts, host, log_key, template, parameters, elapsed
+           FROM LOG_KEYS(logs, line, session => host, parser => 'spell');
+         INSERT INTO keys SELECT ts, host, log_key, template, parameters, elapsed
+           FROM LOG_KEYS(logs, line, session => host, parser => 'drain');
+         INSERT INTO templates SELECT * FROM LOG_TEMPLATES(logs, line, parser => 'spell');
+         INSERT INTO counted SELECT log_key, window_end, count(*) AS n
+           FROM TUMBLE(LOG_KEYS(logs, line), ts, INTERVAL '10 seconds') GROUP BY log_key, window_start, window_end;"
             .to_owned(),
     ]
     .concat()
@@ -75,6 +88,41 @@ fn rows(from: usize) -> RecordBatch {
     .expect("the columns are of one length")
 }
 
+/// Lines from a place on: some of one time, some out of order, and now and then one of a kind that was not there before, or
+/// one that makes a template more general.
+fn lines(from: usize) -> RecordBatch {
+    let (mut hosts, mut times, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    for line in from..(from + LINES_PER_PUSH).min(LINES) {
+        let (user, host) = (line * 7 % 13, line * 5 % HOSTS);
+        let age = line / 400;
+        hosts.push(format!("host {host}"));
+        times.push(((line / 4) as i64 - (line * 7 % 3) as i64) * 1_000_000_000);
+        lines.push(match line % 7 {
+            0 => format!("session {line} opened for user u{user}"),
+            1 => format!("sent {} bytes to 10.0.0.{host}", line * 31 % 9973),
+            2 => format!("Sent message to node{host} after {user} tries"),
+            3 => format!(
+                "stage {} of job finished in {} ms",
+                ["one", "two", "three"][line % 3],
+                line % 97
+            ),
+            4 => format!(
+                "disk sd{} of age{age} is {} percent full",
+                ["a", "b", "c"][line % 3],
+                line % 101
+            ),
+            5 => format!("task{age} of kind{age} began again"),
+            _ => "heartbeat".to_owned(),
+        });
+    }
+    RecordBatch::try_from_iter_with_nullable([
+        ("host", Arc::new(StringArray::from(hosts)) as ArrayRef, true),
+        ("ts", Arc::new(TimestampNanosecondArray::from(times)), true),
+        ("line", Arc::new(StringArray::from(lines)), true),
+    ])
+    .expect("the columns are of one length")
+}
+
 /// One life of the pipeline: goes on from where the last one was killed, to the end of the rows.
 fn live(folder: &Path, workers: usize, pause: Duration) -> Result<()> {
     let checkpoints = Checkpoints::in_folder(folder.join("state"))?;
@@ -82,10 +130,17 @@ fn live(folder: &Path, workers: usize, pause: Duration) -> Result<()> {
     let engine = Engine::builder().workers(workers).checkpoints(checkpoints).build()?;
     engine.execute(SETUP)?;
     engine.execute(&inserts(&folder.join("out")))?;
-    let source = engine.source("load")?;
-    let from = source.resume_at() as usize;
-    for from in (from..ROWS).step_by(ROWS_PER_PUSH) {
-        source.push(rows(from))?;
+    let (load, logs) = (engine.source("load")?, engine.source("logs")?);
+    let (mut row, mut line) = (load.resume_at() as usize, logs.resume_at() as usize);
+    while row < ROWS || line < LINES {
+        if row < ROWS {
+            load.push(rows(row))?;
+            row += ROWS_PER_PUSH;
+        }
+        if line < LINES {
+            logs.push(lines(line))?;
+            line += LINES_PER_PUSH;
+        }
         std::thread::sleep(pause);
     }
     engine.shutdown()

@@ -7,12 +7,14 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use driftline::arrow::array::{
     ArrayRef, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use driftline::{Engine, Settings, TryPush};
 
+use super::soak;
 use super::support::{SECOND, within_minutes};
 
 /// Set in the process that runs one proof.
@@ -228,5 +230,25 @@ fn memory_follows_the_bounds_when_nobody_reads() {
 fn memory_follows_the_bounds_when_batches_are_tiny() {
     alone("memory_follows_the_bounds_when_batches_are_tiny", || {
         stalled_reader(&rows(1, 0..1), 300_000);
+    });
+}
+
+/// How long the mixed load runs. The bench of the same load runs for an hour.
+const SOAK: Duration = Duration::from_secs(75);
+
+#[test]
+fn memory_stays_flat_under_a_mixed_load() {
+    alone("memory_stays_flat_under_a_mixed_load", || {
+        let folder = tempfile::tempdir().unwrap();
+        let outcome = soak::run(SOAK, folder.path()).unwrap();
+        let resident = outcome.growth_percent(|sample| sample.resident);
+        let charged = outcome.growth_percent(|sample| sample.charged);
+        println!(
+            "{:?}\n{} rows, {resident:.2} % grown, {charged:.2} % of what is charged",
+            outcome.results, outcome.rows
+        );
+        assert_eq!(outcome.problems(), [""; 0]);
+        let limit = soak::GROWTH_PERCENT_MAX;
+        assert!(resident <= limit && charged <= limit, "{resident} and {charged} percent grown");
     });
 }

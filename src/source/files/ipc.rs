@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ const MESSAGE_ROWS_MAX: i64 = 1 << 31;
 
 /// An Arrow IPC file.
 pub(super) struct IpcTable {
-    messages: Messages,
+    messages: Messages<BufReader<File>>,
     columns: Vec<Option<usize>>,
     batch_rows: usize,
     row_number: u64,
@@ -90,10 +90,17 @@ pub(super) fn schema_of(path: &Path) -> Result<SchemaRef> {
     Messages::open(path).map(|messages| messages.schema)
 }
 
+/// The batches of a stream that is in memory, under the name that errors tell.
+pub(crate) fn batches_of(name: &str, bytes: Vec<u8>) -> Result<Vec<RecordBatch>> {
+    let length = bytes.len() as u64;
+    let mut messages = Messages::of(Path::new(name), Cursor::new(bytes), length)?;
+    std::iter::from_fn(|| messages.next_batch().transpose()).collect()
+}
+
 /// The messages of a stream.
-struct Messages {
+struct Messages<R> {
     path: PathBuf,
-    input: BufReader<File>,
+    input: R,
     bytes_left: u64,
     is_file_format: bool,
     has_ended: bool,
@@ -103,13 +110,19 @@ struct Messages {
     ready: VecDeque<RecordBatch>,
 }
 
-impl Messages {
+impl Messages<BufReader<File>> {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|error| read_failed(path, error))?;
-        let bytes_left = file.metadata().map_err(|error| read_failed(path, error))?.len();
+        let length = file.metadata().map_err(|error| read_failed(path, error))?.len();
+        Self::of(path, BufReader::new(file), length)
+    }
+}
+
+impl<R: Read + Seek> Messages<R> {
+    fn of(path: &Path, input: R, bytes_left: u64) -> Result<Self> {
         let mut messages = Self {
             path: path.to_owned(),
-            input: BufReader::new(file),
+            input,
             bytes_left,
             is_file_format: false,
             has_ended: false,

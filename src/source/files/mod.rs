@@ -42,6 +42,7 @@ use order::Merge;
 
 pub use event_time::PacedBatch;
 pub use infer::infer_schema;
+pub(crate) use ipc::batches_of;
 pub use malformed::MalformedRow;
 pub use options::{CsvOptions, FileFormat, FileReadOptions, MalformedPolicy, Pace, ReadOrder};
 
