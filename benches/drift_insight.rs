@@ -13,6 +13,10 @@
 // A bench prints and reads the clock and the environment.
 #![allow(clippy::disallowed_methods)]
 
+#[allow(dead_code)]
+#[path = "common/timing.rs"]
+mod timing;
+
 mod drift_insight {
     pub(crate) mod asd;
     mod baseline;

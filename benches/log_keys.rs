@@ -28,6 +28,11 @@ use driftline_operators::logs::{
 };
 use driftline_operators::options::Options;
 use serde_json::Value;
+use timing::processor_time;
+
+#[allow(dead_code)]
+#[path = "common/timing.rs"]
+mod timing;
 
 type BoxResult<T> = Result<T, Box<dyn Error>>;
 
@@ -247,13 +252,13 @@ fn speed() -> BoxResult<()> {
         let mut reader = LogKeyOptions::new(&options)?.reader()?;
         let mut line = ParsedLine::default();
         let (mut keys, mut parameters) = (0, 0);
-        let begin = processor_seconds()?;
+        let begin = processor_time().as_secs_f64();
         for text in &texts {
             reader.read(text, &mut line);
             keys = keys.max(line.key);
             parameters += line.parameters.len();
         }
-        let rate = SPEED_LINES as f64 / (processor_seconds()? - begin);
+        let rate = SPEED_LINES as f64 / (processor_time().as_secs_f64() - begin);
         let with = if format.is_empty() { "message only" } else { "header cut" };
         println!(
             "  {parser:<10} {with:<13} {rate:>12.0} lines/s, {keys} keys, {parameters} parameters"
@@ -272,16 +277,6 @@ fn speed() -> BoxResult<()> {
         None => println!("SKIPPED: drain3 is not there; pip install drain3"),
     }
     Ok(())
-}
-
-/// Processor time of this process so far, from Linux's `/proc`. A second of it is a second of one core, whatever else runs.
-fn processor_seconds() -> BoxResult<f64> {
-    let text = fs::read_to_string("/proc/self/stat")?;
-    // Fields after the command's closing parenthesis; user and system time are the 12th and 13th, in 1/100 s.
-    let (_, rest) = text.rsplit_once(')').ok_or("no command in /proc/self/stat")?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    Ok(ticks / 100.0)
 }
 
 /// drain3 over the lines: lines per second, clusters found, and its version.
@@ -315,7 +310,7 @@ fn bounds() -> BoxResult<()> {
     let mut line = ParsedLine::default();
     let mut text = String::new();
     let (mut early, mut late) = (0, 0);
-    let begin = processor_seconds()?;
+    let begin = processor_time().as_secs_f64();
     for index in 0..RANDOM_LINES {
         text.clear();
         for _ in 0..3 + draw(6) {
@@ -331,7 +326,7 @@ fn bounds() -> BoxResult<()> {
             *held = reader.parser().bytes().max(*held);
         }
     }
-    let rate = RANDOM_LINES as f64 / (processor_seconds()? - begin);
+    let rate = RANDOM_LINES as f64 / (processor_time().as_secs_f64() - begin);
     println!("\nBounds: {RANDOM_LINES} random lines, {rate:.0} lines/s");
     println!("  most bytes held in the first tenth {early}, after it {late}");
     println!("figure: random_lines_state_bytes = {late}");

@@ -16,7 +16,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
 
 use driftline::Engine;
 use driftline::arrow::array::{Array, Int64Array, RecordBatch, TimestampMillisecondArray};
@@ -36,11 +35,15 @@ mod changes;
 mod events;
 #[path = "../tests/nexmark/queries.rs"]
 mod queries;
+#[allow(dead_code)]
+#[path = "common/timing.rs"]
+mod timing;
 #[path = "../tests/conformance/windows.rs"]
 mod windows;
 
 use events::Load;
 use queries::{QUERIES, Query};
+use timing::{Watch, median};
 
 type BoxResult<T> = Result<T, Box<dyn Error>>;
 type Batches = Vec<(&'static str, RecordBatch)>;
@@ -81,7 +84,7 @@ fn main() -> BoxResult<()> {
             rates.push(events as f64 / run.seconds);
         }
         println!("{:4} {}: {events} events, {rows} results", query.name, query.what);
-        println!("figure: nexmark_{}_per_core = {:.0} events/s", query.name, median(&mut rates));
+        println!("figure: nexmark_{}_per_core = {:.0} events/s", query.name, median(&rates));
     }
     if takes("hop") {
         hop_over_tumble()?;
@@ -105,15 +108,14 @@ fn run(create: &str, sql: &str, batches: &Batches) -> BoxResult<Run> {
     engine.create_table("side_input", events::side_input(), false)?;
     let results = engine.subscribe(sql)?;
     let reader = std::thread::spawn(move || results.collect::<driftline::Result<Vec<_>>>());
-    let (begin, busy) = (Instant::now(), processor_seconds());
+    let watch = Watch::start();
     for (source, rows) in batches {
         engine.source(source)?.push(rows.clone())?;
     }
     engine.shutdown()?;
-    let seconds = begin.elapsed().as_secs_f64();
-    let busy = processor_seconds().zip(busy).map_or(seconds, |(after, before)| after - before);
+    let seconds = watch.took().of_core();
     let results = reader.join().map_err(|_| "the reader panicked")??;
-    Ok(Run { results, seconds: seconds.max(busy) })
+    Ok(Run { results, seconds })
 }
 
 fn sources_of(query: &Query) -> Vec<&'static str> {
@@ -229,7 +231,7 @@ fn hop_and_tumble(rows: usize, keys: usize) -> BoxResult<(f64, f64)> {
         results = run.results.iter().map(RecordBatch::num_rows).sum();
         hops.push(run.seconds);
     }
-    let (hop, tumble) = (median(&mut hops), median(&mut tumbles));
+    let (hop, tumble) = (median(&hops), median(&tumbles));
     println!(
         "{rows} rows, {keys} keys, an hour: tumble {tumble:.2} s, hop {hop:.2} s with {results} results"
     );
@@ -260,18 +262,4 @@ fn state_per_key() -> BoxResult<()> {
     println!("{held} keys in one open window with three aggregates: {bytes} bytes");
     println!("figure: window_state_bytes_per_key = {:.0} bytes", bytes as f64 / held as f64);
     Ok(())
-}
-
-/// Processor time of this process so far, where the system tells it (Linux).
-fn processor_seconds() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Fields after the command's closing parenthesis; user and system time are the 12th and 13th, in 1/100 s.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some(ticks / 100.0)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

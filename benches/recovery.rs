@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! cargo bench --bench recovery
-//! cargo bench --bench recovery -- kill cost keys          # these parts
+//! cargo bench --bench recovery -- kill simulate cost keys          # these parts
 //! DRIFTLINE_KILLS=1000 DRIFTLINE_ROWS=1000000 DRIFTLINE_KEYS=100000 cargo bench --bench recovery
 //! ```
 //!
 //! `kill` starts this program again and again as a child with a pipeline, kills it at random moments (SIGKILL), and
-//! compares what it has published with a run that nobody killed. `cost` runs a tumble with a checkpoint every second
+//! compares what it has published with a run that nobody killed. `simulate` runs histories that a seed decides, in which the
+//! store fails and the process dies (`DRIFTLINE_HISTORIES`). `cost` runs a tumble with a checkpoint every second
 //! beside the same without; rounds alternate and the median of their ratios is taken. Stalls are those of one more run, with
 //! a checkpoint every 50 ms. `keys` fills one window of as many keys, takes checkpoints of it into a folder, and builds
 //! the engine again from the last.
@@ -19,6 +20,9 @@
 #[allow(dead_code, unreachable_pub)]
 #[path = "../tests/suite/kill.rs"]
 mod kill;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../tests/suite/simulation.rs"]
+mod simulation;
 
 use std::error::Error;
 use std::process::Command;
@@ -51,13 +55,32 @@ fn main() -> BoxResult<()> {
     }
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     type Part = (&'static str, fn() -> BoxResult<()>);
-    let parts: [Part; 3] = [("kill", killed), ("cost", cost), ("keys", keys)];
+    let parts: [Part; 4] =
+        [("kill", killed), ("simulate", simulated), ("cost", cost), ("keys", keys)];
     for (name, part) in parts {
         if asked.is_empty() || asked.iter().any(|part| part == name) {
             part()?;
         }
     }
     Ok(())
+}
+
+fn simulated() -> BoxResult<()> {
+    let count = number("DRIFTLINE_HISTORIES", 2000) as u64;
+    let (mut failures, mut lives) = (Vec::new(), 0);
+    for seed in 0..count {
+        match simulation::history(seed) {
+            Ok(told) => lives += told.lives,
+            Err(problem) => failures.push(format!("seed {seed}: {problem}")),
+        }
+        if (seed + 1) % 500 == 0 {
+            eprintln!("    {} histories, {} failures", seed + 1, failures.len());
+        }
+    }
+    println!("{count} simulated histories of {lives} lives, of up to three queries each");
+    println!("figure: simulated_histories = {count} histories");
+    println!("figure: simulated_failures = {} histories", failures.len());
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }
 
 fn killed() -> BoxResult<()> {

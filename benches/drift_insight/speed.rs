@@ -9,6 +9,7 @@ use driftline::{Engine, EventTime, Source, Subscription};
 use super::BoxResult;
 use super::detector::{KIND, SETTLE_ROWS, statements};
 use super::fleet::{DAY_SLOTS, Fleet, SLOT_NS, Size};
+use crate::timing::processor_time;
 
 /// The fleet of DI-23.
 const FLEET: Size = Size { components: 2_500, metrics: 12, slots: WARM_UP + MEASURED };
@@ -186,32 +187,22 @@ impl Answers {
     }
 }
 
-/// Seconds of processor time from lap to lap; of the clock where the system does not tell.
+/// Seconds of processor time from lap to lap.
 struct ProcessorClock {
-    begin: Instant,
     last: f64,
 }
 
 impl ProcessorClock {
     fn start() -> Self {
-        let mut clock = Self { begin: Instant::now(), last: 0.0 };
+        let mut clock = Self { last: 0.0 };
         clock.lap();
         clock
     }
 
     fn lap(&mut self) -> f64 {
-        let now = processor_seconds().unwrap_or_else(|| self.begin.elapsed().as_secs_f64());
+        let now = processor_time().as_secs_f64();
         now - std::mem::replace(&mut self.last, now)
     }
-}
-
-/// Processor time of this process so far, where the system tells it (Linux).
-fn processor_seconds() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // Fields after the command's closing parenthesis; user and system time are the 12th and 13th, in 1/100 s.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some(ticks / 100.0)
 }
 
 /// Memory of this process, where the system tells it (Linux).

@@ -252,7 +252,38 @@ fn accumulators_are_empty_after_finish_and_state() {
         accumulator.update(arguments, &[0; 5], 1).unwrap();
         accumulator.state().unwrap();
         accumulator.update(arguments, &[1; 5], 2).unwrap();
-        assert_eq!(accumulator.finish().unwrap().len(), 2);
+        assert!(accumulator.finish().unwrap().iter().all(|result| result.len() == 2));
+    }
+}
+
+#[test]
+fn statistics_that_share_an_accumulator_are_what_each_is_alone() {
+    let asked = [
+        "max(x)",
+        "count(*)",
+        "sum(n)",
+        "avg(x)",
+        "count(x)",
+        "stddev(x)",
+        "min(x) FILTER (WHERE n > 0)",
+        "var_pop(x)",
+        "sum(x)",
+        "stddev_pop(x)",
+        "min(x)",
+        "var_samp(x)",
+        "count(*) FILTER (WHERE n > 0)",
+    ];
+    let select =
+        |list: &str| plan(&format!("SELECT {list} FROM m GROUP BY tumble(INTERVAL '1 minute')"));
+    let together = select(&asked.join(", "));
+    // Nine share one; a sum of another column and those with a filter have their own.
+    assert_eq!(program(&together).accumulators().unwrap().len(), 4);
+    let groups = [0, 1, 2, 2, 0];
+    let together = aggregate(&together, groups, 3);
+    for (found, asked) in together.iter().zip(asked) {
+        let alone = select(asked);
+        assert_eq!(program(&alone).accumulators().unwrap().len(), 1);
+        assert_eq!(found, &aggregate(&alone, groups, 3)[0], "{asked}");
     }
 }
 

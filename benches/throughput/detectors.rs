@@ -1,0 +1,73 @@
+//! Rows that detectors score, by the number of their keys.
+
+use super::data::{CREATE, Load, SECOND, stream};
+use crate::BoxResult;
+use crate::timing::median;
+use driftline::Engine;
+
+const ROWS: usize = 4_000_000;
+const ROUNDS: usize = 3;
+/// Those of one series without a network or a forest.
+const LIGHT: [&str; 4] = ["ewma", "robust_zscore", "holt_winters", "tail_surprise"];
+const OTHERS: [&str; 1] = ["half_space_trees"];
+
+pub(crate) fn report() -> BoxResult<()> {
+    let mut light = Vec::new();
+    for (keys, size) in [(1_000, "1e3"), (10_000, "1e4"), (1_000_000, "1e6")] {
+        let batches =
+            Load { rows: ROWS, keys, span_ns: 100 * SECOND, moves_on: false }.batches()?;
+        println!("detectors: {ROWS} rows of {keys} series, one worker, every score read");
+        for kind in LIGHT.iter().chain(&OTHERS) {
+            // A forest for each of a million series does not fit into most machines.
+            if OTHERS.contains(kind) && keys > 10_000 {
+                continue;
+            }
+            let batches =
+                if OTHERS.contains(kind) { &batches[..batches.len() / 8] } else { &batches };
+            let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+            let create = format!(
+                "{CREATE}; CREATE DETECTOR d USING {kind} PARTITION BY host AS SELECT host, ts, value FROM load"
+            );
+            let mut cores = Vec::new();
+            for _ in 0..ROUNDS {
+                let (found, took) = stream(&create, "SELECT host, ts, score FROM d", 1, batches)?;
+                let scored: usize = found.iter().map(|batch| batch.num_rows()).sum();
+                if scored != rows {
+                    return Err(format!("{kind} scored {scored} of {rows} rows").into());
+                }
+                cores.push(rows as f64 / took.of_core());
+            }
+            let rate = median(&cores);
+            println!("figure: {kind}_{size}_rows_per_core = {rate:.0} rows/s");
+            if LIGHT.contains(kind) && size == "1e4" {
+                light.push(rate);
+            }
+        }
+        bytes_per_key(keys, &batches)?;
+    }
+    // The slowest of them.
+    println!(
+        "figure: light_detector_rows_per_core = {:.0} rows/s",
+        light.into_iter().fold(f64::MAX, f64::min)
+    );
+    Ok(())
+}
+
+/// What each kind holds for a key, by the engine's own count.
+fn bytes_per_key(keys: u64, batches: &[driftline::arrow::array::RecordBatch]) -> BoxResult<()> {
+    for kind in LIGHT {
+        let engine = Engine::builder().workers(1).build()?;
+        engine.execute(CREATE)?;
+        engine.execute(&format!(
+            "CREATE DETECTOR d USING {kind} PARTITION BY host AS SELECT host, ts, value FROM load"
+        ))?;
+        let source = engine.source("load")?;
+        for batch in batches {
+            source.push(batch.clone())?;
+        }
+        engine.drain()?;
+        let bytes: u64 = engine.metrics().queries.iter().map(|query| query.state_bytes).sum();
+        println!("{kind} over {keys} keys: {:.0} bytes a key", bytes as f64 / keys as f64);
+    }
+    Ok(())
+}
