@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use cpu_time::ProcessTime;
+
 /// Processor time of this process so far, all its threads and the system's work for them included.
 pub(crate) fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+    ProcessTime::now().as_duration()
 }
 
 /// How long something took.
