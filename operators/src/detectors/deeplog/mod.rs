@@ -35,7 +35,9 @@
 //!
 //! # Device
 //! With `device = 'gpu'`, or where the engine finds a GPU, histories that have not come before are scored by the engine's
-//! inference service; rows are answered in their order when it has answered.
+//! inference service; rows are answered in their order when it has answered. With `device = 'cpu'`, or without a GPU,
+//! the worker scores them itself, which for the few that are new takes less time than to ask. Values are always scored by
+//! the worker. Training is on the CPU whatever the device, off the worker, so that what is learned does not depend on it.
 //!
 //! # Side relations
 //! `sessions`: one row for each session that has ended, with its judgement and, with `combined`, the reasons: abnormal

@@ -288,7 +288,8 @@ pub(super) fn options() -> Vec<OptionSpec> {
             "device",
             DeviceChoice::WORDS,
             DeviceChoice::WORDS[0],
-            "Where the network is scored; by default as the engine's setting says.",
+            "Where the network of keys is scored: 'cpu' by the workers themselves, 'gpu' by the inference service, 'auto' on a \
+             GPU of hardware if there is one; by default as the engine's setting says. Training is always on the CPU.",
         ),
     ]
 }
