@@ -80,6 +80,12 @@ fn models_come_back_from_their_bytes_and_others_are_refused() {
     }
     let longer = KeySettings { history: 4, ..ngram() };
     assert_eq!(
+    assert_eq!(bytes[0], 2);
+    let older = [&[1], &bytes[1..]].concat();
+    assert_eq!(
+        problem(&older, &ngram()),
+        "snapshot of deeplog key model is of version 1, this is version 2"
+    );
         problem(&bytes, &longer),
         "snapshot of deeplog key model reads histories of 3 keys, not 4"
     );
