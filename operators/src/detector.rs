@@ -305,6 +305,10 @@ pub struct DetectorStatistics {
     pub filled: u64,
     /// Rows that were not scored because their key found no room.
     pub refused: u64,
+    /// Rows whose values were not judged because there is no model of those of their log key: it had too few of them in
+    /// training, or none that varies. A kind that has such models keeps the count in its own part of a snapshot.
+    #[serde(skip)]
+    pub unjudged: u64,
     /// Rows found anomalous.
     pub anomalies: u64,
     /// Models that score, out of those held now.

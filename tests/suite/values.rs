@@ -41,10 +41,11 @@ fn a_slow_transition_is_found_behind_normal_keys_by_any_number_of_workers() {
     let column = |name: &str| judged.column_by_name(name).unwrap().clone();
     let (lines, why) = (column("line"), column("why"));
     let (lines, why) = (lines.as_string::<i32>(), why.as_string::<i32>());
-    let raised: Vec<_> = why.iter().zip(lines).filter(|(why, _)| why.is_some()).collect();
-    // Squared errors are not quite Gaussian, and bounds are from eighteen of them for each key.
+    let by_values = |why: Option<&str>| why.is_some_and(|why| why.starts_with("values"));
+    let raised: Vec<_> = why.iter().zip(lines).filter(|(why, _)| by_values(*why)).collect();
+    // One in a thousand is asked for, so that less than one beside the slow transition is to be expected.
     let asked = judged.num_rows() - column("value_error").null_count();
-    assert!(asked > 200 && 20 * raised.len() <= asked, "of {asked}: {raised:#?}");
+    assert!(asked > 200 && raised.len() <= 2, "of {asked}: {raised:#?}");
     let slow = lines.iter().position(|line| line == Some("vm-120 spawned")).unwrap();
     assert!(column("is_anomaly").as_boolean().value(slow));
     assert!(why.value(slow).contains("number 1 is 15.") && why.value(slow).contains("expected 2."));

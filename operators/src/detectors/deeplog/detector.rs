@@ -710,7 +710,8 @@ impl Detector for DeepLogDetector {
         };
         let bytes = (bytes + self.sessions.heap_bytes() + self.raised.heap_bytes()) as u64
             + self.values.heap_bytes() as u64;
-        DetectorStatistics { models, ready: models, bytes, ..self.statistics }
+        let unjudged = self.values.unjudged();
+        DetectorStatistics { models, ready: models, bytes, unjudged, ..self.statistics }
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {

@@ -15,6 +15,8 @@ use crate::error::{OperatorError, Result};
 use crate::model::snapshot;
 
 const OWNER: &str = "deeplog key model";
+/// Version 1 did not say how repeats count, and had no bound beside the invariants.
+const VERSION: u8 = 2;
 /// Fewer sessions are not split: all of them are learned from, and bounds are set by the same ones.
 const SPLIT_MIN: usize = 20;
 /// The least probability that counts, so that surprises stay finite.
@@ -508,7 +510,7 @@ impl KeyModel {
             replay: self.replay.clone(),
             repeats_power: self.settings.network.repeats_power,
         };
-        snapshot::seal(OWNER, &saved)
+        snapshot::seal_as(VERSION, OWNER, &saved)
     }
 
     /// The model of [`KeyModel::to_bytes`], to judge under `settings`.
@@ -517,7 +519,7 @@ impl KeyModel {
     /// If the bytes are cut short, damaged or of another version; or if the model is of another kind, history or
     /// framing than `settings`, or needs the network where it is not built in. The error says which.
     pub fn from_bytes(bytes: &[u8], settings: &KeySettings) -> Result<Self> {
-        let saved: Saved = snapshot::open(OWNER, bytes)?;
+        let saved: Saved = snapshot::open_as(VERSION, OWNER, bytes)?;
         let framing = settings.framing();
         let refuse = |problem: String| Err(snapshot::problem(OWNER, problem));
         if saved.rule.kind() != settings.model {

@@ -26,15 +26,18 @@
 //! the numbers are read: what they hold, one after the other, is the vector of a row; a row without any number has none.
 //! A network for each key predicts the next vector from the last `values_history` of the key, whatever their sessions.
 //! It learns from the latest `values_max` vectors of the key in sessions of training, in the order of time and together
-//! with the model of keys; a key with less than `values_min`, or whose values never vary, has none. The last of them tell
-//! how far predictions are off: an error beyond the one-sided interval of `confidence` is an anomaly. Score and threshold
+//! with the model of keys; a key with less than `values_min`, or whose values never vary, has none, and its rows are
+//! counted as unjudged. The last of them, `values_errors_min` or more, tell how far predictions are off: an error beyond
+//! the bound within which the next one lies with `confidence` is an anomaly. Score and threshold
 //! of such a row are error and bound, which `detail` has as `value_error` and `value_bound` for every row so judged; its
 //! session is raised for `values`, with `verdict = 'count'` if there are enough entries that are abnormal by either.
 //! An entry with an abnormal key is not asked for its values, and they do not count as the last of its key.
 //!
 //! # Device
 //! With `device = 'gpu'`, or where the engine finds a GPU, histories that have not come before are scored by the engine's
-//! inference service; rows are answered in their order when it has answered.
+//! inference service; rows are answered in their order when it has answered. With `device = 'cpu'`, or without a GPU,
+//! the worker scores them itself, which for the few that are new takes less time than to ask. Values are always scored by
+//! the worker. Training is on the CPU whatever the device, off the worker, so that what is learned does not depend on it.
 //!
 //! # Side relations
 //! `sessions`: one row for each session that has ended, with its judgement and, with `combined`, the reasons: abnormal

@@ -161,13 +161,21 @@ pub(super) fn options() -> Vec<OptionSpec> {
             60,
             "Vectors of values in training from which a key has a model of them; at least three times values_history.",
         ),
+        integer(
+            "values_errors_min",
+            2,
+            100_000,
+            20,
+            "Errors of predictions, of the last vectors in training, that the bound of a key rests on at least; a key with less \
+             than twice as many vectors is not judged by its values.",
+        ),
         integer("values_history", 1, 100, 10, "Vectors of values that a prediction is made from."),
         number(
             "confidence",
             0.5,
             0.999_999_999,
             0.999,
-            "Confidence of the interval of errors in which values are normal; .98, .99 and .999 in the paper.",
+            "Confidence with which the error of normal values is within its bound; .98, .99 and .999 in the paper.",
         ),
         integer("expected", 0, 100, 3, "Expected keys that are named beside an abnormal one."),
         choice(
@@ -280,7 +288,8 @@ pub(super) fn options() -> Vec<OptionSpec> {
             "device",
             DeviceChoice::WORDS,
             DeviceChoice::WORDS[0],
-            "Where the network is scored; by default as the engine's setting says.",
+            "Where the network of keys is scored: 'cpu' by the workers themselves, 'gpu' by the inference service, 'auto' on a \
+             GPU of hardware if there is one; by default as the engine's setting says. Training is always on the CPU.",
         ),
     ]
 }

@@ -1,6 +1,8 @@
 //! Proofs about the detector and its model: batches and snapshots do not matter, what never followed is found, sessions
 //! end where they should, and bounds hold.
 
+mod verdicts;
+
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -78,6 +80,12 @@ fn models_come_back_from_their_bytes_and_others_are_refused() {
     for cut in (0..bytes.len()).step_by(7) {
         assert!(problem(&bytes[..cut], &ngram()).starts_with("snapshot of deeplog key model"));
     }
+    assert_eq!(bytes[0], 2);
+    let older = [&[1], &bytes[1..]].concat();
+    assert_eq!(
+        problem(&older, &ngram()),
+        "snapshot of deeplog key model is of version 1, this is version 2"
+    );
     let longer = KeySettings { history: 4, ..ngram() };
     assert_eq!(
         problem(&bytes, &longer),

@@ -20,6 +20,16 @@ fn words_in_another_order_are_another_template() {
     assert_eq!(keys(&settings, &lines).0, [1, 2]);
 }
 
+/// SP-03: of templates that share equally much, the shorter one, though it is younger; and none below `tau`.
+#[test]
+fn a_line_goes_to_the_shorter_of_equal_templates() {
+    let lines = ["c d p q r s t", "a b u v", "a x c y"];
+    let settings = SpellSettings { tau: 0.25, ..SpellSettings::default() };
+    assert_eq!(keys(&settings, &lines).0, [1, 2, 2]);
+    let settings = SpellSettings { tau: 0.5, ..SpellSettings::default() };
+    assert_eq!(keys(&settings, &lines).0, [1, 2, 3]);
+}
+
 #[test]
 fn gaps_become_one_wildcard_and_equal_templates_one() {
     // SP-07 and SP-08.

@@ -21,6 +21,9 @@ use crate::key::KeyShare;
 use crate::model::snapshot;
 use crate::time::EventTime;
 
+/// The version of what is written; its models have versions of their own. Version 1 knew no values.
+const VERSION: u8 = 2;
+
 #[derive(Serialize, Deserialize)]
 struct Saved {
     stage: SavedStage,
@@ -72,12 +75,12 @@ impl DeepLogDetector {
             explainer: self.explainer.save(),
             values: self.values.save()?,
         };
-        snapshot::seal(NAME, &saved)
+        snapshot::seal_as(VERSION, NAME, &saved)
     }
 
     /// Takes up what was written.
     pub(super) fn take_up(&mut self, bytes: &[u8]) -> Result<()> {
-        let saved: Saved = snapshot::open(NAME, bytes)?;
+        let saved: Saved = snapshot::open_as(VERSION, NAME, bytes)?;
         let keys = &self.settings.keys;
         let stage = match saved.stage {
             SavedStage::Collecting { names, ended } => {

@@ -35,13 +35,15 @@ pub(in crate::detectors::deeplog) struct Values {
     /// While sessions are collected, vectors of those that ended; during training, what came too late for it.
     gathered: Series,
     model: Option<ValueModel>,
+    /// Vectors whose key has no model.
+    unjudged: u64,
 }
 
 type Open = BTreeMap<String, Vec<(String, At, Vec<f64>)>>;
 
 /// Values as they are saved; `None` of a detector that reads none.
 #[derive(Serialize, Deserialize)]
-pub(in crate::detectors::deeplog) struct SavedValues(Option<(Open, Series, Option<Vec<u8>>)>);
+pub(in crate::detectors::deeplog) struct SavedValues(Option<(Open, Series, Option<Vec<u8>>, u64)>);
 
 /// What there is to learn.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Lesson {
             history: options.history,
             confidence: options.confidence,
             vectors_min: options.vectors_min,
+            errors_min: options.errors_min,
             network: NetworkSettings { seed: options.seed, ..usual.network },
             ..usual
         };
@@ -76,7 +79,13 @@ impl Values {
     }
 
     pub(in crate::detectors::deeplog) fn new(options: Option<&ValueOptions>) -> Self {
-        Self { options: options.cloned(), open: Open::new(), gathered: Series::new(), model: None }
+        Self {
+            options: options.cloned(),
+            open: Open::new(),
+            gathered: Series::new(),
+            model: None,
+            unjudged: 0,
+        }
     }
 
     /// Keeps the vector of an entry until its session ends.
@@ -138,7 +147,10 @@ impl Values {
         key: &str,
         vector: &[f64],
     ) -> Option<ValueAnswer> {
-        let found = self.model.as_mut()?.judge(key, vector)?;
+        let Some(found) = self.model.as_mut()?.judge(key, vector) else {
+            self.unjudged += 1;
+            return None;
+        };
         let (mut expected, mut explanation) = (String::new(), String::new());
         if found.is_anomaly {
             for x in &found.expected {
@@ -179,7 +191,7 @@ impl Values {
             return Ok(SavedValues(None));
         }
         let model = self.model.as_ref().map(ValueModel::to_bytes).transpose()?;
-        Ok(SavedValues(Some((self.open.clone(), self.gathered.clone(), model))))
+        Ok(SavedValues(Some((self.open.clone(), self.gathered.clone(), model, self.unjudged))))
     }
 
     /// Takes up what was saved; `None` if it was saved with values and is to go on without, or the other way round.
@@ -191,11 +203,16 @@ impl Values {
         Ok(match saved.0 {
             None => options.is_none().then_some(new),
             Some(_) if options.is_none() => None,
-            Some((open, gathered, model)) => {
+            Some((open, gathered, model, unjudged)) => {
                 let model = model.map(|bytes| ValueModel::from_bytes(&bytes)).transpose()?;
-                Some(Self { open, gathered, model, ..new })
+                Some(Self { open, gathered, model, unjudged, ..new })
             }
         })
+    }
+
+    /// Vectors that were not judged because their key has no model.
+    pub(in crate::detectors::deeplog) fn unjudged(&self) -> u64 {
+        self.unjudged
     }
 
     pub(in crate::detectors::deeplog) fn heap_bytes(&self) -> usize {
@@ -219,6 +236,7 @@ mod tests {
             columns: vec![0],
             vectors_max: 3,
             vectors_min: 1,
+            errors_min: 2,
             history: 1,
             confidence: 0.99,
             seed: 1,

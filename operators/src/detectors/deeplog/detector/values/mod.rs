@@ -38,6 +38,8 @@ pub(in crate::detectors::deeplog) struct ValueOptions {
     /// Vectors of a key that are learned from, and the fewest that suffice.
     pub(super) vectors_max: usize,
     pub(super) vectors_min: usize,
+    /// Errors that a bound rests on, at least.
+    pub(super) errors_min: usize,
     pub(super) history: usize,
     pub(super) confidence: f64,
     pub(super) seed: u64,
@@ -89,11 +91,12 @@ impl ValueOptions {
             columns: names.iter().map(find).collect::<Result<_>>()?,
             vectors_max: reader.count("values_max"),
             vectors_min: reader.count("values_min"),
+            errors_min: reader.count("values_errors_min"),
             history: reader.count("values_history"),
             confidence: reader.number("confidence"),
             seed: reader.integer("seed") as u64,
         };
-        let fewest = options.vectors_min.max(3 * options.history);
+        let fewest = options.vectors_min.max(3 * options.history).max(2 * options.errors_min);
         if options.vectors_max < fewest {
             return Err(reader.refuse(
                 "values_max",
@@ -102,7 +105,8 @@ impl ValueOptions {
                     options.vectors_max
                 ),
                 format!(
-                    "set it to {fewest} or more, or values_min and a third of it, values_history, lower"
+                    "set it to {fewest} or more, or values_min, values_history (a third of it) or values_errors_min (half of \
+                     it) lower"
                 ),
             ));
         }
