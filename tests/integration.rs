@@ -26,6 +26,7 @@ mod suite {
     mod law;
     mod limits;
     mod log_keys;
+    mod manners;
     mod memory;
     mod models;
     mod nexmark;
