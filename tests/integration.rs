@@ -7,6 +7,7 @@ mod suite {
     mod bad_input;
     mod behaviour;
     mod checkpoints;
+    mod clocks;
     mod deeplog_device;
     mod drift;
     mod emit;
