@@ -3,13 +3,14 @@
 //! ```text
 //! cargo bench --bench recovery
 //! cargo bench --bench recovery -- kill simulate cost keys          # these parts
-//! DRIFTLINE_KILLS=1000 DRIFTLINE_ROWS=1000000 DRIFTLINE_KEYS=100000 cargo bench --bench recovery
+//! DRIFTLINE_KILLS=1000 DRIFTLINE_ROUND_SECONDS=3 DRIFTLINE_KEYS=100000 cargo bench --bench recovery
 //! ```
 //!
 //! `kill` starts this program again and again as a child with a pipeline, kills it at random moments (SIGKILL), and
 //! compares what it has published with a run that nobody killed. `simulate` runs histories that a seed decides, in which the
-//! store fails and the process dies (`DRIFTLINE_HISTORIES`). `cost` runs a tumble with a checkpoint every second
-//! beside the same without; rounds alternate and the median of their ratios is taken. Stalls are those of one more run, with
+//! store fails and the process dies (`DRIFTLINE_HISTORIES`). `cost` runs a tumble for some seconds, with a checkpoint every
+//! second and without; rounds take turns in which comes first, and the median of the ratios of their rows per second is
+//! taken. Stalls are those of one more run, with
 //! a checkpoint every 50 ms. `keys` fills one window of as many keys, takes checkpoints of it into a folder, and builds
 //! the engine again from the last.
 
@@ -36,6 +37,11 @@ type BoxResult<T> = Result<T, Box<dyn Error>>;
 
 const BATCH_ROWS: usize = 8192;
 const ROUNDS: usize = 5;
+/// Seconds of each half of a round, so that checkpoints come due ten times.
+const ROUND_SECONDS: usize = 10;
+/// Batches whose keys and values come again and again; times are new in each.
+const BATCHES: usize = 64;
+const ROWS_PER_SECOND: usize = 50_000;
 /// Rows between two checkpoints of many keys.
 const FEW: usize = 10;
 const SECOND: i64 = 1_000_000_000;
@@ -117,8 +123,12 @@ const TUMBLE: &str =
     min(value) AS least, max(value) AS most FROM TUMBLE(load, ts, INTERVAL '10 seconds')
     GROUP BY host, window_start, window_end";
 
-/// Seconds that the rows take, and the stalls of checkpoints, in milliseconds.
-fn tumble(batches: &[RecordBatch], with: Option<Checkpoints>) -> BoxResult<(f64, Vec<f64>)> {
+/// One half of a round: rows for each second, and the stalls of checkpoints, in milliseconds.
+fn tumble(
+    batches: &[RecordBatch],
+    length: Duration,
+    with: Option<Checkpoints>,
+) -> BoxResult<(f64, Vec<f64>)> {
     let has_checkpoints = with.is_some();
     // Little ahead of the workers, so that pushes take as long as the work does.
     let builder = Engine::builder().workers(1).ingress_bytes_max(4 << 20);
@@ -128,12 +138,13 @@ fn tumble(batches: &[RecordBatch], with: Option<Checkpoints>) -> BoxResult<(f64,
     }
     .build()?;
     engine.execute(CREATE)?;
-    let rows = engine.subscribe_with(TUMBLE, drop)?;
+    let results = engine.subscribe_with(TUMBLE, drop)?;
     let source = engine.source("load")?;
     let begin = Instant::now();
-    let (mut stalls, mut taken) = (Vec::new(), 0);
-    for batch in batches {
-        source.push(batch.clone())?;
+    let (mut stalls, mut taken, mut pushed) = (Vec::new(), 0, 0);
+    while begin.elapsed() < length {
+        source.push(at_place(&batches[pushed % batches.len()], pushed)?)?;
+        pushed += 1;
         if has_checkpoints
             && let Some(metrics) = engine.metrics().checkpoints
             && metrics.taken > taken
@@ -143,39 +154,58 @@ fn tumble(batches: &[RecordBatch], with: Option<Checkpoints>) -> BoxResult<(f64,
         }
     }
     engine.drain()?;
-    let seconds = begin.elapsed().as_secs_f64();
+    let rows_per_second = (pushed * BATCH_ROWS) as f64 / begin.elapsed().as_secs_f64();
     engine.shutdown()?;
-    rows.join()?;
-    Ok((seconds, stalls))
+    results.join()?;
+    Ok((rows_per_second, stalls))
+}
+
+/// The rows of a batch with the times of this place.
+fn at_place(batch: &RecordBatch, place: usize) -> BoxResult<RecordBatch> {
+    let (first, step) = (place * BATCH_ROWS, SECOND / ROWS_PER_SECOND as i64);
+    let times = (first..first + BATCH_ROWS).map(|row| row as i64 * step);
+    let mut columns = batch.columns().to_vec();
+    columns[0] = Arc::new(TimestampNanosecondArray::from_iter_values(times));
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
 fn cost() -> BoxResult<()> {
-    let (rows, keys) = (number("DRIFTLINE_ROWS", 20_000_000), 1_000);
-    let batches =
-        (0..rows.div_ceil(BATCH_ROWS)).map(|n| batch(n * BATCH_ROWS, BATCH_ROWS, keys, 50_000));
+    let keys = 1_000;
+    let length = number("DRIFTLINE_ROUND_SECONDS", ROUND_SECONDS);
+    let batches = (0..BATCHES).map(|n| batch(n * BATCH_ROWS, BATCH_ROWS, keys, ROWS_PER_SECOND));
     let batches: Vec<_> = batches.collect::<BoxResult<_>>()?;
     println!(
-        "tumble of 10 s, five aggregates, {rows} rows, {keys} keys, a checkpoint every second beside none"
+        "tumble of 10 s, five aggregates, {keys} keys, {length} s with a checkpoint every second and {length} s without"
     );
+    let length = Duration::from_secs(length as u64);
     let mut shares = Vec::new();
     for round in 0..ROUNDS {
         let folder = tempfile::tempdir()?;
-        let checkpoints = Checkpoints::in_folder(folder.path())?.every(Duration::from_secs(1));
-        let (without, _) = tumble(&batches, None)?;
-        let (with, found) = tumble(&batches, Some(checkpoints))?;
+        let with = || -> BoxResult<_> {
+            let checkpoints = Checkpoints::in_folder(folder.path())?;
+            tumble(&batches, length, Some(checkpoints.every(Duration::from_secs(1))))
+        };
+        // What the machine does besides falls on both alike.
+        let ((without, _), (with, found)) = match round % 2 {
+            0 => (tumble(&batches, length, None)?, with()?),
+            _ => {
+                let with = with()?;
+                (tumble(&batches, length, None)?, with)
+            }
+        };
         println!(
-            "round {}: {without:.2} s without, {with:.2} s with {} checkpoints",
+            "round {}: {without:.0} rows/s without, {with:.0} rows/s with {} checkpoints",
             round + 1,
             found.len()
         );
-        shares.push(without / with);
+        shares.push(with / without);
     }
     let folder = tempfile::tempdir()?;
     let checkpoints = Checkpoints::in_folder(folder.path())?.every(Duration::from_millis(50));
-    let (_, mut stalls) = tumble(&batches, Some(checkpoints))?;
+    let (_, mut stalls) = tumble(&batches, length, Some(checkpoints))?;
     println!("figure: checkpoint_throughput_share = {:.3} ratio", at(&mut shares, 0.5));
     match stalls.is_empty() {
-        true => println!("no checkpoint came due: take more rows"),
+        true => println!("no checkpoint came due: let rounds last longer"),
         false => {
             println!("{} checkpoints, one every 50 ms", stalls.len());
             println!("figure: checkpoint_stall_p99_ms = {:.2} ms", at(&mut stalls, 0.99));

@@ -7,6 +7,7 @@ mod suite {
     mod bad_input;
     mod behaviour;
     mod checkpoints;
+    mod clocks;
     mod deeplog_device;
     mod drift;
     mod emit;
@@ -26,6 +27,7 @@ mod suite {
     mod law;
     mod limits;
     mod log_keys;
+    mod manners;
     mod memory;
     mod models;
     mod nexmark;

@@ -23,7 +23,9 @@ pub(crate) fn draw(path: &Path, outcome: &Outcome) -> Result<(), Box<dyn Error>>
         "memory of a soak, in MiB",
         outcome,
         &[
-            ("resident", RGBColor(49, 91, 125), |sample| sample.resident as f64 / MIB),
+            ("resident, without the program file", RGBColor(49, 91, 125), |sample| {
+                sample.resident as f64 / MIB
+            }),
             ("charged by the engine", RGBColor(200, 110, 40), |sample| sample.charged as f64 / MIB),
         ],
     )?;

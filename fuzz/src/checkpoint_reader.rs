@@ -11,7 +11,7 @@ use twox_hash::XxHash3_64;
 /// Magic, version and checksum of a manifest.
 const HEAD_BYTES: usize = 6 + 2 + 16;
 /// In the second byte: sums are put right, so that what they guard is reached.
-const MENDED: u8 = 0x80;
+pub const MENDED: u8 = 0x80;
 
 const SOURCE: &str = "CREATE SOURCE load (ts TIMESTAMP, host TEXT, value BIGINT, line TEXT, WATERMARK FOR ts AS ts - INTERVAL '5 seconds')";
 

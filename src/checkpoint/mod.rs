@@ -46,6 +46,17 @@ pub use store::{CheckpointStore, FolderStore, MemoryStore};
 /// | [`Source::push`](crate::Source::push), or INSERT ... VALUES | push again the rows from [`Source::resume_at`](crate::Source::resume_at) on, in the same order |
 /// | files | nothing, if they are the same, in the same order, and nothing else pushes into the source; they may have grown at the end, or files may have been added behind |
 ///
+/// | trouble | what it comes to |
+/// |---|---|
+/// | a write that is torn or lost, a part that is damaged or missing | refused by its name when the engine is built or the query created; who removes the newest manifest goes back one checkpoint |
+/// | a store that fails or panics now and then | each call is tried again four times with growing pauses, over 1.3 s, then the checkpoint fails |
+/// | a store that is full or may not be written | the checkpoint fails at once; the engine works on, and the checkpoint before is in force |
+/// | a store that is slow | checkpoints take longer, rows do not wait |
+/// | a function or detector of the host's that panics | every handle gives the error; build the engine again, and it goes on from the last checkpoint |
+/// | a callback that panics | its query ends, nothing else |
+/// | a clock that jumps back | it has stood still |
+/// | a clock that jumps ahead | so much time has passed, in which sources with an IDLE TIMEOUT were silent |
+///
 /// [`Engine::shutdown`](crate::Engine::shutdown) is the end of all streams. With sinks that publish with checkpoints it takes
 /// a last one, in which all sources are closed; otherwise it takes none. A sink that cannot write ends its query, and holds
 /// all further checkpoints back until it is dropped: the one before has what gives rise to its rows.

@@ -335,8 +335,9 @@ impl Worker {
             graph::build(query, flows.collect(), &wiring, outbox.clone())
         });
         let detector = built.unwrap_or_else(|error| {
-            // Planning has checked that it can be built, so that this is a bug; the graph is complete enough to end.
+            // Planning has checked that it can be built, so that this is a bug. Nothing will come to the outbox.
             context.fail(error);
+            outbox.end();
             None
         });
         self.busy.watch(&context, parts.into_owners());

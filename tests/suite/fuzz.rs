@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::support::Seeded;
+use super::support::{Seeded, within_minutes};
 
 mod bytes;
 mod words;
@@ -125,6 +125,24 @@ fn any_checkpoint_is_gone_on_from_or_refused_and_soon() {
     let mutated = |random: &mut Seeded| bytes::mutated(&seeds, random);
     let (whole, inputs) = drive(checkpoint_reader::run, &wholes, mutated, bytes::shown);
     assert!(whole >= wholes.len(), "only {whole} of {inputs} checkpoints are gone on from");
+}
+
+/// Found by the test above: an operator that could not take its state up left a query that never ended, and with it an engine
+/// that waited for it.
+#[test]
+fn state_of_something_else_fails_its_query_and_holds_nothing_up() {
+    let of_detector = |seed: &Vec<u8>| {
+        let kind = seed.windows(13).rposition(|text| text == b"robust_zscore");
+        kind.filter(|_| seed[1] == checkpoint_reader::MENDED).map(|at| (seed.clone(), at))
+    };
+    let seeds = checkpoint_reader::seeds();
+    let (mut seed, at) = seeds.iter().find_map(of_detector).unwrap();
+    assert_eq!(checkpoint_reader::run(&seed), 1);
+    let told = seed.windows(13).filter(|text| *text == b"robust_zscore").count();
+    assert!(told > 1, "the plan names the kind, and the models do");
+    seed[at] = b'R';
+    let gone_on = within_minutes(move || checkpoint_reader::run(&seed));
+    assert_eq!(gone_on, 0, "models of another kind are refused");
 }
 
 /// Found by a test above: the planner panicked.

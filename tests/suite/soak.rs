@@ -8,22 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use driftline::arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
-};
+use driftline::arrow::array::RecordBatch;
 use driftline::{Callback, Checkpoints, Engine, Result, Settings, Source};
 
-const SECOND: i64 = 1_000_000_000;
-/// Each push of a source covers two seconds of event time, and one is made so often: twenty times as fast as the clock.
-const PUSH_SECONDS: i64 = 2;
+#[path = "soak_rows.rs"]
+mod soak_rows;
+
+use soak_rows::{ROWS_PER_PUSH, rows};
+
+/// A push of a source, of two seconds of event time, is made so often: twenty times as fast as the clock.
 const PUSH_EVERY: Duration = Duration::from_millis(100);
-/// Rows of a source for each second of event time.
-const ROWS_PER_SECOND: usize = 30;
-const ROWS_PER_PUSH: usize = PUSH_SECONDS as usize * ROWS_PER_SECOND;
-/// Hosts that speak at a time. Every so many seconds one falls silent and another begins.
-const HOSTS: usize = 30;
-const HOST_EVERY: usize = 8;
-const HOSTS_EVER: usize = 200;
+/// So many pushes are made as fast as they are taken, until every state is as large as it becomes.
+const FIRST_PUSHES: u64 = 200;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often a query that nobody else has comes, and for how long it stays.
 const VISIT_EVERY: Duration = Duration::from_millis(2_500);
@@ -34,6 +30,10 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// An engine lives for a part of the run, but not for longer than this.
 const LIVES: u32 = 5;
 const LIFE_MAX: Duration = Duration::from_secs(120);
+
+/// Has glibc serve all threads from one heap: each engine has new threads, and every heap keeps room for the most that the
+/// threads before had needed. Read when a process starts.
+pub(crate) const ONE_HEAP: (&str, &str) = ("MALLOC_ARENA_MAX", "1");
 
 /// What memory may have grown by, in percent of what it was: the last fifth of the run against the second.
 pub(crate) const GROWTH_PERCENT_MAX: f64 = 10.0;
@@ -60,10 +60,10 @@ const QUERIES: [(&str, &str); 12] = [
        ON a.host = b.host AND b.ts BETWEEN a.ts - INTERVAL '5 seconds' AND a.ts"),
     ("asof", "SELECT a.ts, a.host, b.bytes FROM load a ASOF JOIN calls b MATCH_CONDITION (a.ts >= b.ts) ON a.host = b.host"),
     ("over", "SELECT ts, host, avg(cpu) OVER (PARTITION BY host ORDER BY ts ROWS 20 PRECEDING) AS mean,
-       max(mem) OVER (PARTITION BY host ORDER BY ts RANGE INTERVAL '2 minutes' PRECEDING) AS most FROM load"),
+       max(mem) OVER (PARTITION BY host ORDER BY ts RANGE INTERVAL '1 minute' PRECEDING) AS most FROM load"),
     ("distinct", "SELECT DISTINCT host, ts FROM calls"),
     ("retained", "SELECT caller, count(*) AS n, sum(bytes) AS bytes FROM calls GROUP BY caller
-       EMIT ON UPDATE RETAIN INTERVAL '5 minutes'"),
+       EMIT ON UPDATE RETAIN INTERVAL '2 minutes'"),
     ("late", "SELECT ts, reason FROM LATE(load)"),
     ("odd", "SELECT host, window_end, score, is_anomaly FROM odd"),
     ("drift", "SELECT host, window_end, score, is_anomaly FROM drift"),
@@ -89,7 +89,7 @@ const VISITS: [&str; 2] = [
 pub(crate) struct Sample {
     /// Since the beginning of the run.
     pub(crate) seconds: f64,
-    /// Bytes of this process that are in memory.
+    /// Bytes of this process that are in memory, its program file left out.
     pub(crate) resident: u64,
     /// Bytes that the engine charges: see `Metrics::memory_bytes`.
     pub(crate) charged: u64,
@@ -115,6 +115,13 @@ pub(crate) struct Outcome {
     pub(crate) late: u64,
     pub(crate) malformed: u64,
     pub(crate) visits: u64,
+}
+
+impl Sample {
+    /// What the engine charges for state.
+    pub(crate) fn state(&self) -> u64 {
+        self.charged.saturating_sub(self.ingress + self.waiting)
+    }
 }
 
 impl Outcome {
@@ -281,70 +288,13 @@ fn push(engine: &Engine, stop: &AtomicBool, pushed: &AtomicU64) -> Result<()> {
                 *place += 1;
             }
         }
-        // Time lost to backpressure is not made up for.
-        due = (due + PUSH_EVERY).max(Instant::now());
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        if step >= FIRST_PUSHES {
+            // Time lost to backpressure is not made up for.
+            due = (due + PUSH_EVERY).max(Instant::now());
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
     }
     Ok(())
-}
-
-/// The rows of a push: the same whenever it is made.
-fn rows(source: usize, step: usize) -> RecordBatch {
-    let rows = step * ROWS_PER_PUSH..(step + 1) * ROWS_PER_PUSH;
-    let mixed = |row: usize| ((row * 3 + source) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
-    let second = |row: usize| (row / ROWS_PER_SECOND) as i64;
-    let time = |row: usize| match mixed(row) % 1000 {
-        // No time at all, or one that is long past.
-        0..5 => None,
-        5..15 => Some((second(row) - 3_600) * SECOND),
-        mixed => Some(second(row) * SECOND - mixed as i64 % 4_000 * SECOND / 1_000),
-    };
-    let host = |row: usize| {
-        let first = second(row) as usize / HOST_EVERY;
-        format!("host-{}", (first + mixed(row) as usize / 1000 % HOSTS) % HOSTS_EVER)
-    };
-    let wave = |row: usize, length: f64| {
-        let phase = second(row) as f64 / length * std::f64::consts::TAU;
-        50.0 + 30.0 * phase.sin() + mixed(row) as f64 % 97.0 / 10.0
-    };
-    let times: TimestampNanosecondArray = rows.clone().map(time).collect();
-    let hosts = StringArray::from_iter_values(rows.clone().map(host));
-    let mut columns = vec![
-        ("ts", Arc::new(times) as ArrayRef, true),
-        ("host", Arc::new(hosts) as ArrayRef, true),
-    ];
-    let numbers = |length: f64| -> ArrayRef {
-        Arc::new(Float64Array::from_iter_values(rows.clone().map(|row| wave(row, length))))
-    };
-    match SOURCES[source] {
-        "load" => {
-            columns.push(("cpu", numbers(40.0), true));
-            columns.push(("mem", numbers(300.0), true));
-        }
-        "calls" => {
-            let callers = rows.clone().map(|row| format!("caller-{}", mixed(row) % 7));
-            let bytes = rows.clone().map(|row| (mixed(row) % 5_000) as i64);
-            columns.push(("caller", Arc::new(StringArray::from_iter_values(callers)), true));
-            columns.push(("bytes", Arc::new(Int64Array::from_iter_values(bytes)), true));
-        }
-        _ => {
-            let lines = rows.clone().map(|row| line(second(row), mixed(row)));
-            columns.push(("line", Arc::new(StringArray::from_iter_values(lines)), true));
-        }
-    }
-    RecordBatch::try_from_iter_with_nullable(columns).expect("the columns are of one length")
-}
-
-/// A log line: some words vary, and some kinds are there for a while only.
-fn line(second: i64, mixed: u64) -> String {
-    let (user, age) = (mixed % 37, second / 300 % 20);
-    match mixed % 5 {
-        0 => format!("session {mixed} opened for user u{user}"),
-        1 => format!("sent {} bytes to 10.0.0.{user}", mixed % 9973),
-        2 => format!("release r{age} of part {} came up in {} ms", mixed % 3, mixed % 97),
-        3 => format!("worker {user} left after release r{age}"),
-        _ => "heartbeat".to_owned(),
-    }
 }
 
 /// A detector and two queries that come and go.
@@ -386,10 +336,11 @@ fn pause(stop: &AtomicBool, length: Duration) -> bool {
     stop.load(Ordering::Relaxed)
 }
 
-/// Bytes of this process that are in memory, where the system tells; else 0.
+/// Bytes of this process that are in memory, where the system tells; else 0. Pages of its program file are not among them:
+/// they come with what is called first, and go when the system wants them.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or_default() * 1024
 }

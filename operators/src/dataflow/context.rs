@@ -154,10 +154,10 @@ impl QueryContext {
     }
 
     /// Registers what an operator keeps from epoch to epoch, under a name of its own within the part, after it has taken
-    /// up what a checkpoint has for it.
+    /// up what a checkpoint has for it. If that is something else the query fails.
     ///
     /// # Errors
-    /// If the checkpoint holds something else.
+    /// If the name is there already, which would be a bug.
     pub fn keep<S: Stateful + 'static>(&self, name: &str, state: S) -> Result<Rc<RefCell<S>>> {
         let state = Rc::new(RefCell::new(state));
         self.keep_shared(name, Rc::clone(&state) as Rc<RefCell<dyn Stateful>>)?;
@@ -167,9 +167,14 @@ impl QueryContext {
     /// As [`QueryContext::keep`], for what is shared already.
     ///
     /// # Errors
-    /// If the checkpoint holds something else.
+    /// If the name is there already, which would be a bug.
     pub fn keep_shared(&self, name: &str, state: Rc<RefCell<dyn Stateful>>) -> Result<()> {
-        self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.keep(name, state))
+        let Some(keeper) = &self.keeper else { return Ok(()) };
+        // The dataflow is built all the same: it has to be one on all workers, and this may be the only one that fails.
+        if let Err(error) = keeper.load(name, &state) {
+            self.fail(error);
+        }
+        keeper.register(name, state)
     }
 
     /// Whether the query goes on from a checkpoint.

@@ -54,6 +54,11 @@ impl Outbox {
         self.0.results.borrow().is_empty()
     }
 
+    /// Says that nothing comes: the dataflow could not be built.
+    pub fn end(&self) {
+        self.0.open.set(Epoch::MAX);
+    }
+
     /// The first epoch that is not complete: all results of earlier ones have been put here. [`Epoch::MAX`] when
     /// the query has ended.
     #[must_use]

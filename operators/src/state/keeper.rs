@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SavedState, StateReader, StateWriter, Stateful};
-use crate::error::Result;
+use super::{SavedState, StateReader, StateWriter, Stateful, problem};
+use crate::error::{OperatorError, Result};
 use crate::key::KeyShare;
 
 /// Names an operator within its query, the same on every worker and whenever the query is planned.
@@ -86,18 +86,29 @@ impl Keeper {
         self.saved.is_some()
     }
 
-    /// Registers an operator, after it has taken up what there is for it.
-    pub(crate) fn keep(&self, state: &str, operator: Rc<RefCell<dyn Stateful>>) -> Result<()> {
-        let id = OperatorId { part: self.part, state: state.to_owned() };
-        debug_assert!(
-            self.registered.0.borrow().iter().all(|(known, _)| *known != id),
-            "{id:?} is registered twice"
-        );
+    fn id(&self, state: &str) -> OperatorId {
+        OperatorId { part: self.part, state: state.to_owned() }
+    }
+
+    /// Lets an operator take up what there is for it.
+    pub(crate) fn load(&self, state: &str, operator: &RefCell<dyn Stateful>) -> Result<()> {
+        let id = self.id(state);
         let saved = self.saved.iter().flat_map(|saved| saved.iter()).find(|saved| saved.id == id);
-        if let Some(saved) = saved {
-            operator.borrow_mut().load(&StateReader::new(&saved.states, self.share))?;
+        let Some(saved) = saved else { return Ok(()) };
+        let loaded = operator.borrow_mut().load(&StateReader::new(&saved.states, self.share));
+        loaded.map_err(|error| OperatorError::Snapshot {
+            owner: format!("\"{state}\" in part {} of the query", self.part),
+            problem: format!("cannot be taken up: {error}"),
+        })
+    }
+
+    /// Registers an operator.
+    pub(crate) fn register(&self, state: &str, operator: Rc<RefCell<dyn Stateful>>) -> Result<()> {
+        let (id, mut registered) = (self.id(state), self.registered.0.borrow_mut());
+        if registered.iter().any(|(known, _)| *known == id) {
+            return Err(problem(format!("is registered twice as \"{state}\"")));
         }
-        self.registered.0.borrow_mut().push((id, operator));
+        registered.push((id, operator));
         Ok(())
     }
 }
