@@ -12,7 +12,7 @@ use arrow::ipc::writer::FileWriter;
 use crate::{BoxResult, Job};
 
 /// Times are milliseconds since 1970.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Bid {
     pub auction: i64,
     pub bidder: i64,
@@ -24,14 +24,14 @@ pub struct Bid {
 }
 
 /// A new auction, as far as queries read it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Auction {
     pub seller: i64,
     pub date_time: i64,
 }
 
 /// A new person, as far as queries read it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Person {
     pub id: i64,
     pub name: String,
@@ -39,7 +39,7 @@ pub struct Person {
 }
 
 /// A row of telemetry; its time is in nanoseconds since 1970.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Load {
     pub ts: i64,
     pub host: String,
