@@ -3,9 +3,7 @@
 use std::fs::File;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{
-    Float64Type, Int64Type, TimestampMillisecondType, TimestampNanosecondType,
-};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMillisecondType, TimestampNanosecondType};
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 

@@ -20,7 +20,8 @@ const CREATE_LOAD: &str =
     "CREATE SOURCE load (ts TIMESTAMP NOT NULL, host TEXT NOT NULL, value DOUBLE NOT NULL,
     WATERMARK FOR ts AS ts - INTERVAL '2 seconds')";
 
-const TUMBLE: &str = "SELECT host, window_start, count(*) AS n, avg(value) AS mean, stddev(value) AS deviation,
+const TUMBLE: &str =
+    "SELECT host, window_start, count(*) AS n, avg(value) AS mean, stddev(value) AS deviation,
       min(value) AS least, max(value) AS most
     FROM TUMBLE(load, ts, INTERVAL '10 seconds') GROUP BY host, window_start, window_end";
 
@@ -37,7 +38,8 @@ fn main() -> BoxResult<()> {
         None => {
             let query = queries::QUERIES.iter().find(|query| query.name == job.query);
             let query = query.ok_or_else(|| format!("there is no query {}", job.query))?;
-            let sources: &[&str] = if job.query == "q8" { &["person", "auction"] } else { &["bid"] };
+            let sources: &[&str] =
+                if job.query == "q8" { &["person", "auction"] } else { &["bid"] };
             (events::CREATE, query.sql, nexmark(&job, sources)?)
         }
     };

@@ -65,13 +65,16 @@ fn timed<T: Clone + Send + 'static>(
     disorder: i64,
 ) -> Stream<impl Operator<Out = T> + 'static> {
     let (mut latest, mut next) = (i64::MIN, i64::MIN);
-    stream.add_timestamps(move |row| time(row), move |_, time| {
-        latest = latest.max(*time);
-        (latest >= next).then(|| {
-            next = latest + second;
-            latest - disorder
-        })
-    })
+    stream.add_timestamps(
+        move |row| time(row),
+        move |_, time| {
+            latest = latest.max(*time);
+            (latest >= next).then(|| {
+                next = latest + second;
+                latest - disorder
+            })
+        },
+    )
 }
 
 fn context(job: &Job) -> BoxResult<StreamContext> {
@@ -152,18 +155,22 @@ fn bids(job: &Job) -> BoxResult<()> {
                         StreamElement::FlushAndRestart => StreamElement::FlushAndRestart,
                         StreamElement::Terminate => StreamElement::Terminate,
                     });
-                let most = counts.group_by(|(_, _, end): &(i64, i64, i64)| *end).window(Aligned::tumbling(1)).fold(
-                    (0i64, Vec::new()),
-                    |(most, auctions): &mut (i64, Vec<i64>), (auction, count, _): &(i64, i64, i64)| {
-                        if *count > *most {
-                            *most = *count;
-                            auctions.clear();
-                        }
-                        if *count == *most {
-                            auctions.push(*auction);
-                        }
-                    },
-                );
+                let most = counts
+                    .group_by(|(_, _, end): &(i64, i64, i64)| *end)
+                    .window(Aligned::tumbling(1))
+                    .fold(
+                        (0i64, Vec::new()),
+                        |(most, auctions): &mut (i64, Vec<i64>),
+                         (auction, count, _): &(i64, i64, i64)| {
+                            if *count > *most {
+                                *most = *count;
+                                auctions.clear();
+                            }
+                            if *count == *most {
+                                auctions.push(*auction);
+                            }
+                        },
+                    );
                 most.unkey()
                     .flat_map(|(end, (most, auctions))| {
                         auctions.into_iter().map(move |auction| (auction, most, end))

@@ -48,11 +48,7 @@ fn main() -> BoxResult<()> {
     Ok(())
 }
 
-fn write(
-    folder: &Path,
-    name: &str,
-    batches: impl Iterator<Item = RecordBatch>,
-) -> BoxResult<()> {
+fn write(folder: &Path, name: &str, batches: impl Iterator<Item = RecordBatch>) -> BoxResult<()> {
     let mut batches = batches.filter(|batch| batch.num_rows() > 0).peekable();
     let schema = batches.peek().ok_or("no rows")?.schema();
     let file = File::create(folder.join(format!("{name}.arrow")))?;
