@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ BATCH = ["duckdb", "datafusion"]
 FEW = {"pathway", "bytewax"}
 # Sums of floats in another order part at the sixteenth digit.
 TOLERANCE = 1e-9
-# What may go wrong in a database of the interpreter is not worth a wrong word in the table.
+# Of an error that is put into the table; the rest is in a log.
 MESSAGE_CHARACTERS = 160
 
 
@@ -146,7 +147,7 @@ def main():
     print(f"{datetime.date.today()}; {machine()}; {options.workers} worker(s); median of {options.rounds} rounds after one")
     print(f"Nexmark: {options.events} events, 10,000 a second; telemetry: {options.rows} rows, 50,000 a second")
     print(f"({', '.join(sorted(FEW))}: the first {options.few_events} and {options.few_rows})")
-    print(os.environ.get("PEERS_VERSIONS", ""))
+    print(versions())
     print()
     print("| query | engine | events | seconds | CPU-seconds | events/s | events/s per core | results |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |")
@@ -195,6 +196,19 @@ def compared(query, rates):
             lines.append(f"figure: {query}_over_{kind} = {core / max(other[1] for other in others):.2f} ratio")
             lines.append(f"figure: {query}_total_over_{kind} = {total / max(other[0] for other in others):.2f} ratio")
     return lines
+
+
+def versions():
+    """What is measured, from the files that pin it."""
+    pinned = []
+    for crate in ("driftline", "laminar-db", "dbsp", "renoir"):
+        found = re.search(f'name = "{crate}"\nversion = "([^"]+)"', (HERE.parent / "Cargo.lock").read_text())
+        pinned += [f"{crate} {found[1]}"] if found else []
+    for name in ("flink", "pathway", "bytewax", "table"):
+        for line in (HERE.parent / f"requirements-{name}.txt").read_text().split():
+            package, version = line.split("==")
+            pinned += [f"{package} {version}"] if f"{package} {version}" not in pinned else []
+    return ", ".join(pinned)
 
 
 def machine():

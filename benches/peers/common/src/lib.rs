@@ -63,7 +63,7 @@ impl Job {
 }
 
 /// Time that passed, and processor time of all threads of this process.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Clock {
     begin: Instant,
     busy: f64,
