@@ -2,10 +2,13 @@
 
 use std::fs::File;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int64Type, TimestampMillisecondType, TimestampNanosecondType};
-use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::FileWriter;
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float64Type, Int64Type, TimestampMillisecondType, TimestampNanosecondType,
+};
+use arrow_ipc::reader::FileReader;
+use arrow_ipc::writer::FileWriter;
 
 use crate::{BoxResult, Job};
 

@@ -4,9 +4,9 @@
 
 use std::thread;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMillisecondType;
 use driftline::Engine;
+use driftline::arrow::array::{AsArray, RecordBatch};
+use driftline::arrow::datatypes::TimestampMillisecondType;
 use peers_common::{BoxResult, Clock, Job, Lap, measure, report, rows};
 
 #[allow(dead_code)]

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Float64Array, RecordBatch, StringArray, TimestampNanosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use arrow::ipc::writer::FileWriter;
+use arrow_array::{Float64Array, RecordBatch, StringArray, TimestampNanosecondArray};
+use arrow_ipc::writer::FileWriter;
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
 #[allow(dead_code)]
 #[path = "../../../../tests/nexmark/events.rs"]
