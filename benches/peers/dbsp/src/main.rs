@@ -17,6 +17,10 @@ use dbsp::{
 };
 use peers_common::{BoxResult, Clock, Job, Lap, cannot, measure, report, rows, write_lines};
 
+/// The allocator that it is shipped with.
+#[global_allocator]
+static ALLOCATOR: dbsp::mimalloc::MiMalloc = dbsp::mimalloc::MiMalloc;
+
 const STEP_ROWS: usize = 40_000;
 const TEN: i64 = 10_000;
 const TWO: i64 = 2_000;
@@ -144,7 +148,7 @@ fn start(time: i64, size: i64) -> i64 {
 fn parts_of_bids(job: &Job) -> BoxResult<()> {
     let bids = rows::bids(job)?;
     let pairs = |of: fn(&rows::Bid) -> (i64, i64)| -> Vec<Tup2<i64, i64>> {
-        bids.iter().map(|bid| of(bid).into()).collect()
+        bids.iter().map(of).map(|(a, b)| Tup2(a, b)).collect()
     };
     match job.query.as_str() {
         "q2" => {

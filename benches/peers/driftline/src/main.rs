@@ -43,9 +43,10 @@ fn main() -> BoxResult<()> {
             (events::CREATE, query.sql, nexmark(&job, sources)?)
         }
     };
-    let events = feed.iter().map(|(_, batch)| batch.num_rows()).sum();
+    let events = feed.iter().map(|(_, batch)| batch.num_rows()).sum::<usize>();
     let round = || run(create, sql, &feed, job.workers);
-    let count = |batches: &Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum();
+    let count =
+        |batches: &Vec<RecordBatch>| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
     let (rows, laps) = measure(&job, round, count, rows::write_batches)?;
     report(events, rows, &laps, "");
     Ok(())

@@ -48,7 +48,7 @@ fn parts<T: Clone>(rows: &[T], workers: usize) -> Parts<T> {
 fn source<T: Clone + Send + 'static>(
     env: &StreamContext,
     parts: &Parts<T>,
-) -> Stream<impl Operator<Out = T> + 'static> {
+) -> Stream<impl Operator<Out = T> + 'static + use<T>> {
     let parts = Arc::clone(parts);
     env.stream_par_iter(move |worker: u64, _: u64| {
         let rows = std::mem::take(&mut parts.lock().expect("nobody panics")[worker as usize]);
