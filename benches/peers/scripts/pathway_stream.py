@@ -29,13 +29,16 @@ def write_file(folder, name, file, columns):
         if pa.types.is_timestamp(field.type):
             time = compute.floor_temporal(table[field.name], unit="millisecond").cast(pa.timestamp("ms")).cast(pa.int64())
             table = table.set_column(place, field.name, time)
+    # A table of Pathway has an `id` of its own.
+    table = table.rename_columns(["person_id" if column == "id" else column for column in columns])
     path = os.path.join(folder, f"{name}.csv")
     csv.write_csv(table, path)
     return table.num_rows
 
 
 def read(folder, name, columns):
-    schema = pw.schema_from_types(**{column: KINDS.get(column, int) for column in columns})
+    named = ["person_id" if column == "id" else column for column in columns]
+    schema = pw.schema_from_types(**{column: KINDS.get(column, int) for column in named})
     return pw.io.csv.read(os.path.join(folder, f"{name}.csv"), schema=schema, mode="static")
 
 
@@ -71,14 +74,14 @@ def q7(bid):
 
 def q8(person, auction):
     tumble = pw.temporal.tumbling(duration=TEN)
-    people = person.windowby(person.date_time, window=tumble, instance=person.id).reduce(
-        id=pw.this._pw_instance, name=pw.reducers.any(pw.this.name), start=pw.this._pw_window_start
+    people = person.windowby(person.date_time, window=tumble, instance=person.person_id).reduce(
+        person=pw.this._pw_instance, name=pw.reducers.any(pw.this.name), start=pw.this._pw_window_start
     )
     sellers = auction.windowby(auction.date_time, window=tumble, instance=auction.seller).reduce(
         seller=pw.this._pw_instance, start=pw.this._pw_window_start
     )
-    return people.join(sellers, people.id == sellers.seller, people.start == sellers.start).select(
-        people.id, people.name, people.start
+    return people.join(sellers, people.person == sellers.seller, people.start == sellers.start).select(
+        people.person, people.name, people.start
     )
 
 
