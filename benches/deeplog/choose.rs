@@ -26,10 +26,8 @@ use super::data::{
     FALSE_ALARMS, Hdfs, Session, Weighted, distinct, mean_and_spread, settings, train, whole,
 };
 
-/// How many times the greatest surprise of training makes a session abnormal beside the invariants; the model has 1.25.
+/// How many times the greatest surprise of training makes a session abnormal beside the invariants; the model has 1.
 const BEYOND: [f64; 5] = [1.0, 1.1, 1.25, 1.5, 2.0];
-/// The factor of the model.
-const BEYOND_OF_MODEL: f64 = 1.25;
 
 /// Changes a session at a place, if it can be changed there; the last is another key.
 type Edit = fn(&mut Session, usize, &str) -> bool;
@@ -123,7 +121,7 @@ impl Worth {
             raised.map(|(_, weight)| *weight).fold(0.0, |sum, weight| sum + weight)
         };
         let found = edits.0.iter().map(&mut found).collect();
-        let (invariants, most) = (whole(model), model.beyond_bound() / BEYOND_OF_MODEL);
+        let (invariants, most) = (whole(model), model.beyond_bound());
         let combined = BEYOND.map(|factor| {
             judged.share(|session| invariants(session) || session.nll_max > factor * most)
         });

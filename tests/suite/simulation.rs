@@ -476,52 +476,47 @@ fn history_of(seed: u64, is_careless: bool) -> std::result::Result<Told, String>
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// More of them: `DRIFTLINE_HISTORIES=5000`; one of them again: `DRIFTLINE_SEED=17`.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
 
-    /// More of them: `DRIFTLINE_HISTORIES=5000`; one of them again: `DRIFTLINE_SEED=17`.
-    fn number(name: &str) -> Option<u64> {
-        std::env::var(name).ok().and_then(|text| text.parse().ok())
-    }
-
-    #[test]
-    fn nothing_is_lost_or_doubled_in_any_history() {
-        let seeds = match number("DRIFTLINE_SEED") {
-            Some(seed) => seed..seed + 1,
-            None => 0..number("DRIFTLINE_HISTORIES").unwrap_or(120),
-        };
-        let (mut failures, mut all) = (Vec::new(), Told::default());
-        for seed in seeds.clone() {
-            match history(seed) {
-                Ok(told) => {
-                    all.lives += told.lives;
-                    all.checkpoints += told.checkpoints;
-                    all.faults += told.faults;
-                }
-                Err(problem) => failures.push(format!("DRIFTLINE_SEED={seed}: {problem}")),
+#[test]
+fn nothing_is_lost_or_doubled_in_any_history() {
+    let seeds = match number("DRIFTLINE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("DRIFTLINE_HISTORIES").unwrap_or(120),
+    };
+    let (mut failures, mut all) = (Vec::new(), Told::default());
+    for seed in seeds.clone() {
+        match history(seed) {
+            Ok(told) => {
+                all.lives += told.lives;
+                all.checkpoints += told.checkpoints;
+                all.faults += told.faults;
             }
-        }
-        println!("{} histories: {all:?}", seeds.end - seeds.start);
-        assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
-        if seeds.end - seeds.start >= 100 {
-            let count = (seeds.end - seeds.start) as usize;
-            assert!(all.lives > count * 2 && all.checkpoints > count as u64 * 3, "{all:?}");
-            assert!(all.faults > count as u64, "{all:?}");
+            Err(problem) => failures.push(format!("DRIFTLINE_SEED={seed}: {problem}")),
         }
     }
-
-    /// A simulation that finds nothing could be one that looks at nothing.
-    #[test]
-    fn a_host_that_keeps_what_comes_again_is_found_out() {
-        let found = (0..20).filter(|seed| history_of(*seed, true).is_err()).count();
-        assert!(found > 3, "{found} of 20");
+    println!("{} histories: {all:?}", seeds.end - seeds.start);
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    if seeds.end - seeds.start >= 100 {
+        let count = (seeds.end - seeds.start) as usize;
+        assert!(all.lives > count * 2 && all.checkpoints > count as u64 * 3, "{all:?}");
+        assert!(all.faults > count as u64, "{all:?}");
     }
+}
 
-    #[test]
-    fn a_seed_is_one_history() {
-        for seed in 1000..1015 {
-            assert_eq!(history(seed), history(seed), "seed {seed}");
-        }
+/// A simulation that finds nothing could be one that looks at nothing.
+#[test]
+fn a_host_that_keeps_what_comes_again_is_found_out() {
+    let found = (0..20).filter(|seed| history_of(*seed, true).is_err()).count();
+    assert!(found > 3, "{found} of 20");
+}
+
+#[test]
+fn a_seed_is_one_history() {
+    for seed in 1000..1015 {
+        assert_eq!(history(seed), history(seed), "seed {seed}");
     }
 }

@@ -27,8 +27,6 @@ const PROBABILITY_MIN: f64 = 1e-12;
 const NLL_MIN: f64 = 4.605;
 /// Pairs of training that are kept for replay.
 const REPLAY_MAX: usize = 8_192;
-/// How much more improbable than anything in training a key is that makes a session abnormal beside the invariants.
-const BEYOND: f64 = 1.25;
 
 /// What predicts the next key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -286,8 +284,9 @@ impl KeyModel {
         if held_out > 0 && settings.refit {
             model.predictor = predictor(rule(&whole, &Pairs::new(), &mut epochs, watch)?);
         }
+        // Beside the invariants, a key makes a session abnormal that is more improbable than anything in training.
         let learned = model.judge_symbols(sessions).into_iter().map(|session| session.nll_max);
-        model.bounds.beyond = (BEYOND * learned.fold(unlearned, f64::max)).max(NLL_MIN);
+        model.bounds.beyond = learned.fold(unlearned, f64::max).max(NLL_MIN);
         Ok(model)
     }
 
