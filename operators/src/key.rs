@@ -136,7 +136,10 @@ pub struct KeyInterner {
     fields: Fields,
     encoder: KeyEncoder,
     hasher: RandomState,
-    table: HashTable<KeyId>,
+    /// By the low half of a key's hash; with its high half, by which nearly all other keys are told without a look at them.
+    table: HashTable<(u32, KeyId)>,
+    /// Hashes of the keys of a batch.
+    hashes: Vec<u64>,
     bytes: Vec<u8>,
     ends: Vec<usize>,
     null_text: Option<KeyId>,
@@ -159,6 +162,7 @@ impl KeyInterner {
             encoder: KeyEncoder::new(fields)?,
             hasher: fixed_hasher(),
             table: HashTable::new(),
+            hashes: Vec::new(),
             bytes: Vec::new(),
             ends: Vec::new(),
             null_text: None,
@@ -180,7 +184,7 @@ impl KeyInterner {
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 5
+        self.bytes.capacity() + self.ends.capacity() * 8 + self.table.capacity() * 9
     }
 
     /// Writes the number of each row's key to `ids`, numbering keys not seen before.
@@ -203,35 +207,54 @@ impl KeyInterner {
             return Ok(());
         }
         let keys = self.encoder.encode(columns)?;
-        let mut previous: Option<(&[u8], KeyId)> = None;
+        // Where there are more keys than fit into a cache, each look at the table, and each at a key, is a miss. One after
+        // the other for each row they would add up; step by step for all rows of the batch, the misses of many overlap.
+        self.hashes.clear();
+        self.hashes.extend((0..rows).map(|row| match keys.bytes(row) {
+            Some(key) => self.hasher.hash_one(key),
+            None => 0,
+        }));
         for row in 0..rows {
-            let Some(key) = keys.bytes(row) else {
-                let next = self.ends.len();
-                let id = *self.null_text.get_or_insert(next as KeyId);
-                if id as usize == next {
-                    self.ends.push(self.bytes.len());
-                }
-                ids.push(id);
-                continue;
-            };
-            if let Some((_, id)) = previous.filter(|(seen, _)| *seen == key) {
-                ids.push(id);
-                continue;
-            }
-            let hash = self.hasher.hash_one(key);
-            let (bytes, ends, null_text) = (&self.bytes, &self.ends, self.null_text);
-            let found = self
-                .table
-                .find(hash, |&id| slice(bytes, ends, id) == key && Some(id) != null_text)
-                .copied();
-            let id = match found {
-                Some(id) => id,
-                None => self.add(hash, key),
+            let id = match keys.bytes(row) {
+                Some(key) => self.likely(self.hashes[row], key),
+                None => self.null_text(),
             };
             ids.push(id);
-            previous = Some((key, id));
+        }
+        for row in 0..rows {
+            let Some(key) = keys.bytes(row) else { continue };
+            if !is_same(slice(&self.bytes, &self.ends, ids[row]), key) {
+                ids[row] = self.number(self.hashes[row], key);
+            }
         }
         Ok(())
+    }
+
+    fn null_text(&mut self) -> KeyId {
+        let next = self.ends.len();
+        let id = *self.null_text.get_or_insert(next as KeyId);
+        if id as usize == next {
+            self.ends.push(self.bytes.len());
+        }
+        id
+    }
+
+    /// The number of a key, or that of another with the same hash; a new one if no key has that hash.
+    fn likely(&mut self, hash: u64, key: &[u8]) -> KeyId {
+        match self.table.find(hash, |(high, _)| *high == high_half(hash)) {
+            Some((_, id)) => *id,
+            None => self.add(hash, key),
+        }
+    }
+
+    /// The number of a key.
+    fn number(&mut self, hash: u64, key: &[u8]) -> KeyId {
+        let (bytes, ends) = (&self.bytes, &self.ends);
+        let found = self.table.find(hash, |(_, id)| slice(bytes, ends, *id) == key);
+        match found {
+            Some((_, id)) => *id,
+            None => self.add(hash, key),
+        }
     }
 
     fn add(&mut self, hash: u64, key: &[u8]) -> KeyId {
@@ -239,7 +262,8 @@ impl KeyInterner {
         self.bytes.extend_from_slice(key);
         self.ends.push(self.bytes.len());
         let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
-        self.table.insert_unique(hash, id, |&id| hasher.hash_one(slice(bytes, ends, id)));
+        let hash_of = |(_, id): &(u32, KeyId)| hasher.hash_one(slice(bytes, ends, *id));
+        self.table.insert_unique(hash, (high_half(hash), id), hash_of);
         id
     }
 
@@ -311,6 +335,21 @@ fn check_room(field: &Field) -> Result<()> {
         problem: format!("is a dictionary with indexes of type {index}, too few for a key"),
         hint: format!("group by arrow_cast({name}, '{values}')"),
     })
+}
+
+/// What the table does not go by to find a place.
+fn high_half(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// Whether two keys are the same. Most are short, and cost less to compare here than a call would.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    match (one.first_chunk::<8>(), one.last_chunk::<8>()) {
+        (Some(first), Some(last)) if one.len() <= 16 && one.len() == other.len() => {
+            other.first_chunk() == Some(first) && other.last_chunk() == Some(last)
+        }
+        _ => one == other,
+    }
 }
 
 fn slice<'a>(bytes: &'a [u8], ends: &[usize], id: KeyId) -> &'a [u8] {

@@ -240,21 +240,26 @@ impl GroupAccumulator for Moments {
     }
 
     fn state(&mut self) -> Result<Vec<ArrayRef>> {
-        let groups = std::mem::take(&mut self.groups);
-        Ok(vec![
-            integers(&groups, |group| group.rows),
-            integers(&groups, |group| group.count),
-            floats(&groups, |group| group.sum),
-            floats(&groups, |group| group.mean),
-            floats(&groups, |group| group.squares),
-            floats(&groups, |group| group.minimum),
-            floats(&groups, |group| group.maximum),
-        ])
+        let groups = &self.groups;
+        let state = vec![
+            integers(groups, |group| group.rows),
+            integers(groups, |group| group.count),
+            floats(groups, |group| group.sum),
+            floats(groups, |group| group.mean),
+            floats(groups, |group| group.squares),
+            floats(groups, |group| group.minimum),
+            floats(groups, |group| group.maximum),
+        ];
+        self.groups.clear();
+        Ok(state)
     }
 
     fn finish(&mut self) -> Result<Vec<ArrayRef>> {
-        let groups = std::mem::take(&mut self.groups);
-        Ok(self.statistics.iter().map(|asked| statistic(&groups, *asked)).collect())
+        let results = self.statistics.iter().map(|asked| statistic(&self.groups, *asked)).collect();
+        // The next window may have as many groups, and finds room for them; one that had far fewer gives room back.
+        self.groups.shrink_to(self.groups.len().saturating_mul(4));
+        self.groups.clear();
+        Ok(results)
     }
 
     fn bytes(&self) -> usize {

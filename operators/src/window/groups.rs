@@ -46,7 +46,21 @@ impl GroupMap {
         groups.clear();
         let mut refused = 0;
         let limit = self.ids.len().saturating_add(room);
-        for id in ids {
+        let mut ids = ids;
+        // Most keys are known, and those of a full pane all: that loop is worth its own.
+        let mut first_unknown = None;
+        if let Index::Dense(dense) = &self.index {
+            for id in ids.by_ref() {
+                match dense.get(id as usize) {
+                    Some(&group) if group != ABSENT => groups.push(group as usize),
+                    _ => {
+                        first_unknown = Some(id);
+                        break;
+                    }
+                }
+            }
+        }
+        for id in first_unknown.into_iter().chain(ids) {
             let known = match &self.index {
                 Index::Dense(dense) => dense.get(id as usize).copied().unwrap_or(ABSENT),
                 Index::Sparse(sparse) => sparse.get(&id).copied().unwrap_or(ABSENT),

@@ -39,6 +39,8 @@ pub struct Panes {
     keys: KeyInterner,
     panes: BTreeMap<i64, Pane>,
     blocks: Blocks,
+    /// Accumulators of a window that has been answered: empty, with room for as many groups.
+    spare: Option<Accumulators>,
     groups: usize,
     closed_until: EventTime,
     ids: Vec<KeyId>,
@@ -65,8 +67,8 @@ struct Pane {
 }
 
 impl Pane {
-    fn new(program: &dyn AggregateProgram) -> Result<Self> {
-        Ok(Self { map: GroupMap::default(), accumulators: program.accumulators()?, sealed: None })
+    fn new(accumulators: Accumulators) -> Self {
+        Self { map: GroupMap::default(), accumulators, sealed: None }
     }
 
     fn states(&mut self) -> Result<&[Vec<ArrayRef>]> {
@@ -120,6 +122,7 @@ impl Panes {
             keys,
             panes: BTreeMap::new(),
             blocks: Blocks::default(),
+            spare: None,
             groups: 0,
             closed_until: EventTime::MIN,
             ids: Vec::new(),
@@ -220,7 +223,11 @@ impl Panes {
                 self.rows_refused += count as u64;
                 return Ok(());
             }
-            self.panes.insert(start, Pane::new(&*self.aggregate.program)?);
+            let accumulators = match self.spare.take() {
+                Some(spare) => spare,
+                None => self.aggregate.program.accumulators()?,
+            };
+            self.panes.insert(start, Pane::new(accumulators));
         }
         let pane = self.panes.get_mut(&start).expect("inserted above");
         let room = self.aggregate.groups_max.saturating_sub(self.groups);
@@ -291,6 +298,7 @@ impl Panes {
         let (ids, results) = if self.window.is_tumble() {
             let pane = self.panes.get_mut(&start).expect("the caller found the pane");
             let results = finish_all(&*self.aggregate.program, &mut pane.accumulators)?;
+            self.spare = Some(std::mem::take(&mut pane.accumulators));
             (pane.map.take_ids(), results)
         } else if self.window.is_cumulate() && !is_longest {
             self.fold_panes(start, end)?;
@@ -446,7 +454,8 @@ impl Panes {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let panes = self.panes.values().map(Pane::bytes).sum::<usize>();
-        self.keys.bytes() + panes + self.blocks.bytes()
+        let spare = self.spare.iter().flatten().map(|accumulator| accumulator.bytes());
+        self.keys.bytes() + panes + self.blocks.bytes() + spare.sum::<usize>()
     }
 }
 
