@@ -18,6 +18,7 @@ use super::retain::Held;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::state::decode_rows;
 use crate::time::{Epoch, Watermarks};
 
 /// Between some columns and bytes.
@@ -67,7 +68,7 @@ impl Codec {
     ) -> Result<Vec<ArrayRef>> {
         let Some(converter) = &self.converter else { return Ok(Vec::new()) };
         let parser = converter.parser();
-        let columns = converter.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
+        let columns = decode_rows(converter, rows.into_iter().map(|row| parser.parse(row)))?;
         // Rows forget that a column was a dictionary.
         let typed = columns.into_iter().zip(&self.types);
         typed

@@ -19,6 +19,7 @@ use super::spec::{Window, problem};
 use crate::changes::{changes_schema, with_changes};
 use crate::error::Result;
 use crate::key::{KeyId, KeyInterner};
+use crate::state::decode_rows;
 use crate::time::EventTime;
 
 /// Keys are renumbered when more than this many are known and fewer than a quarter of them have an open group.
@@ -247,7 +248,7 @@ impl UpdatingWindows {
         let mut results: Vec<ArrayRef> = Vec::new();
         if let Some(rows) = &self.results {
             let parser = rows.parser();
-            let columns = rows.convert_rows(all().map(|row| parser.parse(&row.results)))?;
+            let columns = decode_rows(rows, all().map(|row| parser.parse(&row.results)))?;
             // Rows forget that a column was a dictionary.
             for (column, field) in columns.iter().zip(self.aggregate.program.output_fields().iter())
             {
