@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use arrow_row::RowConverter;
 
 use crate::error::Result;
+use crate::state::decode_rows;
 
 /// The columns of rows that `converter` has made, of the types that they had then: rows forget that a column was a
 /// dictionary.
@@ -15,7 +16,7 @@ pub(crate) fn columns_of<'r, 't>(
     types: impl IntoIterator<Item = &'t DataType>,
 ) -> Result<Vec<ArrayRef>> {
     let parser = converter.parser();
-    let columns = converter.convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
+    let columns = decode_rows(converter, rows.into_iter().map(|row| parser.parse(row)))?;
     let typed = columns.into_iter().zip(types);
     typed
         .map(|(column, kind)| match column.data_type() == kind {

@@ -237,6 +237,9 @@ fn memory_follows_the_bounds_when_batches_are_tiny() {
 /// The proof that is about memory alone, not about what an allocator keeps for threads that have ended.
 const FLAT: &str = "memory_stays_flat_under_a_mixed_load";
 
+/// A minute has few samples of a machine that does other things besides; the bench allows half of it over an hour.
+const GROWTH_PERCENT_MAX: f64 = 2.0 * soak::GROWTH_PERCENT_MAX;
+
 /// How long the mixed load runs. The bench of the same load runs for an hour.
 const SOAK: Duration = Duration::from_secs(75);
 
@@ -252,7 +255,7 @@ fn memory_stays_flat_under_a_mixed_load() {
             outcome.results, outcome.rows
         );
         assert_eq!(outcome.problems(), [""; 0]);
-        let limit = soak::GROWTH_PERCENT_MAX;
-        assert!(resident <= limit && state <= limit, "{resident} and {state} percent grown");
+        let is_flat = resident <= GROWTH_PERCENT_MAX && state <= GROWTH_PERCENT_MAX;
+        assert!(is_flat, "{resident} and {state} percent grown");
     });
 }

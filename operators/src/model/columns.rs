@@ -14,6 +14,7 @@ use crate::detector::DetectorRequest;
 use crate::error::{OperatorError, Result};
 use crate::keyed::Key;
 use crate::options::nearest_name;
+use crate::state::decode_rows;
 use crate::time::EventTime;
 
 /// The columns of one detector, as indexes into its input.
@@ -97,7 +98,7 @@ impl Columns {
         };
         let parser = converter.parser();
         let rows = keys.iter().map(|key| parser.parse(key.unwrap_or(&[])));
-        Ok(converter.convert_rows(rows)?)
+        decode_rows(converter, rows)
     }
 
     pub(super) fn is_keyed(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -95,10 +96,15 @@ impl Keeper {
         let id = self.id(state);
         let saved = self.saved.iter().flat_map(|saved| saved.iter()).find(|saved| saved.id == id);
         let Some(saved) = saved else { return Ok(()) };
-        let loaded = operator.borrow_mut().load(&StateReader::new(&saved.states, self.share));
-        loaded.map_err(|error| OperatorError::Snapshot {
-            owner: format!("\"{state}\" in part {} of the query", self.part),
-            problem: format!("cannot be taken up: {error}"),
+        let reader = StateReader::new(&saved.states, self.share);
+        // Sums vouch for what a part holds. Where they were made for something else, columns may be of other types and places
+        // lead nowhere; an operator that trips over it fails its query, and no other.
+        let loaded = catch_unwind(AssertUnwindSafe(|| operator.borrow_mut().load(&reader)));
+        loaded.unwrap_or_else(|_| Err(problem("holds something else"))).map_err(|error| {
+            OperatorError::Snapshot {
+                owner: format!("\"{state}\" in part {} of the query", self.part),
+                problem: format!("cannot be taken up: {error}"),
+            }
         })
     }
 

@@ -11,6 +11,7 @@
 mod keeper;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -18,6 +19,7 @@ use arrow::array::{
 };
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Field, Fields, SchemaRef};
+use arrow_row::{Row, RowConverter};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -254,6 +256,16 @@ fn conform(rows: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     };
     let options = RecordBatchOptions::new().with_row_count(Some(count));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
+/// Columns of rows whose bytes may have come out of a checkpoint. Arrow believes the lengths in them, and panics where they
+/// are not so.
+pub(crate) fn decode_rows<'a>(
+    converter: &RowConverter,
+    rows: impl IntoIterator<Item = Row<'a>>,
+) -> Result<Vec<ArrayRef>> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| converter.convert_rows(rows)));
+    Ok(decoded.map_err(|_| problem("holds rows that are damaged"))??)
 }
 
 pub(crate) fn problem(text: impl Into<String>) -> OperatorError {
