@@ -136,7 +136,8 @@ def run(engine, query, options, data, results):
         log = results.with_name(f"{engine}_{query}.log")
         log.write_text(done.stdout + done.stderr)
         said = [line.strip() for line in done.stderr.splitlines() if "rror" in line or "panicked" in line]
-        return {"cannot": f"failed ({done.returncode}): {' '.join(said[-1:])[:MESSAGE_CHARACTERS]} [{log}]"}
+        print(f"{engine} failed on {query}; see {log}", file=sys.stderr)
+        return {"cannot": f"failed ({done.returncode}): {' '.join(said[-1:])[:MESSAGE_CHARACTERS]}"}
 
 
 def main():
@@ -218,7 +219,7 @@ def machine():
             names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
         model = names[0] if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, {platform.system()} {platform.release()}"
+    return f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, {platform.system()}"
 
 
 if __name__ == "__main__":
