@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut problems = outcome.problems();
     let limit = soak::GROWTH_PERCENT_MAX;
     for (what, percent) in [("resident", memory), ("charged", state)] {
-        if !(percent <= limit) {
+        if percent.is_nan() || percent > limit {
             problems
                 .push(format!("{what} memory has grown by {percent:.2} percent, above {limit}"));
         }

@@ -53,7 +53,7 @@ pub fn state_fields() -> Fields {
     let number = |name| Field::new(name, DataType::Float64, false);
     let counts = [count("rows"), count("count")];
     let numbers = ["sum", "mean", "squares", "minimum", "maximum"].map(number);
-    Fields::from_iter(counts.into_iter().chain(numbers))
+    counts.into_iter().chain(numbers).collect()
 }
 
 /// Statistics of one column of type Float64 over many groups.
@@ -182,7 +182,7 @@ fn floats(groups: &[Moment], value: impl Fn(&Moment) -> f64) -> ArrayRef {
 /// Numbers of the groups that have values.
 fn known(groups: &[Moment], value: impl Fn(&Moment) -> f64) -> ArrayRef {
     let values = groups.iter().map(value).collect::<Vec<_>>();
-    let nulls = NullBuffer::from_iter(groups.iter().map(|group| group.count > 0));
+    let nulls = groups.iter().map(|group| group.count > 0).collect::<NullBuffer>();
     Arc::new(Float64Array::new(values.into(), (nulls.null_count() > 0).then_some(nulls)))
 }
 

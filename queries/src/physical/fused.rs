@@ -45,13 +45,16 @@ impl Kind {
     }
 }
 
+/// Place of a column, and of the FILTER clause.
+type Column = (usize, Option<usize>);
+
 /// The accumulators of some aggregates; and for each aggregate its place among the results of all accumulators.
 pub(super) fn parts(
     aggregates: Vec<Aggregate>,
     schema: &Schema,
 ) -> error::Result<(Vec<Part>, Vec<usize>)> {
     // By column and filter, the aggregates that ask for statistics of it.
-    let mut shared: BTreeMap<(usize, Option<usize>), Vec<(usize, Statistic)>> = BTreeMap::new();
+    let mut shared: BTreeMap<Column, Vec<(usize, Statistic)>> = BTreeMap::new();
     for (number, aggregate) in aggregates.iter().enumerate() {
         if let Some(statistic) = of_column(aggregate, schema)? {
             let key = (aggregate.values[0], aggregate.filter);

@@ -170,7 +170,6 @@ fn bounds_hold_what_was_asked_for_normal_values_of_any_shape() {
         let (mut of_all, mut all) = (0, 0);
         for (name, shape) in SHAPES {
             let (raised, judged, found) = rates(shape, learned, confidence, 5);
-            println!("{name}, {learned} at {confidence}: {raised} of {judged}, {found} found");
             assert_eq!(found, 5, "{name}, learned from {learned}: great ones are found");
             of_all += raised;
             all += judged;
