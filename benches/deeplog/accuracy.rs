@@ -7,8 +7,6 @@ use super::data::{
     FALSE_ALARMS, FALSE_ALARMS_LAX, Hdfs, NORMAL, TOPS, figure, settings, surprises, train, whole,
 };
 
-const HISTORY: u32 = 10;
-
 pub(crate) fn report(asked: Asked) {
     let Some(data) = Hdfs::read() else { return };
     println!("flagging everything: F1 {:.4}", 2.0 * 16_838.0 / (2.0 * 16_838.0 + NORMAL));
@@ -22,12 +20,18 @@ pub(crate) fn report(asked: Asked) {
     for seed in 1..=asked.seeds {
         println!("seed {seed}");
         // Protocols (a) and (b): no markers; a session of up to ten keys is skipped, or flagged.
-        let plain = settings(KeyModelKind::Lstm, false, seed, asked.epochs);
+        let with = |framed: bool| KeySettings {
+            history: asked.history,
+            ..settings(KeyModelKind::Lstm, framed, seed, asked.epochs)
+        };
+        let plain = with(false);
         let (mut model, _) = train(&data.train, &plain);
         let judged = data.judge(&mut model);
         let keys = |s: &SessionJudgement, top: u32| s.unseen > 0 || s.rank_max > top;
-        let short = |s: &SessionJudgement, top: u32| s.entries <= HISTORY || keys(s, top);
-        let long = |s: &SessionJudgement, top: u32| s.entries > HISTORY && keys(s, top);
+        let short =
+            |s: &SessionJudgement, top: u32| s.entries as usize <= asked.history || keys(s, top);
+        let long =
+            |s: &SessionJudgement, top: u32| s.entries as usize > asked.history && keys(s, top);
         println!("  by top, short sessions flagged: {}", judged.by_top(short));
         let top = judged.choose(FALSE_ALARMS, &tops, short);
         let name = format!("(a) top {top}, short sessions skipped");
@@ -35,8 +39,7 @@ pub(crate) fn report(asked: Asked) {
         let name = format!("(b) top {top}, short sessions flagged");
         flagged.push(judged.print(&name, |s| short(s, top)));
         // Protocol (c): begin markers, and the end as a key.
-        let (mut model, took) =
-            train(&data.train, &settings(KeyModelKind::Lstm, true, seed, asked.epochs));
+        let (mut model, took) = train(&data.train, &with(true));
         seconds.push(took);
         println!("  trained in {took:.1} s");
         let judged = data.judge(&mut model);
