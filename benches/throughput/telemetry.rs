@@ -30,10 +30,10 @@ const QUERIES: [(&str, &str); 4] = [
     ),
     (
         "fleet_roll_up",
-        "WITH hosts AS (SELECT host, window_start, window_end, window_time, avg(value) AS mean
-            FROM TUMBLE(load, ts, INTERVAL '1 second') GROUP BY host, window_start, window_end, window_time)
+        "WITH hosts AS (SELECT host, window_start, window_end, avg(value) AS mean
+            FROM TUMBLE(load, ts, INTERVAL '1 second') GROUP BY host, window_start, window_end)
          SELECT window_end, count(*) AS hosts, avg(mean) AS mean, max(mean) AS most
-         FROM TUMBLE(hosts, window_time, INTERVAL '10 seconds') GROUP BY window_start, window_end",
+         FROM TUMBLE(hosts, window_end, INTERVAL '10 seconds') GROUP BY window_start, window_end",
     ),
 ];
 
