@@ -19,6 +19,10 @@
 // A bench prints and reads the clock and the environment.
 #![allow(clippy::disallowed_methods)]
 
+#[allow(dead_code)]
+#[path = "common/random.rs"]
+mod random;
+
 mod deeplog {
     pub(crate) mod accuracy;
     pub(crate) mod choose;

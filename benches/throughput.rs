@@ -14,6 +14,9 @@
 // A bench prints and reads the clock.
 #![allow(clippy::disallowed_methods)]
 
+#[allow(dead_code)]
+#[path = "common/random.rs"]
+mod random;
 #[path = "common/timing.rs"]
 mod timing;
 

@@ -25,6 +25,7 @@ use super::Asked;
 use super::data::{
     FALSE_ALARMS, Hdfs, Session, Weighted, distinct, mean_and_spread, settings, train, whole,
 };
+use crate::random::Random;
 
 /// How many times the greatest surprise of training makes a session abnormal beside the invariants; the model has 1.
 const BEYOND: [f64; 5] = [1.0, 1.1, 1.25, 1.5, 2.0];
@@ -53,18 +54,6 @@ const WAYS: [(&str, Edit); 4] = [
         true
     }),
 ];
-
-/// Numbers that a seed gives (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
-    }
-}
 
 /// Edited sessions, by the way in which they were edited.
 struct Edits(Vec<Weighted>);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use cpu_time::ThreadTime;
 use driftline_operators::detector::Answers;
 use driftline_operators::neural::lstm::{LstmInput, LstmShape, Scorer, Weights};
 use driftline_operators::options::OptionValue;
@@ -35,15 +36,9 @@ fn windows(data: &Hdfs) -> (Vec<u32>, usize) {
     (all.concat(), symbols.len() + 3)
 }
 
-/// Seconds that this thread has had a processor for, so that what else runs on the machine does not count; where the
-/// system does not tell, seconds of the clock.
+/// Seconds that this thread has had a processor for, so that what else runs on the machine does not count.
 fn processor_seconds() -> f64 {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let ns = told.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-    ns.map_or_else(
-        || std::time::UNIX_EPOCH.elapsed().map_or(0.0, |since| since.as_secs_f64()),
-        |ns| ns / 1e9,
-    )
+    ThreadTime::now().as_duration().as_secs_f64()
 }
 
 pub(crate) fn report(_: Asked) {

@@ -6,8 +6,9 @@ use super::BoxResult;
 use super::baseline::baselines;
 use super::data::{Component, folder, load_asd};
 use super::detector::{KIND, run};
-use super::fleet::{DAY_SLOTS, Seeded};
+use super::fleet::DAY_SLOTS;
 use super::judge::{judge, mean, mean_f1};
+use crate::random::Random;
 
 /// Lengths to choose from: three days as in the paper, a week, two weeks.
 const LENGTHS: [usize; 3] = [3 * DAY_SLOTS, 7 * DAY_SLOTS, 14 * DAY_SLOTS];
@@ -66,7 +67,7 @@ pub(crate) fn report() -> BoxResult<()> {
 /// The training part alone, its end with faults: stretches in which a random half of the metrics takes the values of
 /// another moment of the training part, moved by up to three of their deviations.
 fn inject(server: Component, seed: u64) -> Component {
-    let mut random = Seeded(1_000 + seed);
+    let mut random = Random(1_000 + seed);
     let mut rows = server.train().to_vec();
     let train_rows = rows.len() - HELD_OUT;
     let metrics = rows[0].len();

@@ -7,6 +7,7 @@ use driftline::arrow::array::{
 };
 
 use super::BoxResult;
+use crate::random::Random;
 
 /// Slots of 5 minutes in a day.
 pub(crate) const DAY_SLOTS: usize = 288;
@@ -43,7 +44,7 @@ impl Fleet {
     pub(crate) fn generate(size: Size) -> Self {
         let mut values = Vec::with_capacity(size.components * size.slots * size.metrics);
         for component in 0..size.components {
-            let mut random = Seeded(component as u64 + 1);
+            let mut random = Random(component as u64 + 1);
             let levels = 3 + component % 3;
             let mut level =
                 || -> Vec<f64> { (0..size.metrics).map(|_| 100.0 * random.unit()).collect() };
@@ -89,31 +90,5 @@ impl Fleet {
         }
         let columns = columns.into_iter().map(|(name, values)| (name, values, true));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
-    }
-}
-
-/// splitmix64
-pub(crate) struct Seeded(pub(crate) u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub(crate) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// About normal: the sum of twelve even numbers.
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 }

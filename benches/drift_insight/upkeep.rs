@@ -22,7 +22,7 @@ use timely::dataflow::operators::{Inspect, Probe, probe};
 use timely::worker::Worker;
 
 use super::BoxResult;
-use super::fleet::Seeded;
+use crate::random::Random;
 
 const COMPONENTS: usize = 1_000;
 /// Transitions in a component's history.
@@ -64,7 +64,7 @@ pub(crate) fn report() -> BoxResult<()> {
 
 /// A component's transitions: its history, and the mini-batches of all rounds.
 fn walk(component: usize, history: usize) -> Vec<(i64, i64)> {
-    let mut random = Seeded(component as u64);
+    let mut random = Random(component as u64);
     let mut state = 0;
     let mut step = || {
         let before = state;

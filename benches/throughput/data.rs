@@ -7,6 +7,7 @@ use driftline::arrow::array::{Float64Array, RecordBatch, StringArray, TimestampN
 use driftline::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::BoxResult;
+use crate::random::Random;
 use crate::timing::{Took, Watch};
 
 pub(super) const SECOND: i64 = 1_000_000_000;
@@ -25,24 +26,6 @@ pub(super) struct Load {
     pub(super) span_ns: i64,
     /// Whether keys come and go: a tenth of them in each tenth of the time.
     pub(super) moves_on: bool,
-}
-
-/// splitmix64.
-#[derive(Clone, Debug)]
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
 }
 
 pub(super) fn schema() -> SchemaRef {
