@@ -466,6 +466,30 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_one_hash_are_told_apart() {
+        let fields: Fields = vec![Field::new("k", DataType::Utf8, true)].into();
+        let mut interner = KeyInterner::new(&fields).unwrap();
+        let hash = interner.hasher.hash_one("a");
+        assert_eq!(interner.likely(hash, b"a"), 0);
+        // What has the same hash is taken for the same, until a look at the bytes says otherwise.
+        assert_eq!(interner.likely(hash, b"b"), 0);
+        assert_eq!((interner.number(hash, b"b"), interner.number(hash, b"a")), (1, 0));
+        assert_eq!((interner.number(hash, b"b"), interner.len()), (1, 2));
+        for (one, other) in [
+            ("12345678", "12345679"),
+            ("1234567x9", "1234567y9"),
+            ("0123456789abcdef", "0123456789abcdeg"),
+            ("0123456789abcdefg", "0123456789abcdefh"),
+            ("12345678", "123456789"),
+            ("1234567", "1234568"),
+            ("", "1"),
+        ] {
+            assert!(is_same(one.as_bytes(), one.to_owned().as_bytes()), "{one}");
+            assert!(!is_same(one.as_bytes(), other.as_bytes()), "{one} {other}");
+        }
+    }
+
+    #[test]
     fn a_null_text_is_not_an_empty_text() {
         let fields: Fields = vec![Field::new("k", DataType::Utf8, true)].into();
         let mut interner = KeyInterner::new(&fields).unwrap();
