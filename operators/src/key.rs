@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use ahash::RandomState;
-use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow_row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
@@ -281,18 +283,22 @@ impl KeyInterner {
         match &self.encoder {
             KeyEncoder::None => Ok(Vec::new()),
             KeyEncoder::Text => {
-                let mut builder = StringBuilder::with_capacity(ids.len(), ids.len() * 16);
+                // One check of all bytes costs less than one for each key.
+                let (mut text, mut lengths) = (Vec::with_capacity(ids.len() * 16), Vec::new());
+                lengths.reserve(ids.len());
                 for &id in ids {
-                    if Some(id) == self.null_text {
-                        builder.append_null();
-                    } else {
-                        let text = slice(&self.bytes, &self.ends, id);
-                        builder.append_value(
-                            std::str::from_utf8(text).expect("the bytes came from a text column"),
-                        );
-                    }
+                    let key = slice(&self.bytes, &self.ends, id);
+                    text.extend_from_slice(key);
+                    lengths.push(key.len());
                 }
-                Ok(vec![Arc::new(builder.finish())])
+                let nulls = self.null_text.filter(|id| ids.contains(id));
+                let nulls = nulls.map(|null| ids.iter().map(|&id| id != null).collect());
+                if i32::try_from(text.len()).is_err() {
+                    return Err(ArrowError::OffsetOverflowError(text.len()).into());
+                }
+                let offsets = OffsetBuffer::from_lengths(lengths);
+                let texts = StringArray::try_new(offsets, Buffer::from_vec(text), nulls)?;
+                Ok(vec![Arc::new(texts)])
             }
             KeyEncoder::Rows(converter) => {
                 let rows = ids.iter().map(|&id| slice(&self.bytes, &self.ends, id));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use arrow::datatypes::Fields;
+use driftline_operators::dataflow::FOLDED_GROUPS_MAX;
 use driftline_operators::detector::DetectorPlan;
 use driftline_operators::logs::LogKeyOutput;
 use driftline_operators::model::Upkeep;
@@ -470,10 +471,13 @@ impl Aggregation<'_> {
         if self.settings.workers == 1 {
             return vec![closing];
         }
-        let until = "the epoch is over".to_owned();
+        let complete = self.origins.behind(window.pane_ns().saturating_add(self.lag_ns));
+        let until = format!(
+            "the watermark passes the pane, {complete}, or more than {FOLDED_GROUPS_MAX} groups are held"
+        );
         let fold = Step {
             keeps: vec![Keeps { what, until, at_most }],
-            ..step("FoldEpochs", "rows to partial states")
+            ..step("FoldPanes", "rows to partial states")
         };
         vec![fold, closing]
     }

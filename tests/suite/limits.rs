@@ -4,6 +4,9 @@ use driftline::{Engine, ErrorKind, EventTime, Result, Settings, TryPush};
 
 const SETUP: &str = "CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu BIGINT, WATERMARK FOR ts)";
 
+/// The end of the minute that all rows are in.
+const MINUTE: EventTime = EventTime(1_704_067_200_000_000_000 + 60_000_000_000);
+
 /// An INSERT of a thousand rows of hosts that nobody has seen.
 fn insert(step: usize) -> String {
     let row =
@@ -42,8 +45,7 @@ fn pushes_are_refused_at_the_limit_and_taken_again_when_windows_have_closed() ->
         assert!(matches!(source.try_push(more)?, TryPush::Accepted), "no rows need no room");
 
         // The watermark is taken at the limit, and makes room.
-        let minute = EventTime(1_704_067_200_000_000_000 + 60_000_000_000);
-        source.watermark(minute)?;
+        source.watermark(MINUTE)?;
         engine.drain()?;
         let mut rows = 0;
         while let Some(batch) = counts.try_next()? {
@@ -53,5 +55,38 @@ fn pushes_are_refused_at_the_limit_and_taken_again_when_windows_have_closed() ->
         engine.execute("INSERT INTO load VALUES ('host 0', '2024-01-01 00:02:00', 1)")?;
         engine.shutdown()?;
     }
+    Ok(())
+}
+
+/// A key moves once for each worker and window, not once for each epoch.
+#[test]
+fn several_workers_hand_over_a_pane_when_it_is_complete() -> Result<()> {
+    let engine = Engine::builder().workers(2).build()?;
+    engine.execute(SETUP)?;
+    let mut counts = engine.subscribe(
+        "SELECT host, count(*) AS n FROM load GROUP BY host, tumble(interval '1 minute')",
+    )?;
+    for second in 0..50 {
+        let time = format!("2024-01-01 00:00:{second:02}");
+        let rows = (0..10).map(|host| format!("('{host}', '{time}', 1)"));
+        let rows: Vec<String> = rows.collect();
+        engine.execute(&format!("INSERT INTO load VALUES {}", rows.join(", ")))?;
+        engine.drain()?;
+    }
+    engine.source("load")?.watermark(MINUTE)?;
+    engine.drain()?;
+    let analysis = engine.analyze(counts.name())?;
+    let fold = analysis.operators.iter().find(|operator| operator.name == "FoldPanes").unwrap();
+    let (rows_in, rows_out) = fold
+        .workers
+        .iter()
+        .fold((0, 0), |(a, b), worker| (a + worker.rows_in, b + worker.rows_out));
+    assert_eq!(rows_in, 500);
+    assert!((10..=20).contains(&rows_out), "{analysis}");
+    let mut rows = 0;
+    while let Some(batch) = counts.try_next()? {
+        rows += batch.num_rows();
+    }
+    assert_eq!(rows, 10);
     Ok(())
 }

@@ -53,7 +53,7 @@ pub use update_top::{TopStage, check_top, update_top};
 pub use updates::update_windows;
 pub use updating_join::{JoinSide, UpdatingJoinStage, check_side, updating_join};
 pub use upkeep::maintain;
-pub use windows::{WindowStage, aggregate_windows};
+pub use windows::{FOLDED_GROUPS_MAX, WindowStage, aggregate_windows};
 
 use timely::dataflow::StreamVec;
 

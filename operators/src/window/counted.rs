@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::KEYS_BEFORE_RENUMBERING;
 use super::aggregate::{
     Accumulators, WindowedAggregate, slice_arguments, take_arguments, take_places,
 };
@@ -21,8 +22,6 @@ use crate::expression::AggregateInput;
 use crate::key::{KeyId, KeyInterner};
 use crate::state::{StateReader, StateWriter, Stateful};
 
-/// Keys are looked through for idle ones when more than this many are known, and then each time they have doubled.
-const KEYS_BEFORE_RENUMBERING: usize = 1 << 16;
 /// Panes that the windows of one batch of results may have; one window may have more.
 const PANES_PER_BATCH: usize = 1 << 16;
 /// Stands for the group of a row that no window holds.

@@ -29,3 +29,7 @@ pub use session::SessionSpec;
 pub use sessions::Sessions;
 pub use spec::{WINDOWS_PER_ROW_MAX, Window, WindowSpec};
 pub use updates::{Answering, Update, UpdatingWindows};
+
+/// Keys are looked through for those without an open window when more than this many are known. Each keeps its text until
+/// then, on every worker that has seen it; one that comes back costs as much as a new one.
+pub(crate) const KEYS_BEFORE_RENUMBERING: usize = 1 << 11;

@@ -13,6 +13,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::KEYS_BEFORE_RENUMBERING;
 use super::aggregate::{Accumulators, WindowedAggregate, take_arguments, take_arrays, take_places};
 use super::blocks::{self, Blocks, FAN, Merging};
 use super::groups::{GroupMap, REFUSED};
@@ -23,8 +24,8 @@ use crate::key::{KeyId, KeyInterner};
 use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::EventTime;
 
-/// Keys are renumbered when more than this many are known and fewer than a quarter of them are in an open pane.
-const KEYS_BEFORE_RENUMBERING: usize = 1 << 16;
+/// Rows over more panes than this are sorted by pane with a map.
+const PANES_AT_ONCE: i64 = 256;
 
 /// A hop of more panes than this merges them by blocks.
 const PANES_WITHOUT_BLOCKS: i64 = 4 * FAN;
@@ -138,17 +139,17 @@ impl Panes {
     pub fn update(&mut self, rows: &RecordBatch, input: &AggregateInput) -> Result<()> {
         let times = self.aggregate.time.read(rows.column(self.aggregate.time_index));
         self.keys.intern(&input.keys, rows.num_rows(), &mut self.ids)?;
-        self.each_pane(self.pane_starts(&times), |panes, start, rows| match rows {
-            None => panes.add(start, None, Part::Rows(&input.arguments)),
-            Some(rows) => {
-                let arguments = input
-                    .arguments
-                    .iter()
-                    .map(|arguments| take_arguments(arguments, rows))
-                    .collect::<Result<Vec<_>>>()?;
-                panes.add(start, Some(rows), Part::Rows(&arguments))
-            }
-        })
+        for (start, rows) in by_pane(self.window, &times) {
+            let Some(rows) = rows else {
+                self.add(start, None, Part::Rows(&input.arguments))?;
+                continue;
+            };
+            let arguments =
+                input.arguments.iter().map(|arguments| take_arguments(arguments, &rows));
+            let arguments = arguments.collect::<Result<Vec<_>>>()?;
+            self.add(start, Some(&rows), Part::Rows(&arguments))?;
+        }
+        Ok(())
     }
 
     /// Adds partial states made by [`Panes::take_partials`].
@@ -156,60 +157,19 @@ impl Panes {
     /// # Errors
     /// If an aggregate refuses a state.
     pub fn merge(&mut self, partials: &RecordBatch) -> Result<()> {
-        let starts = partials.column(0).as_primitive::<Int64Type>().values().to_vec();
+        let starts = partials.column(0).as_primitive::<Int64Type>().values();
         let (keys, by_aggregate) = self.aggregate.keys_and_states(&partials.columns()[1..]);
         self.keys.intern(keys, partials.num_rows(), &mut self.ids)?;
-        self.each_pane(starts, |panes, start, rows| match rows {
-            None => panes.add(start, None, Part::States(&by_aggregate)),
-            Some(rows) => {
-                let states = by_aggregate
-                    .iter()
-                    .map(|arrays| take_arrays(arrays, rows))
-                    .collect::<Result<Vec<_>>>()?;
-                panes.add(start, Some(rows), Part::States(&states))
-            }
-        })
-    }
-
-    /// The start of each row's pane, or of the first's alone where all rows lie in one pane. A division for each row
-    /// would cost as much as the rest of its way into the pane; most rows lie in the pane of the one before.
-    fn pane_starts(&self, times: &[i64]) -> Vec<i64> {
-        let (window, pane) = (self.window, self.window.pane_ns());
-        let (least, most) =
-            times.iter().fold((i64::MAX, i64::MIN), |(a, b), &time| (a.min(time), b.max(time)));
-        if least > most {
-            return Vec::new();
-        }
-        let mut start = window.pane_start(EventTime(least));
-        if most.saturating_sub(start) < pane {
-            return vec![start];
-        }
-        let start_of = |&time: &i64| {
-            if time < start || time.saturating_sub(start) >= pane {
-                start = window.pane_start(EventTime(time));
-            }
-            start
-        };
-        times.iter().map(start_of).collect()
-    }
-
-    /// Calls `add` once per pane with the indexes of its rows, or with `None` where all rows lie in one pane.
-    fn each_pane(
-        &mut self,
-        starts: Vec<i64>,
-        mut add: impl FnMut(&mut Self, i64, Option<&UInt32Array>) -> Result<()>,
-    ) -> Result<()> {
         let Some(&first) = starts.first() else { return Ok(()) };
         if starts.iter().all(|&start| start == first) {
-            return add(self, first, None);
+            return self.add(first, None, Part::States(&by_aggregate));
         }
-        let mut by_start: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
-        for (row, start) in starts.iter().enumerate() {
-            by_start.entry(*start).or_default().push(row as u32);
+        for (start, rows) in by_start(starts.iter().copied()) {
+            let states = by_aggregate.iter().map(|arrays| take_arrays(arrays, &rows));
+            let states = states.collect::<Result<Vec<_>>>()?;
+            self.add(start, Some(&rows), Part::States(&states))?;
         }
-        by_start
-            .into_iter()
-            .try_for_each(|(start, rows)| add(self, start, Some(&UInt32Array::from(rows))))
+        Ok(())
     }
 
     fn add(&mut self, start: i64, rows: Option<&UInt32Array>, part: Part<'_>) -> Result<()> {
@@ -420,13 +380,23 @@ impl Panes {
         self.blocks.renumber(|id| live.binary_search(&id).expect("id is live") as KeyId);
     }
 
-    /// Takes everything added so far as partial states, one batch per pane, and starts afresh.
+    /// Takes what was added to panes that end by a time as partial states, one batch per pane; of [`EventTime::MAX`] all.
     ///
     /// # Errors
     /// If a state cannot be expressed as arrays.
-    pub fn take_partials(&mut self, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    pub fn take_partials(
+        &mut self,
+        until: EventTime,
+        schema: &SchemaRef,
+    ) -> Result<Vec<RecordBatch>> {
         let mut partials = Vec::new();
-        for (start, mut pane) in std::mem::take(&mut self.panes) {
+        while let Some(entry) = self.panes.first_entry() {
+            let start = *entry.key();
+            if start.saturating_add(self.window.pane_ns()) > until.0 {
+                break;
+            }
+            let mut pane = entry.remove();
+            self.groups -= pane.map.opened();
             let ids = pane.map.take_ids();
             let mut columns: Vec<ArrayRef> =
                 vec![Arc::new(Int64Array::from_value(start, ids.len()))];
@@ -434,7 +404,6 @@ impl Panes {
             columns.extend(pane.states()?.iter().flatten().cloned());
             partials.push(RecordBatch::try_new(schema.clone(), columns)?);
         }
-        self.groups = 0;
         self.renumber_keys();
         Ok(partials)
     }
@@ -488,6 +457,47 @@ impl Stateful for Panes {
         self.closed_until = closed.into_iter().max().unwrap_or(self.closed_until);
         Ok(())
     }
+}
+
+/// The panes of some times in their order, and which rows lie in each; `None` where all lie in one.
+fn by_pane(window: WindowSpec, times: &[i64]) -> Vec<(i64, Option<UInt32Array>)> {
+    let (least, most) =
+        times.iter().fold((i64::MAX, i64::MIN), |(a, b), &time| (a.min(time), b.max(time)));
+    if least > most {
+        return Vec::new();
+    }
+    let (first, pane) = (window.pane_start(EventTime(least)), window.pane_ns());
+    let span = most.saturating_sub(first);
+    if span < pane {
+        return vec![(first, None)];
+    }
+    if span / pane >= PANES_AT_ONCE {
+        let starts = times.iter().map(|&time| window.pane_start(EventTime(time)));
+        return by_start(starts).map(|(start, rows)| (start, Some(rows))).collect();
+    }
+    // Rows in disorder are each in another pane than the one before, and a division of integers for each would cost as
+    // much as the rest of its way into the pane. So few panes off, a product of floats is wrong by one at most.
+    let mut panes = vec![Vec::new(); (span / pane + 1) as usize];
+    let inverse = 1.0 / pane as f64;
+    for (row, &time) in times.iter().enumerate() {
+        let from_first = time - first;
+        let near = (from_first as f64 * inverse) as i64;
+        let rest = from_first - near * pane;
+        let place = near + i64::from(rest >= pane) - i64::from(rest < 0);
+        panes[place as usize].push(row as u32);
+    }
+    let starts = (0..).map(|place: i64| first + place * pane);
+    let filled = starts.zip(panes).filter(|(_, rows)| !rows.is_empty());
+    filled.map(|(start, rows)| (start, Some(UInt32Array::from(rows)))).collect()
+}
+
+/// Rows by the pane that each lies in.
+fn by_start(starts: impl Iterator<Item = i64>) -> impl Iterator<Item = (i64, UInt32Array)> {
+    let mut by_start: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    for (row, start) in starts.enumerate() {
+        by_start.entry(start).or_default().push(row as u32);
+    }
+    by_start.into_iter().map(|(start, rows)| (start, UInt32Array::from(rows)))
 }
 
 fn apply(pane: &mut Pane, part: &Part<'_>, groups: &[usize]) -> Result<()> {

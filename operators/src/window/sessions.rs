@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::KEYS_BEFORE_RENUMBERING;
 use super::aggregate::WindowedAggregate;
 use super::cells::{CellId, Cells};
 use super::fold::PIECE_COLUMNS;
@@ -17,8 +18,6 @@ use crate::key::{KeyId, KeyInterner};
 use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::EventTime;
 
-/// Keys are renumbered when more than this many are known and fewer than a quarter of them have an open session.
-const KEYS_BEFORE_RENUMBERING: usize = 1 << 16;
 /// Most sessions in one batch of results.
 const SESSIONS_PER_BATCH: usize = 1 << 14;
 

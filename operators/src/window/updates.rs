@@ -12,6 +12,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 
+use super::KEYS_BEFORE_RENUMBERING;
 use super::aggregate::WindowedAggregate;
 use super::cells::{CellId, Cells};
 use super::spec::{Window, problem};
@@ -20,9 +21,6 @@ use crate::error::Result;
 use crate::key::{KeyId, KeyInterner};
 use crate::rows::columns_of;
 use crate::time::EventTime;
-
-/// Keys are renumbered when more than this many are known and fewer than a quarter of them have an open group.
-const KEYS_BEFORE_RENUMBERING: usize = 1 << 16;
 
 /// When a window answers, besides what is left to say when it closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
