@@ -548,7 +548,9 @@ pub use driftline_queries::{
 pub use engine::{Engine, EngineBuilder, FeedbackReport};
 pub use error::{Error, ErrorKind, Position, Result};
 pub use futures_core;
-pub use metrics::{CheckpointMetrics, InferenceMetrics, Metrics, QueryMetrics, SourceMetrics};
+pub use metrics::{
+    CheckpointMetrics, InferenceMetrics, Metrics, QueryMetrics, SourceMetrics, TrafficMetrics,
+};
 pub use runtime::clock::{Alarm, Clock, ManualClock, SystemClock};
 pub use settings::Settings;
 pub use simulation::{History, Simulation};

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub sources: Vec<SourceMetrics>,
     /// One entry per running query, detectors among them, in order of their start.
     pub queries: Vec<QueryMetrics>,
+    /// What workers have sent one another.
+    pub traffic: TrafficMetrics,
     /// The inference service; none before a detector's network was placed on it.
     pub inference: Option<InferenceMetrics>,
 }
@@ -56,6 +58,34 @@ impl Metrics {
         let name = format!("detector \"{name}\"");
         self.queries.iter().find(|query| query.name == name)
     }
+}
+
+/// What workers have sent one another since the engine started; one worker sends nothing but progress, to itself.
+///
+/// ```
+/// use driftline::{Engine, TrafficMetrics};
+///
+/// let engine = Engine::builder().workers(2).build()?;
+/// engine.execute("CREATE SOURCE s (k TEXT, ts TIMESTAMP, WATERMARK FOR ts)")?;
+/// let counts = engine.subscribe(
+///     "SELECT k, count(*) AS n FROM TUMBLE(s, ts, INTERVAL '1 minute') GROUP BY k, window_start, window_end",
+/// )?;
+/// engine.execute("INSERT INTO s VALUES ('a', '2024-01-01 00:00:00'), ('b', '2024-01-01 00:02:00')")?;
+/// engine.drain()?;
+/// let traffic: TrafficMetrics = engine.metrics().traffic;
+/// assert!(traffic.progress > 0 && traffic.progress_changes >= traffic.progress);
+/// # drop(counts);
+/// # Ok::<(), driftline::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TrafficMetrics {
+    /// Messages with rows, from one worker to another.
+    pub messages: u64,
+    /// Broadcasts of progress; each goes to every worker.
+    pub progress: u64,
+    /// Changes of counts in these, some 30 bytes each.
+    pub progress_changes: u64,
 }
 
 /// Counts of checkpoints.

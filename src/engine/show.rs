@@ -175,6 +175,7 @@ impl Core {
             ingress_bytes: ingress_bytes as u64,
             checkpoints: self.coordinator().map(Coordinator::metrics),
             inference: self.inference.metrics(),
+            traffic: self.ingress.traffic().metrics(),
             sources,
             queries,
         }

@@ -1,20 +1,45 @@
-//! How long each operator of a worker is busy, from what timely logs around every turn of one.
+//! How long each operator of a worker is busy, and what workers send one another, from what timely logs.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use driftline_operators::dataflow::{Meter, QueryContext};
-use timely::logging::{ScheduleEvent, StartStop, TimelyEvent, TimelyEventBuilder};
+use driftline_operators::time::Epoch;
+use timely::logging::{
+    ScheduleEvent, StartStop, TimelyEvent, TimelyEventBuilder, TimelyProgressEventBuilder,
+};
 use timely::worker::Worker as TimelyWorker;
+
+use crate::metrics::TrafficMetrics;
+
+/// Counts of what workers have sent one another.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    messages: AtomicU64,
+    progress: AtomicU64,
+    progress_changes: AtomicU64,
+}
+
+impl Traffic {
+    pub(crate) fn metrics(&self) -> TrafficMetrics {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        TrafficMetrics {
+            messages: read(&self.messages),
+            progress: read(&self.progress),
+            progress_changes: read(&self.progress_changes),
+        }
+    }
+}
 
 /// Adds the turns of operators to their meters.
 pub(super) struct BusyTimes(Rc<RefCell<Watched>>);
 
-#[derive(Default)]
 struct Watched {
+    traffic: Arc<Traffic>,
     /// By timely's number of the operator.
     meters: HashMap<usize, Arc<Meter>>,
     /// Names of the operators that have been made since a query was watched.
@@ -25,8 +50,11 @@ struct Watched {
 
 impl BusyTimes {
     /// Listens to what the worker logs.
-    pub(super) fn of(timely: &TimelyWorker) -> Self {
-        let watched: Rc<RefCell<Watched>> = Rc::default();
+    pub(super) fn of(timely: &TimelyWorker, traffic: Arc<Traffic>) -> Self {
+        let progress = Arc::clone(&traffic);
+        let watched =
+            Watched { traffic, meters: HashMap::new(), made: Vec::new(), running: Vec::new() };
+        let watched = Rc::new(RefCell::new(watched));
         let told = Rc::clone(&watched);
         if let Some(mut log) = timely.log_register() {
             log.insert::<TimelyEventBuilder, _>("timely", move |_, events| {
@@ -34,6 +62,16 @@ impl BusyTimes {
                 let mut watched = told.borrow_mut();
                 for (time, event) in events.drain(..) {
                     watched.see(time, event);
+                }
+            });
+            // Scopes of this type of time log here; every dataflow is one.
+            let name = format!("timely/progress/{}", std::any::type_name::<Epoch>());
+            log.insert::<TimelyProgressEventBuilder<Epoch>, _>(&name, move |_, events| {
+                let Some(events) = events else { return };
+                for (_, event) in events.drain(..).filter(|(_, event)| event.is_send) {
+                    let changes = event.messages.len() + event.internal.len();
+                    progress.progress.fetch_add(1, Ordering::Relaxed);
+                    progress.progress_changes.fetch_add(changes as u64, Ordering::Relaxed);
                 }
             });
         }
@@ -69,6 +107,9 @@ impl Watched {
                     let ns = time.saturating_sub(since).as_nanos();
                     meter.add_turn(u64::try_from(ns).unwrap_or(u64::MAX));
                 }
+            }
+            TimelyEvent::Messages(sent) if sent.is_send && sent.source != sent.target => {
+                self.traffic.messages.fetch_add(1, Ordering::Relaxed);
             }
             TimelyEvent::Operates(operator) => self.made.push((operator.id, operator.name)),
             TimelyEvent::Shutdown(operator) => {

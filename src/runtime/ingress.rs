@@ -13,6 +13,7 @@ use driftline_operators::sync::{Monitor, lock, turns};
 use driftline_operators::time::{Epoch, EventTime};
 
 use super::barrier::Barrier;
+use super::busy::Traffic;
 use super::clock::{Alarm, Clock};
 use super::output::OutputPort;
 use super::source_state::{SourceCounters, SourceSpec, SourceState, bytes_of};
@@ -42,6 +43,7 @@ pub(crate) struct Ingress {
     failure: OnceLock<Error>,
     ports: Mutex<Vec<Weak<OutputPort>>>,
     alarms: Mutex<Vec<Weak<Alarm>>>,
+    traffic: Arc<Traffic>,
 }
 
 #[derive(Debug)]
@@ -131,6 +133,7 @@ impl Ingress {
             failure: OnceLock::new(),
             ports: Mutex::default(),
             alarms: Mutex::default(),
+            traffic: Arc::default(),
         }
     }
 
@@ -331,6 +334,11 @@ impl Ingress {
         };
         let text = format!("engine holds {used} bytes of {limit}");
         Error::new(ErrorKind::Unavailable, text).with_hint(hint)
+    }
+
+    /// What workers have sent one another.
+    pub(crate) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
     }
 
     /// Bytes held for queries; pushes refused because there would have been too many.

@@ -117,7 +117,7 @@ impl Worker {
         ingress: Arc<Ingress>,
         messages: Receiver<Message>,
     ) -> Self {
-        let busy = BusyTimes::of(&timely);
+        let busy = BusyTimes::of(&timely, Arc::clone(ingress.traffic()));
         Self {
             timely,
             busy,
