@@ -9,7 +9,8 @@
 //! Name parts as arguments to run those alone: `speed`, `cached`, `accuracy`, `online`, `hadoop`, `values`; and `choose`,
 //! `sweep` and `curve`, which run only when they are asked for, and say first how often they train. `seeds=` (3 unless
 //! given, so that it takes minutes; the published mean and spread are those of 5) and `epochs=` (60) may be given, and for
-//! `accuracy` `history=` (10, as published; `sweep` chooses 15).
+//! `accuracy` `history=` (10, as published; `sweep` chooses 15). `sweep` moves the settings that are named beside it
+//! (`ngram_history`, `history`, `layers`, `repeats_power`, `hidden`), all of them where none is.
 //!
 //! The normal sessions held out from training are split in two by their order: one half chooses `top` and the bound of
 //! ends, the other is tested. A false alarm in it stands for 553,366 normal sessions of the full test over those in the

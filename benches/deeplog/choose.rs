@@ -243,6 +243,10 @@ pub(crate) fn sweep(asked: Asked) {
     println!(
         "sweep: one setting moved at a time; 16 trainings on one seed, the widest some ten times as long as others"
     );
+    // One setting after another may be asked for by name: together they take hours.
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let names = ["ngram_history", "history", "layers", "repeats_power", "hidden"];
+    let is_any = names.iter().any(|name| named.iter().any(|other| other == name));
     let mut bench = Bench::new(data, 1);
     let history = |model| {
         [10, 1, 2, 3, 5, 7, 12, 15]
@@ -256,9 +260,16 @@ pub(crate) fn sweep(asked: Asked) {
         let network = NetworkSettings { hidden, ..base.network };
         (hidden.to_string(), KeySettings { network, ..base })
     });
-    bench.choose("ngram_history", &history(KeyModelKind::Ngram));
-    bench.choose("history", &history(KeyModelKind::Lstm));
-    bench.choose("layers", &layers);
-    bench.choose("repeats_power", &powers(&base));
-    bench.choose("hidden", &units);
+    let candidates = [
+        history(KeyModelKind::Ngram).to_vec(),
+        history(KeyModelKind::Lstm).to_vec(),
+        layers.to_vec(),
+        powers(&base),
+        units.to_vec(),
+    ];
+    for (name, candidates) in names.into_iter().zip(candidates) {
+        if !is_any || named.iter().any(|other| other == name) {
+            bench.choose(name, &candidates);
+        }
+    }
 }
