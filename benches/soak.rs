@@ -49,6 +49,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (query, rows) in &outcome.results {
         println!("{query}: {rows} rows");
     }
+    for (query, early, late) in &outcome.states {
+        println!(
+            "{query}: {early} bytes of state at two fifths of the last life, {late} at its end"
+        );
+    }
     println!(
         "{} restarts, {} checkpoints, {} queries came and went, {} rows were late, {} had no time; drawn in {}",
         outcome.restarts.len(),

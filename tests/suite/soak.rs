@@ -3,13 +3,14 @@
 //! Keys come and go within a bounded domain, queries are created and dropped, one reader reads in bursts, rows are late or
 //! have no time, a checkpoint is taken every second, and now and then the engine dies and goes on from the last of them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use driftline::arrow::array::RecordBatch;
-use driftline::{Callback, Checkpoints, Engine, Result, Settings, Source};
+use driftline::{Callback, Checkpoints, Engine, QueryMetrics, Result, Settings, Source};
 
 #[path = "soak_rows.rs"]
 mod soak_rows;
@@ -114,6 +115,9 @@ pub(crate) struct Outcome {
     pub(crate) late: u64,
     pub(crate) malformed: u64,
     pub(crate) visits: u64,
+    /// State of each query at two fifths of the last life and at its end, in bytes. The bench tells it.
+    #[allow(dead_code)]
+    pub(crate) states: Vec<(String, u64, u64)>,
 }
 
 impl Sample {
@@ -237,6 +241,7 @@ fn live(
     until: Duration,
 ) -> Result<()> {
     let (stop, pushed, visits) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (early, mut states) = (begun.elapsed() + (until - begun.elapsed()) * 2 / 5, None);
     let ended = std::thread::scope(|scope| {
         let threads = [
             scope.spawn(|| push(engine, &stop, &pushed)),
@@ -246,6 +251,15 @@ fn live(
         while begun.elapsed() < until && threads.iter().all(|thread| !thread.is_finished()) {
             std::thread::sleep(SAMPLE_EVERY);
             let metrics = engine.metrics();
+            let of_query = |query: &QueryMetrics| (query.name.clone(), query.state_bytes);
+            let now: BTreeMap<String, u64> = metrics.queries.iter().map(of_query).collect();
+            if begun.elapsed() >= early {
+                let first = states.get_or_insert_with(|| now.clone());
+                let lasting = now
+                    .iter()
+                    .filter_map(|(name, bytes)| Some((name.clone(), *first.get(name)?, *bytes)));
+                outcome.states = lasting.collect();
+            }
             outcome.samples.push(Sample {
                 seconds: begun.elapsed().as_secs_f64(),
                 resident: resident(),
