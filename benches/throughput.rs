@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench throughput                       # all but `cold`
 //! cargo bench --bench throughput -- tumble scaling     # these parts
+//! cargo bench --bench throughput -- scaling hop        # one query of that part
 //! cargo bench --bench throughput -- cold               # a release build into an empty folder: many minutes
 //! ```
 //!
@@ -22,6 +23,7 @@ mod timing;
 
 mod throughput {
     pub(crate) mod cold;
+    pub(crate) mod counting;
     pub(crate) mod data;
     pub(crate) mod detectors;
     pub(crate) mod latency;
@@ -30,17 +32,18 @@ mod throughput {
     pub(crate) mod tumble;
 }
 
-use throughput::{cold, detectors, latency, scaling, telemetry, tumble};
+use throughput::{cold, counting, detectors, latency, scaling, telemetry, tumble};
 
 type BoxResult<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A part: its name, what it does, and whether it runs unasked.
 type Part = (&'static str, fn() -> BoxResult<()>, bool);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("tumble", tumble::report, true),
     ("telemetry", telemetry::report, true),
     ("scaling", scaling::report, true),
+    ("counting", counting::report, true),
     ("latency", latency::report, true),
     ("idle", latency::idle, true),
     ("detectors", detectors::report, true),

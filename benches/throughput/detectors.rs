@@ -1,6 +1,11 @@
 //! Rows that detectors take and score, by the number of their keys. Series of a million have four rows each: what is
 //! measured there is what keys cost, not scores.
 
+use std::process::Command;
+
+use driftline::arrow::array::AsArray;
+use driftline::arrow::datatypes::Float64Type;
+
 use super::data::{CREATE, Load, SECOND, stream};
 use crate::BoxResult;
 use crate::timing::median;
@@ -8,6 +13,8 @@ use driftline::Engine;
 
 const ROWS: usize = 4_000_000;
 const ROUNDS: usize = 3;
+/// River scores some five thousand in a second.
+const RIVER_ROWS: usize = 50_000;
 /// Those of one series without a network or a forest.
 const LIGHT: [&str; 4] = ["ewma", "robust_zscore", "holt_winters", "tail_surprise"];
 const OTHERS: [&str; 1] = ["half_space_trees"];
@@ -46,11 +53,47 @@ pub(crate) fn report() -> BoxResult<()> {
         bytes_per_key(keys, &batches)?;
     }
     // The slowest of them.
-    println!(
-        "figure: light_detector_rows_per_core = {:.0} rows/s",
-        light.into_iter().fold(f64::MAX, f64::min)
-    );
+    let light = light.into_iter().fold(f64::MAX, f64::min);
+    println!("figure: light_detector_rows_per_core = {light:.0} rows/s");
+    match river()? {
+        Some((rate, version)) => {
+            println!(
+                "river {version}, half-space trees for each of 1,000 series: {rate:.0} rows/s"
+            );
+            println!("figure: light_detector_over_river = {:.0} ratio", light / rate);
+        }
+        None => println!("SKIPPED: river is not there, so nothing is compared; pip install river"),
+    }
     Ok(())
+}
+
+/// Rows that river's half-space trees score and learn per second of one core, and its version.
+fn river() -> BoxResult<Option<(f64, String)>> {
+    let batches = Load { rows: RIVER_ROWS, keys: 1_000, span_ns: 100 * SECOND, moves_on: false };
+    let mut bytes = Vec::new();
+    for batch in batches.batches()? {
+        let hosts = batch.column(1).as_string::<i32>();
+        let values = batch.column(2).as_primitive::<Float64Type>();
+        for (host, value) in hosts.iter().flatten().zip(values.values()) {
+            let number: u32 = host.trim_start_matches("host-").parse()?;
+            bytes.extend(number.to_le_bytes());
+            bytes.extend((*value as f32).to_le_bytes());
+        }
+    }
+    let file = std::env::temp_dir().join(format!("driftline-river-{}.rows", std::process::id()));
+    std::fs::write(&file, bytes)?;
+    let script = [env!("CARGO_MANIFEST_DIR"), "/peers/half_space_trees.py"].concat();
+    let output =
+        Command::new("python3").arg(script).arg(&file).arg(RIVER_ROWS.to_string()).output();
+    std::fs::remove_file(&file)?;
+    let Ok(output) = output else { return Ok(None) };
+    if !output.status.success() {
+        println!("{}", String::from_utf8_lossy(&output.stderr));
+        return Ok(None);
+    }
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let rate = said["rows_per_second"].as_f64().ok_or("the peer said no number")?;
+    Ok(Some((rate, said["version"].as_str().unwrap_or("").to_owned())))
 }
 
 /// A forest, or six views, for each of a million series do not fit into most machines.
