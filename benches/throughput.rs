@@ -5,6 +5,7 @@
 //! cargo bench --bench throughput                       # all but `cold`
 //! cargo bench --bench throughput -- tumble scaling     # these parts
 //! cargo bench --bench throughput -- scaling hop        # one query of that part
+//! cargo bench --bench throughput -- detectors ewma     # one kind of that part
 //! cargo bench --bench throughput -- cold               # a release build into an empty folder: many minutes
 //! ```
 //!

@@ -20,13 +20,17 @@ const LIGHT: [&str; 4] = ["ewma", "robust_zscore", "holt_winters", "tail_surpris
 const OTHERS: [&str; 1] = ["half_space_trees"];
 
 pub(crate) fn report() -> BoxResult<()> {
+    // Some kinds alone may be asked for.
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let is_named = |kind: &str| named.iter().any(|other| other == kind);
+    let any = LIGHT.iter().chain(&OTHERS).any(|kind| is_named(kind));
     let mut light = Vec::new();
     for (keys, size) in [(1_000, "1e3"), (10_000, "1e4"), (1_000_000, "1e6")] {
         let batches =
             Load { rows: ROWS, keys, span_ns: 100 * SECOND, moves_on: false }.batches()?;
         println!("detectors: {ROWS} rows of {keys} series, one worker, every score read");
         for kind in LIGHT.iter().chain(&OTHERS) {
-            if !fits(kind, keys) {
+            if !fits(kind, keys) || (any && !is_named(kind)) {
                 continue;
             }
             let batches =
@@ -50,7 +54,12 @@ pub(crate) fn report() -> BoxResult<()> {
                 light.push(rate);
             }
         }
-        bytes_per_key(keys, &batches)?;
+        if !any {
+            bytes_per_key(keys, &batches)?;
+        }
+    }
+    if any {
+        return Ok(());
     }
     // The slowest of them.
     let light = light.into_iter().fold(f64::MAX, f64::min);
