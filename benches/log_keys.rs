@@ -9,6 +9,9 @@
 //! parser with the same settings on all. `as streamed` takes the keys as the lines got them; `with merges` counts a key
 //! that was later merged as the one it was merged into, as the published figures do by comparing final templates.
 //!
+//! Spell and Drain run once more with `split_values_max => 4`: up to four words that take turns in a place keep lines apart
+//! (SP-08).
+//!
 //! Speed is lines per second of processor time, on one thread, over synthetic lines like those of HDFS, blocks, sizes and
 //! addresses drawn anew for each. drain3 (`pip install drain3`) parses the first of them in the same run, with the same
 //! masks as Drain.
@@ -62,8 +65,12 @@ const PEER_LINES: usize = 200_000;
 /// Lines without anything in common; templates come and go.
 const RANDOM_LINES: usize = 10_000_000;
 
+/// Words in a place that keep lines apart, where any do.
+const SPLIT_VALUES: i64 = 4;
+
 fn main() -> BoxResult<()> {
     accuracy()?;
+    split()?;
     speed()?;
     bounds()
 }
@@ -93,9 +100,9 @@ fn accuracy() -> BoxResult<()> {
         assert_eq!(format.name, published.0);
         let system = System::load(&folder, format)?;
         let cut = system.headers_cut(format)?;
-        let spell = system.grouped("spell", true)?;
-        let drain = system.grouped("drain", true)?;
-        let default = system.grouped("signature", false)?;
+        let spell = system.grouped(&system.options("spell"))?;
+        let drain = system.grouped(&system.options("drain"))?;
+        let default = system.grouped(&system.options("signature").with("masks", ""))?;
         let row = [
             published.1,
             spell.merged,
@@ -115,6 +122,36 @@ fn accuracy() -> BoxResult<()> {
     println!("figure: loghub_ga_drain_published = {:.4}", sums[3]);
     println!("figure: loghub_ga_default = {:.4}", sums[6]);
     println!("figure: loghub_ga_default_streamed = {:.4}", sums[5]);
+    Ok(())
+}
+
+/// What it does to the accuracy that words which take turns keep lines apart.
+fn split() -> BoxResult<()> {
+    let Some(folder) = samples() else { return Ok(()) };
+    println!(
+        "\nThe same with split_values_max => {SPLIT_VALUES}     Spell: streamed   with merges     Drain: streamed   with merges"
+    );
+    let line = |row: &[f64]| {
+        let pair = |off: usize| format!("{:.4} -> {:.4}", row[off], row[off + 2]);
+        [0, 1, 4, 5].map(pair).join("  ")
+    };
+    let mut sums = [0.0; 8];
+    for format in &LOGHUB_FORMATS {
+        let system = System::load(&folder, format)?;
+        let mut row = Vec::new();
+        for parser in ["spell", "drain"] {
+            for most in [0, SPLIT_VALUES] {
+                let options = system.options(parser).with("split_values_max", most);
+                let found = system.grouped(&options)?;
+                row.extend([found.streamed, found.merged]);
+            }
+        }
+        println!("{:<14} {}", format.name, line(&row));
+        row.iter().zip(&mut sums).for_each(|(value, sum)| *sum += value / 16.0);
+    }
+    println!("{:<14} {}", "mean", line(&sums));
+    println!("figure: loghub_ga_spell_split = {:.4}", sums[3]);
+    println!("figure: loghub_ga_drain_split = {:.4}", sums[7]);
     Ok(())
 }
 
@@ -168,12 +205,13 @@ impl System {
         Ok(right.count() as f64 / self.lines.len() as f64)
     }
 
-    fn grouped(&self, parser: &str, with_masks: bool) -> BoxResult<Grouped> {
-        let mut options = Options::new().with("parser", parser).with("format", self.name);
-        if !with_masks {
-            options.set("masks", "");
-        }
-        let mut reader = LogKeyOptions::new(&options)?.reader()?;
+    /// A parser with the published settings of the system.
+    fn options(&self, parser: &str) -> Options {
+        Options::new().with("parser", parser).with("format", self.name)
+    }
+
+    fn grouped(&self, options: &Options) -> BoxResult<Grouped> {
+        let mut reader = LogKeyOptions::new(options)?.reader()?;
         let mut line = ParsedLine::default();
         let mut keys = Vec::new();
         for text in &self.lines {

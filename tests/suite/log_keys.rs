@@ -1,12 +1,18 @@
 //! LOG_KEYS through the engine: the same keys however lines are fed, and what reads them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use driftline::Engine;
-use driftline::arrow::array::{Array, AsArray, RecordBatch};
+use driftline::arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampNanosecondArray,
+};
 use driftline::arrow::datatypes::Int64Type;
 use driftline::logs::{LogKeyParser, LogKeys};
 
 use super::support::{
-    CREATE_SAMPLES, Feed, SECOND, assert_same, collect, feeds, push_all, run, samples, shuffled,
+    CREATE_SAMPLES, Feed, SECOND, assert_same, collect, data, feeds, push_all, run, samples,
+    shuffled,
 };
 
 /// Lines made of samples: users and services that vary by name, numbers, and rows without a line.
@@ -46,6 +52,80 @@ fn lines_have_the_same_keys_however_they_are_fed() {
                  FROM LOG_KEYS(lines, line, session => service, parser => '{parser}')"
             ),
         );
+    }
+}
+
+#[test]
+fn words_that_take_turns_tell_lines_apart_however_they_are_fed() {
+    for parser in ["spell", "drain"] {
+        check(
+            &ddl(),
+            &format!(
+                "SELECT ts, service, line, log_key, template, parameters
+                 FROM LOG_KEYS(lines, line, parser => '{parser}', split_values_max => 4, split_lines_min => 50)"
+            ),
+        );
+    }
+    check(
+        &ddl(),
+        "SELECT * FROM LOG_TEMPLATES(lines, line, parser => spell, split_values_max => 4)",
+    );
+}
+
+/// Lines of a system's sample, a second apart.
+fn sample(system: &str) -> Option<RecordBatch> {
+    let text = std::fs::read(data("loghub_2k")?.join(format!("{system}/{system}_2k.log"))).unwrap();
+    let lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(Into::into).collect();
+    let times = (0..lines.len() as i64).map(|i| i * SECOND);
+    let columns: [(&str, ArrayRef); 2] = [
+        ("ts", Arc::new(TimestampNanosecondArray::from_iter_values(times))),
+        ("line", Arc::new(StringArray::from_iter_values(lines))),
+    ];
+    Some(RecordBatch::try_from_iter(columns).unwrap())
+}
+
+const LOGS: &str =
+    "CREATE SOURCE logs (ts TIMESTAMP NOT NULL, line TEXT NOT NULL, WATERMARK FOR ts AS ts)";
+
+#[test]
+fn lines_of_a_machines_life_stay_apart_without_protected_words() {
+    // SP-08, on D2: a machine is started, paused, resumed and stopped.
+    let Some(rows) = sample("OpenStack") else { return };
+    for parser in ["spell", "drain"] {
+        // What the keys' lines say, and lines of each key.
+        let keys = |workers, options: &str| -> BTreeMap<i64, (BTreeSet<String>, usize)> {
+            let query = format!(
+                "SELECT line, log_key FROM LOG_KEYS(logs, line, format => 'OpenStack', masks => '[0-9a-f-]{{36}}',
+                   parser => '{parser}', tau => 0.6, {options})"
+            );
+            let found =
+                run(Feed { workers, batch_rows: 300 }, LOGS, &query, "logs", &rows).unwrap();
+            let mut keys: BTreeMap<i64, (BTreeSet<String>, usize)> = BTreeMap::new();
+            for batch in &found {
+                let of = batch.column(1).as_primitive::<Int64Type>().values();
+                for (line, key) in batch.column(0).as_string::<i32>().iter().zip(of) {
+                    let Some((_, event)) = line.unwrap().split_once("] VM ") else { continue };
+                    let (words, lines) = keys.entry(*key).or_default();
+                    words.insert(event.to_owned());
+                    *lines += 1;
+                }
+            }
+            keys
+        };
+        let together = keys(1, "split_values_max => 0");
+        assert_eq!(together.len(), 1, "{parser}: {together:?}");
+        let apart = keys(1, "split_values_max => 4");
+        let mut said: Vec<(String, usize)> = apart
+            .into_values()
+            .map(|(words, lines)| (words.into_iter().collect::<Vec<_>>().join(", "), lines))
+            .collect();
+        said.sort();
+        let expected = [("Paused", 22), ("Resumed", 44), ("Started", 22), ("Stopped", 21)];
+        let expected = expected.map(|(word, lines)| (format!("{word} (Lifecycle Event)"), lines));
+        assert_eq!(said, expected, "{parser}");
+        for workers in [2, 4] {
+            assert_eq!(keys(workers, "split_values_max => 4"), keys(1, "split_values_max => 4"));
+        }
     }
 }
 

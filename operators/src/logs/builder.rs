@@ -129,6 +129,51 @@ impl LogKeys {
         self.set("assigned_values_min", values)
     }
 
+    /// Up to how many different words of a variable place have keys of their own, such as `Started` and `Paused` in `VM <*>
+    /// (Lifecycle Event)` (SP-08); 0, as where this is not called, for none. For Spell and Drain.
+    ///
+    /// # Examples
+    /// ```
+    /// use driftline_operators::logs::{LogKeyOptions, LogKeyParser, LogKeys, ParsedLine};
+    /// use driftline_operators::options::Options;
+    ///
+    /// let keys = LogKeys::of("logs", "message").parser(LogKeyParser::Drain).split_values_max(4);
+    /// assert!(keys.to_string().ends_with("parser => 'drain', split_values_max => 4)"));
+    ///
+    /// let options = Options::new().with("parser", "drain").with("split_values_max", 4);
+    /// let mut reader = LogKeyOptions::new(&options)?.reader()?;
+    /// let mut line = ParsedLine::default();
+    /// let mut template = |text: &str| {
+    ///     reader.read(text, &mut line);
+    ///     line.template.to_string()
+    /// };
+    /// assert_eq!(template("VM Started (Lifecycle Event)"), "VM Started (Lifecycle Event)");
+    /// assert_eq!(template("VM Paused (Lifecycle Event)"), "VM Paused (Lifecycle Event)");
+    /// // A number is variable from the first line on.
+    /// template("Took 7 s");
+    /// assert_eq!(template("Took 8 s"), "Took <*> s");
+    /// # Ok::<(), driftline_operators::error::OperatorError>(())
+    /// ```
+    #[must_use]
+    pub fn split_values_max(self, values: i64) -> Self {
+        self.set("split_values_max", values)
+    }
+
+    /// After how many lines without a new word in such a place its words keep their keys. A word that comes later then
+    /// shares one key with all others; one that comes earlier, and is one too many, makes the place variable.
+    ///
+    /// # Examples
+    /// ```
+    /// use driftline_operators::logs::LogKeys;
+    ///
+    /// let keys = LogKeys::of("logs", "message").split_values_max(4).split_lines_min(1000);
+    /// assert!(keys.to_string().ends_with("split_lines_min => 1000, split_values_max => 4)"));
+    /// ```
+    #[must_use]
+    pub fn split_lines_min(self, lines: i64) -> Self {
+        self.set("split_lines_min", lines)
+    }
+
     /// Most tokens of a line.
     #[must_use]
     pub fn tokens_max(self, tokens: i64) -> Self {

@@ -9,6 +9,9 @@
 //! All of them read a message at a time, give each template a stable number, report what becomes of templates, hold at
 //! most so many of them, and can be written to a snapshot. [`LogKeyOptions`] makes one of options.
 //!
+//! [`Spell`] and [`Drain`] can be told to keep lines apart in which few words take turns (SP-08): see
+//! [`LogKeys::split_values_max`]. [`Signature`] keeps the first two words of a place apart by itself, and verbs for good.
+//!
 //! # Where the default's rules come from
 //!
 //! The rules of [`Signature`] and their two numbers (3 and 4 different words) are the same for every log. They were
@@ -27,6 +30,7 @@ mod options;
 mod parameter;
 mod signature;
 mod spell;
+mod split;
 mod stage;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use super::line::{LogParser, ParsedLine};
 use super::mask::compile;
 use super::signature::{Signature, SignatureSettings};
 use super::spell::{Spell, SpellSettings};
+use super::split::{Split, SplitSettings};
 use crate::error::Result;
 use crate::options::{OptionKind, OptionReader, OptionSpec, OptionValue, Options};
 
@@ -31,6 +32,7 @@ const OWNER: &str = "LOG_KEYS";
 #[derive(Clone, Debug)]
 pub struct LogKeyOptions {
     parser: ParserSettings,
+    split: Option<SplitSettings>,
     header: Option<HeaderFormat>,
     reader: OptionReader,
     given: Options,
@@ -108,6 +110,18 @@ impl LogKeyOptions {
                 OptionKind::Integer(2, 100),
                 4,
                 "The same for a place right after '='; for signature.",
+            ),
+            OptionSpec::new(
+                "split_values_max",
+                OptionKind::Integer(0, 100),
+                0,
+                "Up to how many different words of a variable place have keys of their own; 0 for none; for spell and drain.",
+            ),
+            OptionSpec::new(
+                "split_lines_min",
+                OptionKind::Integer(1, 1_000_000),
+                100,
+                "After how many lines without a new word in such a place its words keep their keys, whatever comes.",
             ),
             OptionSpec::new(
                 "tokens_max",
@@ -199,7 +213,13 @@ impl LogKeyOptions {
                 ..SignatureSettings::default()
             }),
         };
-        Ok(Self { parser, header, reader, given: options.clone() })
+        let values_max = reader.count("split_values_max");
+        let split =
+            (values_max > 1 && !matches!(parser, ParserSettings::Signature(_))).then(|| {
+                let lines_min = reader.count("split_lines_min") as u64;
+                SplitSettings { values_max, lines_min, templates_max }
+            });
+        Ok(Self { parser, split, header, reader, given: options.clone() })
     }
 
     /// The options as they were given.
@@ -211,6 +231,11 @@ impl LogKeyOptions {
     /// Every option with its value, those that were not given with their defaults.
     pub(super) fn settled(&self) -> impl Iterator<Item = (&'static str, &OptionValue)> {
         self.reader.settled()
+    }
+
+    /// Whether the value of an option, as SQL spells it, is the one that it has where none is given.
+    pub(super) fn is_default(name: &str, value: &str) -> bool {
+        Self::specs().iter().any(|spec| spec.name == name && spec.default.to_string() == value)
     }
 
     /// The name of the parser asked for.
@@ -240,10 +265,14 @@ impl LogKeyOptions {
     }
 
     fn parser(&self) -> Result<Box<dyn LogParser>> {
-        Ok(match &self.parser {
+        let parser: Box<dyn LogParser> = match &self.parser {
             ParserSettings::Signature(settings) => Box::new(Signature::new(settings)),
             ParserSettings::Spell(settings) => Box::new(Spell::new(settings)?),
             ParserSettings::Drain(settings) => Box::new(Drain::new(settings)?),
+        };
+        Ok(match self.split {
+            Some(settings) => Box::new(Split::new(parser, settings)),
+            None => parser,
         })
     }
 }

@@ -13,7 +13,7 @@
 //! A match that says not all of the line is refined (SP-07): a gap of either becomes a wildcard, adjacent ones become
 //! one. Templates that have become equal are merged into the older (SP-08).
 
-mod align;
+pub(super) mod align;
 mod state;
 mod tree;
 

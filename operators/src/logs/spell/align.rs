@@ -82,7 +82,11 @@ pub(super) fn is_subsequence(constants: &[Word], line: &[Word]) -> bool {
 
 /// The runs of a line's tokens that the template's wildcards stand for, if the template says all of the line. A
 /// wildcard may stand for nothing.
-pub(super) fn runs(template: &[Word], line: &[Word], out: &mut Vec<(usize, usize)>) -> bool {
+pub(in crate::logs) fn runs(
+    template: &[Word],
+    line: &[Word],
+    out: &mut Vec<(usize, usize)>,
+) -> bool {
     out.clear();
     let (mut t, mut l) = (0, 0);
     // The last wildcard: its place, its run in `out`, and how far it reaches. It gives way first.

@@ -131,6 +131,23 @@ fn a_damaged_snapshot_is_refused() {
 }
 
 #[test]
+fn a_snapshot_from_before_an_option_is_taken_up_where_the_option_is_not_given() {
+    let mut stage = plan(&Options::new(), &[]).stage().unwrap();
+    process(&mut stage, &[rows(&[(0, "", Some("a b 1"))])]);
+    let snapshot = stage.snapshot().unwrap();
+    type Written = (Vec<(String, String)>, Vec<u8>, Sessions);
+    let (mut settings, parser, sessions): Written = snapshot::open(SNAPSHOT, &snapshot).unwrap();
+    settings.retain(|(name, _)| !name.starts_with("split_"));
+    let older = snapshot::seal(SNAPSHOT, &(settings, parser, sessions)).unwrap();
+    let mut other = plan(&Options::new(), &[]).stage().unwrap();
+    other.restore(&older).unwrap();
+    assert_eq!(other.snapshot().unwrap(), snapshot);
+    let mut other = plan(&Options::new().with("split_lines_min", 7), &[]).stage().unwrap();
+    let problem = other.restore(&older).unwrap_err().to_string();
+    assert_eq!(problem, "snapshot of LOG_KEYS says nothing of split_lines_min");
+}
+
+#[test]
 fn bounds_may_differ_as_long_as_they_hold() {
     let mut stage = plan(&Options::new(), &[]).stage().unwrap();
     process(&mut stage, &[rows(&[(0, "", Some("alpha")), (1, "", Some("beta gamma"))])]);
