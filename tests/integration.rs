@@ -46,6 +46,7 @@ mod suite {
     mod staged;
     mod support;
     mod tables;
+    mod tasks;
     mod tidy;
     #[cfg(feature = "neural")]
     mod values;

@@ -154,8 +154,12 @@ impl Tasks {
     ///
     /// Pairs that nearly always come together, at the least distance first, are joined into one task, as long as the
     /// distance is not above the number of its keys then (the paper extends a task up to its own length). Several keys
-    /// that take turns after one (their shares add up to theta) are a choice within its task. Keys that go with no
-    /// other are tasks of their own. The paper leaves the order of joining open; this one does not depend on names.
+    /// that take turns after one (none of them alone, but their shares together are above theta) are a choice within its
+    /// task. Keys that go with no other are tasks of their own. The paper leaves the order of joining open; this one does not
+    /// depend on names.
+    ///
+    /// Order alone cannot part tasks that always come after one another in the same logs: give it logs in which they do not,
+    /// such as those of a request rather than of a machine, which is made and then deleted.
     #[must_use]
     pub fn of(logs: &[Vec<Entry>], settings: &TaskSettings) -> Self {
         let found = CoOccurrence::of(logs, settings.distance_max);
@@ -218,7 +222,10 @@ impl Tasks {
 }
 
 impl CoOccurrence {
-    /// Joins keys that take turns after a key: each is nearly always near it, and their shares add up.
+    /// Joins keys that take turns after a key: each comes nearly always after it, no single one of them follows it nearly
+    /// always, and their shares add up. A choice is among the fewest that suffice, as the paper extends a task by a pair only
+    /// where no single key will do: else every rare key would come along with the one that nearly always follows, such as
+    /// the failures of one task that end in the clean-up of another.
     fn join_choices(
         &self,
         distance: usize,
@@ -238,9 +245,14 @@ impl CoOccurrence {
                     turns.push((second, after));
                 }
             }
-            let total: f64 = turns.iter().map(|(_, share)| share).sum();
-            if turns.len() > 1 && total > theta {
-                turns.iter().for_each(|(second, _)| join(task, first, *second));
+            turns.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            let mut total = 0.0;
+            let needed = turns.iter().position(|(_, share)| {
+                total += share;
+                total > theta
+            });
+            if let Some(last @ 1..) = needed {
+                turns[..=last].iter().for_each(|(second, _)| join(task, first, *second));
             }
         }
     }

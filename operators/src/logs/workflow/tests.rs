@@ -205,6 +205,23 @@ fn choices_belong_to_their_task() {
     assert_eq!(found, [keys("a1 a2 a3 a4"), keys("b1 b2")]);
 }
 
+#[test]
+fn what_is_rare_does_not_come_along_with_what_nearly_always_follows() {
+    // DL-18: both tasks end in `clean`, b always, a when it fails, which is seldom, and each time in another way.
+    let log = |round: u32| match round % 150 {
+        50 => "a1 clean fail1",
+        90 => "a1 clean fail2",
+        130 => "a1 clean fail3",
+        even if even % 2 == 0 => "a1 a2 a3",
+        _ => "b1 clean b2",
+    };
+    let logs: Vec<Vec<Entry>> = (0..600).map(|round| run(log(round))).collect();
+    let mut found = Tasks::of(&logs, &TaskSettings::default()).keys;
+    found.sort();
+    let keys = |of: &str| of.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(found, ["a1 a2 a3", "b1 b2 clean", "fail1", "fail2", "fail3"].map(keys));
+}
+
 /// A VM's creation, as the slides draw it: 44, 51, 23, 52, 53, 32, 18, 56, with usual times.
 fn creation(build_seconds: i64) -> Vec<Entry> {
     let keys = ["44", "51", "23", "52", "53", "32", "18", "56"];
