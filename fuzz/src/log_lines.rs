@@ -11,7 +11,7 @@ use driftline::{Engine, Error, ErrorKind};
 /// Most lines of one input.
 const LINES_MAX: usize = 2_000;
 
-/// The first byte chooses the parser, the second what a line is made up of: a system's format, none, or the first line as
+/// The first byte chooses the parser, and whether words that take turns keep lines apart, the second what a line is made up of: a system's format, none, or the first line as
 /// one of its own. The rest is lines. The number of keys that were given.
 pub fn run(data: &[u8]) -> usize {
     let [parser, format, text @ ..] = data else { return 0 };
@@ -19,6 +19,10 @@ pub fn run(data: &[u8]) -> usize {
     let mut lines = text.split('\n');
     let parsers = [LogKeyParser::Signature, LogKeyParser::Spell, LogKeyParser::Drain];
     let keys = LogKeys::of("logs", "line").parser(parsers[usize::from(*parser) % parsers.len()]);
+    let keys = match usize::from(*parser) / parsers.len() % 2 {
+        0 => keys,
+        _ => keys.split_values_max(4).split_lines_min(3),
+    };
     let keys = match usize::from(*format) {
         0 => keys,
         1 => keys.format(lines.next().unwrap_or_default()),
