@@ -10,7 +10,7 @@
 //! that was later merged as the one it was merged into, as the published figures do by comparing final templates.
 //!
 //! Spell and Drain run once more with `split_values_max => 4`: up to four words that take turns in a place keep lines apart
-//! (SP-08).
+//! (SP-08), and Spell without its pre-filters (SP-04), over the samples and over the lines made up for speed.
 //!
 //! Speed is lines per second of processor time, on one thread, over synthetic lines like those of HDFS, blocks, sizes and
 //! addresses drawn anew for each. drain3 (`pip install drain3`) parses the first of them in the same run, with the same
@@ -68,9 +68,15 @@ const RANDOM_LINES: usize = 10_000_000;
 /// Words in a place that keep lines apart, where any do.
 const SPLIT_VALUES: i64 = 4;
 
+/// Passes over a sample that are timed.
+const SAMPLE_PASSES: usize = 5;
+/// Lines made up that plain Spell is timed over.
+const PLAIN_LINES: usize = 100_000;
+
 fn main() -> BoxResult<()> {
     accuracy()?;
     split()?;
+    prefilters()?;
     speed()?;
     bounds()
 }
@@ -152,6 +158,55 @@ fn split() -> BoxResult<()> {
     println!("{:<14} {}", "mean", line(&sums));
     println!("figure: loghub_ga_spell_split = {:.4}", sums[3]);
     println!("figure: loghub_ga_drain_split = {:.4}", sums[7]);
+    Ok(())
+}
+
+/// Lines per second of Spell with its pre-filters over those without, on the same lines.
+fn prefilters() -> BoxResult<()> {
+    let made_up: Vec<String> = hdfs_lines(PLAIN_LINES);
+    let mut sets: Vec<(&str, Options, Vec<String>)> = Vec::new();
+    let spell = |system: &str| Options::new().with("parser", "spell").with("format", system);
+    if let Some(folder) = samples() {
+        for format in &LOGHUB_FORMATS {
+            sets.push((format.name, spell(format.name), System::load(&folder, format)?.lines));
+        }
+    }
+    println!(
+        "\nSpell with and without pre-filters, lines/s of one thread: {SAMPLE_PASSES} passes over each sample"
+    );
+    let seconds = |options: &Options, lines: &[String], passes: usize| -> BoxResult<f64> {
+        let mut line = ParsedLine::default();
+        let begin = processor_time().as_secs_f64();
+        for _ in 0..passes {
+            let mut reader = LogKeyOptions::new(options)?.reader()?;
+            for text in lines {
+                reader.read(text, &mut line);
+            }
+        }
+        Ok(processor_time().as_secs_f64() - begin)
+    };
+    let mut all = [0.0; 2];
+    for (name, options, lines) in &sets {
+        let mut row = [0.0; 2];
+        for (sum, prefilters) in row.iter_mut().zip([true, false]) {
+            *sum = seconds(&options.clone().with("prefilters", prefilters), lines, SAMPLE_PASSES)?;
+        }
+        let rate = |seconds: f64| (lines.len() * SAMPLE_PASSES) as f64 / seconds;
+        println!(
+            "{name:<14} {:>12.0} {:>12.0}  {:.2} times",
+            rate(row[0]),
+            rate(row[1]),
+            row[1] / row[0]
+        );
+        all.iter_mut().zip(row).for_each(|(sum, seconds)| *sum += seconds);
+    }
+    if !sets.is_empty() {
+        println!("figure: spell_prefilter_speedup = {:.2}", all[1] / all[0]);
+    }
+    let options = spell("HDFS");
+    let fast = seconds(&options, &made_up, 1)?;
+    let plain = seconds(&options.with("prefilters", false), &made_up, 1)?;
+    println!("figure: spell_prefilter_speedup_hdfs_like = {:.2}", plain / fast);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! LOG_KEYS through the engine: the same keys however lines are fed, and what reads them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use driftline::Engine;
 use driftline::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampNanosecondArray,
 };
-use driftline::arrow::datatypes::Int64Type;
+use driftline::arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use driftline::logs::{LogKeyParser, LogKeys};
 
 use super::support::{
@@ -127,6 +128,119 @@ fn lines_of_a_machines_life_stay_apart_without_protected_words() {
             assert_eq!(keys(workers, "split_values_max => 4"), keys(1, "split_values_max => 4"));
         }
     }
+}
+
+/// What Spell makes of a line with the published settings of a system.
+struct Spelled {
+    key: i64,
+    /// The key, or the one that it was merged into.
+    last_key: i64,
+    template: String,
+}
+
+fn spelled(system: &str, rows: &RecordBatch, options: &str) -> Vec<Spelled> {
+    let relation = format!("(logs, line, format => '{system}', parser => 'spell', {options})");
+    let engine = Engine::builder().workers(1).build().unwrap();
+    engine.execute(LOGS).unwrap();
+    let keys = format!("SELECT ts, log_key, template FROM LOG_KEYS{relation}");
+    let keys = engine.subscribe(&keys).unwrap();
+    let changes =
+        format!("SELECT log_key, merged_into FROM LOG_TEMPLATES{relation} WHERE change = 'merged'");
+    let changes = engine.subscribe(&changes).unwrap();
+    push_all(&engine, "logs", rows, 2000).unwrap();
+    engine.shutdown().unwrap();
+    let (keys, changes) = (collect(keys), collect(changes));
+    let column = |rows: &RecordBatch, index: usize| -> Vec<i64> {
+        rows.column(index).as_primitive::<Int64Type>().values().to_vec()
+    };
+    let into: BTreeMap<i64, i64> =
+        column(&changes, 0).into_iter().zip(column(&changes, 1)).collect();
+    let last = |mut key: i64| {
+        while let Some(&older) = into.get(&key) {
+            key = older;
+        }
+        key
+    };
+    let times = keys.column(0).as_primitive::<TimestampNanosecondType>().values();
+    assert!(times.is_sorted());
+    let templates = keys.column(2).as_string::<i32>().iter();
+    let lines = column(&keys, 1).into_iter().zip(templates);
+    let line = |(key, template): (i64, Option<&str>)| Spelled {
+        key,
+        last_key: last(key),
+        template: template.unwrap().to_owned(),
+    };
+    lines.map(line).collect()
+}
+
+/// Lines whose groups in two groupings are not each other's most frequent counterpart.
+fn grouped_otherwise(one: &[Spelled], two: &[Spelled]) -> usize {
+    let mut pairs: BTreeMap<(i64, i64), usize> = BTreeMap::new();
+    for (one, two) in one.iter().zip(two) {
+        *pairs.entry((one.last_key, two.last_key)).or_default() += 1;
+    }
+    let is_otherwise = |(pair, lines): &(&(i64, i64), &usize)| {
+        pairs.iter().any(|(other, of_other)| {
+            (other.0 == pair.0) != (other.1 == pair.1)
+                && (*of_other, Reverse(other)) > (**lines, Reverse(*pair))
+        })
+    };
+    pairs.iter().filter(is_otherwise).map(|(_, lines)| lines).sum()
+}
+
+/// The first line that is with other lines in one grouping than in the other.
+fn first_parting(one: &[Spelled], two: &[Spelled]) -> Option<usize> {
+    let (mut there, mut back) = (BTreeMap::new(), BTreeMap::new());
+    one.iter().zip(two).position(|(one, two)| {
+        *there.entry(one.key).or_insert(two.key) != two.key
+            || *back.entry(two.key).or_insert(one.key) != one.key
+    })
+}
+
+/// SP-04 on D2: lines of each sample of 2,000 that the prefix tree, the simple loop and the index group otherwise than the
+/// longest common subsequence with every template does, with the published settings: 293 of 32,000, as counted.
+///
+/// They part where a template whose words all stand in the line is taken though plain Spell would say as much of the line or
+/// more: the loop asks for half of the line's length where the longest common subsequence asks for `tau`, and both tree and
+/// loop take the first such template, not the one that shares most. From then on templates differ, and lines with them.
+/// In HDFS, lines with a long list of blocks have too little in common with a template of one, by `tau`.
+const OTHERWISE: [(&str, usize); 16] = [
+    ("HDFS", 3),
+    ("Hadoop", 0),
+    ("Spark", 0),
+    ("Zookeeper", 0),
+    ("BGL", 13),
+    ("HPC", 1),
+    ("Thunderbird", 3),
+    ("Windows", 0),
+    ("Linux", 158),
+    ("Android", 28),
+    ("HealthApp", 36),
+    ("Apache", 0),
+    ("Proxifier", 11),
+    ("OpenSSH", 7),
+    ("OpenStack", 0),
+    ("Mac", 33),
+];
+
+#[test]
+fn prefilters_of_spell_group_few_lines_otherwise() {
+    let (mut found, mut unexplained) = (Vec::new(), Vec::new());
+    for (system, _) in OTHERWISE {
+        let Some(rows) = sample(system) else { return };
+        let fast = spelled(system, &rows, "prefilters => TRUE");
+        let plain = spelled(system, &rows, "prefilters => FALSE");
+        assert_eq!((fast.len(), plain.len()), (rows.num_rows(), rows.num_rows()));
+        found.push((system, grouped_otherwise(&fast, &plain)));
+        if let Some(line) = first_parting(&fast, &plain) {
+            let said = |of: &Spelled| of.template.split(' ').filter(|word| *word != "<*>").count();
+            let (fast, plain) = (&fast[line], &plain[line]);
+            println!("{system}, line {line}: {}, plain {}", fast.template, plain.template);
+            unexplained.extend((said(fast) > said(plain)).then_some(system));
+        }
+    }
+    assert_eq!(found, OTHERWISE);
+    assert!(unexplained.is_empty(), "{unexplained:?}");
 }
 
 #[test]

@@ -105,6 +105,21 @@ impl LogKeys {
         self.set("tau", tau)
     }
 
+    /// Looks for templates by longest common subsequences alone, as Spell is defined, without the prefix tree and the simple
+    /// loop (SP-04, SP-05) that are faster and nearly always give the same keys. For Spell.
+    ///
+    /// # Examples
+    /// ```
+    /// use driftline_operators::logs::{LogKeyParser, LogKeys};
+    ///
+    /// let keys = LogKeys::of("logs", "message").parser(LogKeyParser::Spell).without_prefilters();
+    /// assert!(keys.to_string().ends_with("parser => 'spell', prefilters => FALSE)"));
+    /// ```
+    #[must_use]
+    pub fn without_prefilters(self) -> Self {
+        self.set("prefilters", false)
+    }
+
     /// Share of its tokens that a template must have in common with a line; for Drain.
     #[must_use]
     pub fn similarity(self, similarity: f64) -> Self {

@@ -88,6 +88,13 @@ impl LogKeyOptions {
                 "Share of a line's tokens that a template must have in common with it; for spell.",
             ),
             OptionSpec::new(
+                "prefilters",
+                OptionKind::Boolean,
+                true,
+                "Whether a line is first looked for in a prefix tree and by a simple loop; without, by common subsequences \
+                 alone, which is slower; for spell.",
+            ),
+            OptionSpec::new(
                 "similarity",
                 OptionKind::number(0.0..=1.0),
                 0.4,
@@ -189,6 +196,7 @@ impl LogKeyOptions {
                 masks,
                 delimiters: reader.text("delimiters").into(),
                 protected,
+                prefilters: reader.boolean("prefilters"),
                 tokens_max,
                 templates_max,
             }),
