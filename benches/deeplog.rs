@@ -6,7 +6,7 @@
 //! cargo bench --bench deeplog --features neural -- accuracy seeds=5
 //! ```
 //!
-//! Name parts as arguments to run those alone: `speed`, `cached`, `accuracy`, `online`, `hadoop`, `values`; and `choose`,
+//! Name parts as arguments to run those alone: `speed`, `cached`, `accuracy`, `online`, `hadoop`, `values`, `nezha`; and `choose`,
 //! `sweep` and `curve`, which run only when they are asked for, and say first how often they train. `seeds=` (3 unless
 //! given, so that it takes minutes; the published mean and spread are those of 5) and `epochs=` (60) may be given, and for
 //! `accuracy` `history=` (10, as published; `sweep` chooses 15). `sweep` moves the settings that are named beside it
@@ -30,6 +30,7 @@ mod deeplog {
     pub(crate) mod curve;
     mod data;
     pub(crate) mod hadoop;
+    pub(crate) mod nezha;
     pub(crate) mod online;
     pub(crate) mod speed;
     pub(crate) mod values;
@@ -43,18 +44,19 @@ mod deeplog {
     }
 }
 
-use deeplog::{Asked, accuracy, choose, curve, hadoop, online, speed, values};
+use deeplog::{Asked, accuracy, choose, curve, hadoop, nezha, online, speed, values};
 
 /// A part: its name, what it does, and whether it runs unasked.
 type Part = (&'static str, fn(Asked), bool);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("speed", speed::report, true),
     ("cached", speed::cached, true),
     ("accuracy", accuracy::report, true),
     ("online", online::report, true),
     ("hadoop", hadoop::report, true),
     ("values", values::report, true),
+    ("nezha", nezha::report, true),
     ("choose", choose::report, false),
     ("sweep", choose::sweep, false),
     ("curve", curve::report, false),
