@@ -132,10 +132,10 @@ fn a_damaged_snapshot_is_refused() {
 
 #[test]
 fn a_snapshot_from_before_an_option_is_taken_up_where_the_option_is_not_given() {
+    type Written = (Vec<(String, String)>, Vec<u8>, Sessions);
     let mut stage = plan(&Options::new(), &[]).stage().unwrap();
     process(&mut stage, &[rows(&[(0, "", Some("a b 1"))])]);
     let snapshot = stage.snapshot().unwrap();
-    type Written = (Vec<(String, String)>, Vec<u8>, Sessions);
     let (mut settings, parser, sessions): Written = snapshot::open(SNAPSHOT, &snapshot).unwrap();
     settings.retain(|(name, _)| !name.starts_with("split_"));
     let older = snapshot::seal(SNAPSHOT, &(settings, parser, sessions)).unwrap();
