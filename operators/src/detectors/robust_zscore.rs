@@ -31,7 +31,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::builder::{DetectorBuilder, DetectorSpec, detector_builder};
-use super::history::{History, location_scale};
+use super::history::History;
 use super::univariate::{self, Forecast, ScaleFloor, Univariate, warm_up_option};
 use crate::detector::{DetectorKind, DetectorPlan, DetectorRequest};
 use crate::error::Result;
@@ -140,12 +140,16 @@ impl Univariate for SlidingMedian {
     }
 
     fn forecast(&self, settings: &Settings, _time: EventTime) -> Option<Forecast> {
-        let (expected, scale) = location_scale(self.history.sorted());
+        let (expected, scale) = self.history.location_scale();
         Some(Forecast { expected, scale: settings.floor.apply(scale, expected) })
     }
 
     fn learn(&mut self, settings: &Settings, _time: EventTime, value: f64) {
         self.history.push(value, settings.history);
+    }
+
+    fn warm(&self) -> f64 {
+        self.history.warm()
     }
 
     fn heap_bytes(&self) -> usize {

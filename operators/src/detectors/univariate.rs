@@ -108,6 +108,11 @@ pub(crate) trait Univariate:
     /// Lets a row go by from which nothing is learned.
     fn pass(&mut self, _settings: &Self::Settings, _time: EventTime) {}
 
+    /// See [`Model::warm`].
+    fn warm(&self) -> f64 {
+        0.0
+    }
+
     /// Bytes on the heap.
     fn heap_bytes(&self) -> usize;
 
@@ -202,6 +207,10 @@ impl<U: Univariate> Model for PerFeature<U> {
         for feature in &mut self.state.features {
             feature.pass(&self.settings, row.time);
         }
+    }
+
+    fn warm(&self) -> f64 {
+        self.state.samples as f64 + self.state.features.iter().map(U::warm).sum::<f64>()
     }
 
     fn phase(&self) -> Phase {

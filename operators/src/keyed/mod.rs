@@ -8,7 +8,7 @@ mod table;
 use serde::{Deserialize, Serialize};
 
 use crate::time::EventTime;
-pub(crate) use table::{Entry, Key, KeyTable};
+pub(crate) use table::{Entry, Found, Key, KeyTable};
 
 /// What becomes of a row whose key is new, when an operator holds as many keys as it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

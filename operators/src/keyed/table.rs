@@ -34,6 +34,16 @@ pub(crate) struct KeyTable<T> {
     newest: u32,
     oldest: u32,
     key_bytes: usize,
+    /// How often an entry may have changed its slot.
+    moves: u64,
+}
+
+/// Where the keys of some rows stand.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    slots: Vec<u32>,
+    /// What the table had counted then.
+    moves: u64,
 }
 
 impl<T> KeyTable<T> {
@@ -45,6 +55,7 @@ impl<T> KeyTable<T> {
             newest: NONE,
             oldest: NONE,
             key_bytes: 0,
+            moves: 0,
         }
     }
 
@@ -68,6 +79,52 @@ impl<T> KeyTable<T> {
         self.unlink(slot);
         self.link_newest(slot);
         Some(&mut self.entries[slot as usize])
+    }
+
+    /// Looks up the keys of some rows, and shows their values to `warm`. Where there are more keys than fit into a cache each
+    /// step of this is a miss: one after the other between what is done with the rows they would add up, and in a loop of
+    /// their own those of several rows overlap. So few rows at a time that they are still in the cache when it is their turn.
+    pub(crate) fn find<'k>(
+        &self,
+        keys: impl Iterator<Item = Key<'k>>,
+        found: &mut Found,
+        mut warm: impl FnMut(&T),
+    ) {
+        found.moves = self.moves;
+        found.slots.clear();
+        found.slots.extend(keys.map(|key| {
+            let hash = self.hash.hash_one(key);
+            let is_key = |slot: &u32| self.entries[*slot as usize].key.as_deref() == key;
+            self.index.find(hash, is_key).copied().unwrap_or(NONE)
+        }));
+        for &slot in found.slots.iter().filter(|slot| **slot != NONE) {
+            warm(&self.entries[slot as usize].value);
+        }
+    }
+
+    /// As [`KeyTable::touch`], for the key of a row that was looked up.
+    pub(crate) fn touch_found(
+        &mut self,
+        found: &Found,
+        row: usize,
+        key: Key<'_>,
+    ) -> Option<&mut Entry<T>> {
+        match found.slots.get(row) {
+            Some(&slot) if slot != NONE && found.moves == self.moves => {
+                if slot != self.newest {
+                    self.unlink(slot);
+                    self.link_newest(slot);
+                }
+                Some(&mut self.entries[slot as usize])
+            }
+            // New then, and perhaps not any more; or it may stand elsewhere now.
+            _ => self.touch(key),
+        }
+    }
+
+    /// The most recently used entry.
+    pub(crate) fn newest_mut(&mut self) -> Option<&mut Entry<T>> {
+        self.entries.get_mut(self.newest as usize)
     }
 
     /// The value of a key, wherever it is in the order of use.
@@ -102,6 +159,7 @@ impl<T> KeyTable<T> {
         if slot == NONE {
             return None;
         }
+        self.moves += 1;
         self.unlink(slot);
         self.unindex(slot, slot);
         let dropped = self.entries.swap_remove(slot as usize);
@@ -211,6 +269,31 @@ mod tests {
         }
         assert_eq!((table.len(), keys(&table)), (0, vec![]));
         assert!(table.oldest().is_none());
+    }
+
+    #[test]
+    fn keys_that_were_looked_up_are_found_whatever_has_come_and_gone_since() {
+        let mut table = KeyTable::new();
+        for i in 0..3_u8 {
+            table.insert(Some(&[i]), EventTime(0), i);
+        }
+        let rows = [[1], [7], [0], [2], [1]];
+        let (mut found, mut warmed) = (Found::default(), Vec::new());
+        table.find(rows.iter().map(|key| Some(&key[..])), &mut found, |value| warmed.push(*value));
+        assert_eq!(warmed, [1, 0, 2, 1]);
+        let touched = |table: &mut KeyTable<u8>, row: usize| {
+            table.touch_found(&found, row, Some(&rows[row])).map(|entry| entry.value)
+        };
+        assert_eq!((touched(&mut table, 0), touched(&mut table, 1)), (Some(1), None));
+        table.insert(Some(&[7]), EventTime(0), 7);
+        assert_eq!((touched(&mut table, 1), touched(&mut table, 0)), (Some(7), Some(1)));
+        assert_eq!(keys(&table), [0, 2, 7, 1]);
+        // The last slot moves to the place of the one that is dropped.
+        table.drop_oldest();
+        assert_eq!((touched(&mut table, 2), touched(&mut table, 3)), (None, Some(2)));
+        assert_eq!(touched(&mut table, 4), Some(1));
+        assert_eq!(keys(&table), [7, 2, 1]);
+        assert_eq!(table.newest_mut().map(|entry| entry.value), Some(1));
     }
 
     #[test]

@@ -21,9 +21,12 @@ use crate::detector::{
 use crate::detectors::decide::{Decider, DecisionSettings, Rule, Verdict};
 use crate::error::Result;
 use crate::key::KeyShare;
-use crate::keyed::{Key, KeyTable};
+use crate::keyed::{Found, Key, KeyTable};
 use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::{EventTime, SPAN_NS_MAX};
+
+/// So many rows have their models looked up before the first of them is scored.
+const ROWS_AHEAD: usize = 32;
 
 /// What happens to a key that comes when the models are at their bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +209,7 @@ pub struct KeyedDetector {
     standing: Vec<(Option<Box<[u8]>>, Reports)>,
     features: Vec<f64>,
     times: Vec<i64>,
+    found: Found,
 }
 
 impl fmt::Debug for KeyedDetector {
@@ -234,29 +238,32 @@ impl KeyedDetector {
             standing: Vec::new(),
             features: Vec::new(),
             times: Vec::new(),
+            found: Found::default(),
             plan,
         }
     }
 
-    /// Makes the row's key the most recently used, with a model if there is room.
-    fn make_room(&mut self, key: Key<'_>, time: EventTime) {
-        if let Some(entry) = self.table.touch(key) {
+    /// Makes the row's key the most recently used, with a model; whether there is room for one. `ahead` is the row's place
+    /// among those that were looked up.
+    fn make_room(&mut self, ahead: usize, key: Key<'_>, time: EventTime) -> bool {
+        if let Some(entry) = self.table.touch_found(&self.found, ahead, key) {
             if self.plan.is_expired(entry.time, time) {
                 let expired = std::mem::replace(&mut entry.value, self.plan.keyed());
                 self.discount(&expired.counted);
                 self.statistics.expired += 1;
             }
-            return;
+            return true;
         }
         self.expire(time);
         if self.table.len() >= self.plan.models_max {
             if self.plan.when_full == WhenFull::Refuse {
-                return;
+                return false;
             }
             self.drop_oldest();
             self.statistics.evicted += 1;
         }
         self.table.insert(key, time, self.plan.keyed());
+        true
     }
 
     fn drop_oldest(&mut self) {
@@ -280,12 +287,18 @@ impl KeyedDetector {
     }
 
     /// Scores and learns one row; what its model reports waits in `self.reports`.
-    fn process_row(&mut self, key: Key<'_>, row: Row<'_>, writer: &mut OutputWriter<'_>) {
+    fn process_row(
+        &mut self,
+        ahead: usize,
+        key: Key<'_>,
+        row: Row<'_>,
+        writer: &mut OutputWriter<'_>,
+    ) {
         self.statistics.rows += 1;
-        self.make_room(key, row.time);
+        let has_room = self.make_room(ahead, key, row.time);
         let decision = &self.plan.decision;
         let judgement = &mut self.judgement;
-        let Some(entry) = self.table.touch(key) else {
+        let Some(entry) = self.table.newest_mut().filter(|_| has_room) else {
             self.statistics.refused += 1;
             judgement.reset(f64::NAN);
             let mut verdict = Verdict::none();
@@ -383,7 +396,14 @@ impl Detector for KeyedDetector {
         let width = columns.feature_names().len();
         for (i, (&time, features)) in times.iter().zip(features.chunks_exact(width)).enumerate() {
             let row = Row { time: EventTime(time), features };
-            self.process_row(keys.get(i), row, &mut writer);
+            let ahead = i % ROWS_AHEAD;
+            if ahead == 0 {
+                let next = (i..rows.num_rows().min(i + ROWS_AHEAD)).map(|i| keys.get(i));
+                let mut sum = 0.0;
+                self.table.find(next, &mut self.found, |keyed| sum += keyed.model.warm());
+                std::hint::black_box(sum);
+            }
+            self.process_row(ahead, keys.get(i), row, &mut writer);
             side.push(i, &mut self.reports);
         }
         (self.times, self.features) = (times, features);

@@ -197,6 +197,12 @@ pub trait Model: Debug + Send {
     /// was brought here from elsewhere, or makes room for one that was.
     fn report_standing(&self, _change: i64, _reports: &mut Reports) {}
 
+    /// Reads what the next row will need, so that it is in the cache when the row comes; what is returned says nothing.
+    /// Worth it where scoring a row waits for several places in memory one after the other.
+    fn warm(&self) -> f64 {
+        0.0
+    }
+
     /// How often the model was built as a whole, and how long that took.
     fn rebuilds(&self) -> Rebuilds {
         Rebuilds::default()

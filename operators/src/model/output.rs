@@ -20,7 +20,7 @@ use super::extra::{ExtraBuilder, push};
 use super::{Judgement, Phase, Row};
 use crate::detector::OUTPUT_COLUMNS;
 use crate::detectors::anomaly::metadata;
-use crate::detectors::decide::{Rule, Verdict};
+use crate::detectors::decide::Verdict;
 use crate::error::{OperatorError, Result};
 use crate::time::EventTime;
 
@@ -138,6 +138,15 @@ pub(super) struct OutputWriter<'a> {
     episode_peak_score: Float64Builder,
     explanation: StringBuilder,
     extras: Vec<ExtraBuilder>,
+    absent: Absent,
+}
+
+/// Rows at the end of what most rows lack, whose nulls are not written yet: one call writes many.
+#[derive(Clone, Copy, Debug, Default)]
+struct Absent {
+    episode: usize,
+    suppressed_by: usize,
+    explanation: usize,
 }
 
 impl<'a> OutputWriter<'a> {
@@ -175,6 +184,7 @@ impl<'a> OutputWriter<'a> {
             episode_peak_score: number(),
             explanation: text(0),
             extras: extras.iter().map(|(_, t)| ExtraBuilder::new(t, columns.unit)).collect(),
+            absent: Absent::default(),
             columns,
             names,
         }
@@ -195,14 +205,21 @@ impl<'a> OutputWriter<'a> {
         self.push_feature(finding);
         let shares = judgement.features.iter().map(|feature| feature.contribution);
         self.attribution.push(&self.names, shares, judgement.score);
-        self.suppressed_by.append_option(verdict.suppressed_by.map(Rule::as_str));
+        match verdict.suppressed_by {
+            Some(rule) => {
+                self.suppressed_by.append_nulls(std::mem::take(&mut self.absent.suppressed_by));
+                self.suppressed_by.append_value(rule.as_str());
+            }
+            None => self.absent.suppressed_by += 1,
+        }
         self.push_episode(verdict);
         if verdict.is_anomaly == Some(true) {
+            self.explanation.append_nulls(std::mem::take(&mut self.absent.explanation));
             let explanation = Explanation { names: &self.names, finding };
             write!(self.explanation, "{explanation}").expect("text in memory always has room");
             self.explanation.append_value("");
         } else {
-            self.explanation.append_null();
+            self.absent.explanation += 1;
         }
         for (builder, extra) in self.extras.iter_mut().zip(&judgement.extras) {
             builder.push(extra);
@@ -240,10 +257,10 @@ impl<'a> OutputWriter<'a> {
 
     fn push_episode(&mut self, verdict: &Verdict) {
         let Some(episode) = verdict.episode else {
-            self.episode.iter_mut().for_each(Int64Builder::append_null);
-            self.episode_peak_score.append_null();
+            self.absent.episode += 1;
             return;
         };
+        self.without_episode();
         let unit = self.columns.unit;
         let time = |time: EventTime| in_unit(time, unit);
         self.episode[0].append_value(time(episode.start));
@@ -252,8 +269,18 @@ impl<'a> OutputWriter<'a> {
         self.episode_peak_score.append_value(episode.peak_score);
     }
 
+    /// Writes the nulls of rows without an episode.
+    fn without_episode(&mut self) {
+        let rows = std::mem::take(&mut self.absent.episode);
+        self.episode.iter_mut().for_each(|time| time.append_nulls(rows));
+        self.episode_peak_score.append_nulls(rows);
+    }
+
     /// The input followed by what was written.
     pub(super) fn finish(mut self, input: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+        self.without_episode();
+        self.suppressed_by.append_nulls(self.absent.suppressed_by);
+        self.explanation.append_nulls(self.absent.explanation);
         let detail_field = schema.field(schema.fields().len() - 1);
         let DataType::Struct(fields) = detail_field.data_type() else {
             return Err(ArrowError::SchemaError("detail is a struct".into()).into());
