@@ -538,6 +538,8 @@ mod table;
 
 pub use analysis::{Analysis, OperatorAnalysis, WorkerAnalysis};
 pub use arrow;
+#[cfg(feature = "object_store")]
+pub use checkpoint::BucketStore;
 pub use checkpoint::{Checkpoint, CheckpointStore, Checkpoints, FolderStore, MemoryStore};
 pub use driftline_operators::keyed::KeyedStatePolicy;
 pub use driftline_operators::{detectors, evaluate};
@@ -551,6 +553,8 @@ pub use futures_core;
 pub use metrics::{
     CheckpointMetrics, InferenceMetrics, Metrics, QueryMetrics, SourceMetrics, TrafficMetrics,
 };
+#[cfg(feature = "object_store")]
+pub use object_store;
 pub use runtime::clock::{Alarm, Clock, ManualClock, SystemClock};
 pub use settings::Settings;
 pub use simulation::{History, Simulation};

@@ -239,6 +239,39 @@ pub trait Detector: Send {
     fn go_on(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
         self.adopt(snapshots, share)
     }
+
+    /// The same as a snapshot, in pieces: a checkpoint writes those again that have changed. By default all is in one.
+    ///
+    /// # Errors
+    /// As for [`Detector::snapshot`].
+    fn pieces(&self) -> Result<Pieces> {
+        Ok(Pieces { rest: self.snapshot()?, of_keys: Vec::new() })
+    }
+
+    /// As [`Detector::go_on`], with what [`Detector::pieces`] gave: the rest of each worker that wrote one, and the rows of
+    /// those keys that fall to `share`.
+    ///
+    /// # Errors
+    /// As for [`Detector::adopt`].
+    fn go_on_from(
+        &mut self,
+        rests: &[Vec<u8>],
+        _of_keys: &[RecordBatch],
+        share: KeyShare,
+    ) -> Result<()> {
+        self.go_on(rests, share)
+    }
+}
+
+/// What a detector holds on one worker, in pieces.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pieces {
+    /// What belongs to no key.
+    pub rest: Vec<u8>,
+    /// A row for each key by which rows are split over workers. The first column is the key (Binary; null is the NULL of
+    /// a single text key), the others are the detector's own affair. A row that says the same as before, bit by bit and among
+    /// the others in the same order, is not written again.
+    pub of_keys: Vec<RecordBatch>,
 }
 
 /// What a detector has to say.

@@ -12,6 +12,8 @@
 //!
 //! What that means for each source and sink is said at [`Checkpoints`].
 
+#[cfg(feature = "object_store")]
+mod bucket;
 mod coordinator;
 mod manifest;
 mod parts;
@@ -25,6 +27,8 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 
+#[cfg(feature = "object_store")]
+pub use bucket::BucketStore;
 pub(crate) use coordinator::{Coordinator, QueryToSave, ToSave, no_store};
 pub(crate) use manifest::SourceRecord;
 pub(crate) use schedule::run;
@@ -52,6 +56,7 @@ pub use store::{CheckpointStore, FolderStore, MemoryStore};
 /// | a store that fails or panics now and then | each call is tried again four times with growing pauses, over 1.3 s, then the checkpoint fails |
 /// | a store that is full or may not be written | the checkpoint fails at once; the engine works on, and the checkpoint before is in force |
 /// | a store that is slow | checkpoints take longer, rows do not wait |
+/// | an object store that does not answer | each call is given up after `BucketStore::call_time_max`, a minute, then it is as one that fails |
 /// | a function or detector of the host's that panics | every handle gives the error; build the engine again, and it goes on from the last checkpoint |
 /// | a callback that panics | its query ends, nothing else |
 /// | a clock that jumps back | it has stood still |
@@ -70,6 +75,9 @@ pub use store::{CheckpointStore, FolderStore, MemoryStore};
 /// let engine = Engine::builder().checkpoints(checkpoints).build()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Of state by key, parts are written that hold a key which has changed: a 256th of all keys each, or more where the state
+/// is small. See [`Checkpoint::bytes_written`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Checkpoints {

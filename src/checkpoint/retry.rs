@@ -76,6 +76,7 @@ impl Retrying {
                     | io::ErrorKind::StorageFull
                     | io::ErrorKind::ReadOnlyFilesystem
                     | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::Unsupported
             );
             let pause = pauses.next().filter(|_| !is_final);
             if !pause.is_some_and(|pause| self.pause(*pause)) {

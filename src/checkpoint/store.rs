@@ -9,7 +9,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use driftline_operators::sync::lock;
 
-/// Named blobs. A folder is [`FolderStore`]; a host may bring an object store of its own.
+/// Named blobs. A folder is [`FolderStore`]; S3 and its like are `BucketStore`, with the feature `object_store`; a host may
+/// bring a store of its own.
 ///
 /// Names are made of lower-case letters, digits, `-`, `.` and `/`. Calls come from one thread at a time and may be slow:
 /// the engine works on meanwhile. A call that fails is tried again some times, so that it must be safe to repeat.
@@ -110,11 +111,7 @@ impl FolderStore {
     }
 
     fn path(&self, name: &str) -> io::Result<PathBuf> {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
-        let is_whole = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
-        if !is_whole || !name.chars().all(is_plain) {
-            return Err(io::Error::new(ErrorKind::InvalidInput, format!("\"{name}\" is no name")));
-        }
+        check_name(name)?;
         Ok(self.root.join(name))
     }
 
@@ -130,6 +127,16 @@ impl FolderStore {
             }
         }
         Ok(found)
+    }
+}
+
+/// Refuses what is no name of a blob.
+pub(super) fn check_name(name: &str) -> io::Result<()> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
+    let is_whole = name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'));
+    match is_whole && name.chars().all(is_plain) {
+        true => Ok(()),
+        false => Err(io::Error::new(ErrorKind::InvalidInput, format!("\"{name}\" is no name"))),
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use driftline::arrow::array::RecordBatch;
 use driftline::arrow::util::pretty::pretty_format_batches;
-use driftline::{Checkpoints, Engine, MemoryStore, Result, Settings, Subscription};
+use driftline::{
+    CheckpointStore, Checkpoints, Engine, MemoryStore, Result, Settings, Subscription,
+};
 
 /// Rows of a table as sorted lines.
 fn lines(batches: &[RecordBatch]) -> Vec<String> {
@@ -52,10 +54,19 @@ fn whole(query: &str) -> Result<Vec<String>> {
 /// The same, with a checkpoint, a restart and rows that are pushed again at each of `at`, on as many workers as there.
 fn interrupted(query: &str, at: &[(usize, usize)]) -> Result<Vec<String>> {
     let store = Arc::new(MemoryStore::default());
+    interrupted_in(&|| Arc::clone(&store) as Arc<_>, query, at)
+}
+
+/// The same, with the checkpoints in a store that each engine opens for itself.
+fn interrupted_in(
+    open: &dyn Fn() -> Arc<dyn CheckpointStore>,
+    query: &str,
+    at: &[(usize, usize)],
+) -> Result<Vec<String>> {
     let mut found = Vec::new();
     let mut from = 0;
     for (part, &(until, workers)) in at.iter().chain([&(ROWS, 3)]).enumerate() {
-        let checkpoints = Checkpoints::new(Arc::clone(&store) as Arc<_>);
+        let checkpoints = Checkpoints::new(open());
         let engine = Engine::builder().workers(workers).checkpoints(checkpoints).build()?;
         assert_eq!(engine.restored().map_or(0, |restored| restored.id), part as u64);
         engine.execute(SETUP)?;
@@ -82,6 +93,15 @@ fn interrupted(query: &str, at: &[(usize, usize)]) -> Result<Vec<String>> {
         from = until;
     }
     Ok(lines(&found))
+}
+
+/// Windows of all hosts, with restarts on other numbers of workers, and checkpoints in a store of the caller's.
+#[track_caller]
+pub(super) fn goes_on_from(open: &dyn Fn() -> Arc<dyn CheckpointStore>) {
+    let query = "SELECT host, window_end, count(*) AS n, sum(cpu) AS s
+      FROM HOP(load, ts, INTERVAL '2 seconds', INTERVAL '10 seconds') GROUP BY host, window_start, window_end";
+    let found = interrupted_in(open, query, &[(1_000, 1), (2_250, 4), (3_000, 2)]).unwrap();
+    assert_eq!(found, whole(query).unwrap());
 }
 
 #[track_caller]

@@ -28,10 +28,10 @@ enum Manner {
 const MANNERS: [Manner; 5] =
     [Manner::Before, Manner::Torn, Manner::Forgotten, Manner::Overtaken, Manner::After];
 
-/// A store in memory that misbehaves as it is told.
-#[derive(Debug, Default)]
-struct Faulty {
-    inner: MemoryStore,
+/// A store that misbehaves as it is told.
+#[derive(Debug)]
+pub(super) struct Faulty {
+    inner: Box<dyn CheckpointStore>,
     /// Writes and removals so far.
     writes: AtomicU64,
     /// The write at which the process dies; from then on nothing is done.
@@ -47,7 +47,28 @@ struct Faulty {
     waits: Mutex<Duration>,
 }
 
+impl Default for Faulty {
+    fn default() -> Self {
+        Self::over(Box::new(MemoryStore::default()))
+    }
+}
+
 impl Faulty {
+    /// With its blobs in another store.
+    pub(super) fn over(inner: Box<dyn CheckpointStore>) -> Self {
+        Self {
+            inner,
+            writes: AtomicU64::new(0),
+            death: Mutex::new(None),
+            died_over: Mutex::new(None),
+            lost: Mutex::new(None),
+            one_fails_of: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
+            waits: Mutex::new(Duration::ZERO),
+        }
+    }
+
     fn call(&self) -> io::Result<()> {
         std::thread::sleep(*self.waits.lock().unwrap());
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -173,8 +194,13 @@ fn go_on(engine: Engine) -> Result<()> {
 
 #[test]
 fn a_process_that_dies_at_any_write_goes_on_as_if_it_had_not() {
+    goes_on_whenever_it_dies(&Faulty::default);
+}
+
+/// Lives of a pipeline with a store of the caller's, each of which ends at another write in another manner.
+pub(super) fn goes_on_whenever_it_dies(make: &dyn Fn() -> Faulty) {
     let whole = tempfile::tempdir().unwrap();
-    let store = Arc::new(Faulty::default());
+    let store = Arc::new(make());
     go_on(started(&store, whole.path()).unwrap()).unwrap();
     let expected = published(whole.path());
     let writes = store.writes.load(Ordering::Relaxed);
@@ -183,7 +209,7 @@ fn a_process_that_dies_at_any_write_goes_on_as_if_it_had_not() {
     for death in 0..writes {
         for manner in MANNERS {
             let folder = tempfile::tempdir().unwrap();
-            let store = Arc::new(Faulty::default());
+            let store = Arc::new(make());
             *store.death.lock().unwrap() = Some((death, manner));
             let first = started(&store, folder.path()).and_then(go_on);
             let Some(name) = store.died_over.lock().unwrap().take() else {

@@ -1,5 +1,5 @@
-//! Pipelines in simulated runs: crashes, failing stores and restarts where a seed puts them. Shared with the bench of
-//! recovery.
+//! Pipelines in simulated runs: crashes, failing stores and restarts where a seed puts them, with rows that are pushed or
+//! read from files. Shared with the bench of recovery.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -111,6 +111,56 @@ fn rows(range: std::ops::Range<usize>) -> RecordBatch {
         ("line", Arc::new(StringArray::from(lines)), true),
     ])
     .expect("the columns are of one length")
+}
+
+/// Files that hold all rows, and how a source is to read them.
+struct Feed {
+    with: String,
+}
+
+impl Feed {
+    /// Cuts the rows into files in `folder`, as the seed has it.
+    fn write(history: &History, folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir(folder)?;
+        let format = ["csv", "ndjson"][history.random(2) as usize];
+        let (mut from, mut file) = (0, 0);
+        while from < ROWS {
+            let to = (from + 1 + history.random(160) as usize).min(ROWS);
+            let path = folder.join(format!("{file:04}.{format}"));
+            std::fs::write(path, text_of(&rows(from..to), format))?;
+            (from, file) = (to, file + 1);
+        }
+        let path = folder.join(format!("*.{format}"));
+        let mut with =
+            format!("path = '{}', batch_rows = {}", path.display(), 1 + history.random(60));
+        if history.random(2) == 0 {
+            with += ", order = 'event_time'";
+        }
+        if history.random(2) == 0 {
+            with += &format!(", pace = {}", 10 + history.random(200));
+        }
+        Ok(Self { with })
+    }
+}
+
+/// Rows as a file has them.
+fn text_of(rows: &RecordBatch, format: &str) -> String {
+    let schema = rows.schema();
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let cell = |column: usize, row: usize| {
+        array_value_to_string(rows.column(column), row).expect("rows can be shown")
+    };
+    let line = |row: usize| -> String {
+        let cells = (0..names.len()).map(|column| match (format, names[column]) {
+            ("csv", _) => cell(column, row),
+            (_, "cpu") => format!("\"cpu\":{}", cell(column, row)),
+            (_, name) => format!("\"{name}\":\"{}\"", cell(column, row)),
+        });
+        let cells = cells.collect::<Vec<_>>().join(",");
+        if format == "csv" { cells + "\n" } else { format!("{{{cells}}}\n") }
+    };
+    let head = if format == "csv" { names.join(",") + "\n" } else { String::new() };
+    head + &(0..rows.num_rows()).map(line).collect::<String>()
 }
 
 /// Rows as text and how often each is there; changes are added up.
@@ -274,6 +324,8 @@ pub(crate) struct Told {
     pub(crate) lives: usize,
     pub(crate) checkpoints: u64,
     pub(crate) faults: u64,
+    /// 1 if its rows were read from files.
+    pub(crate) read: u64,
 }
 
 /// A host: what survives its crashes.
@@ -281,6 +333,8 @@ struct Host<'a> {
     history: &'a History,
     folder: &'a Path,
     store: Arc<Faulty>,
+    /// Where rows are read from, unless they are pushed.
+    feed: Option<Feed>,
     /// Cases, and whether their results go to a file.
     chosen: Vec<(usize, bool)>,
     /// Batches of each query, by their numbers.
@@ -312,7 +366,12 @@ impl Host<'_> {
             ..Settings::default()
         };
         let engine = Engine::builder().settings(settings).checkpoints(checkpoints).build()?;
-        engine.execute(SOURCE)?;
+        match &self.feed {
+            Some(Feed { with }) => {
+                engine.execute(&SOURCE.replace(");", &format!(") WITH ({with});")))?
+            }
+            None => engine.execute(SOURCE)?,
+        };
         Ok(engine)
     }
 
@@ -341,8 +400,13 @@ impl Host<'_> {
         }
         let source = engine.source("load")?;
         let mut from = source.resume_at() as usize;
+        engine.start()?;
         while from < ROWS {
             match self.history.random(16) {
+                0..=8 if self.feed.is_some() => {
+                    self.history.wait(Duration::from_millis(1 + self.history.random(20)));
+                    from = engine.metrics().sources[0].rows as usize;
+                }
                 0..=8 => {
                     let to = (from + 1 + self.history.random(40) as usize).min(ROWS);
                     source.push(rows(from..to))?;
@@ -430,14 +494,19 @@ fn history_of(seed: u64, is_careless: bool) -> std::result::Result<Told, String>
         }
         let kept = vec![BTreeMap::new(); chosen.len()];
         let store = Arc::new(Faulty::default());
+        let feed =
+            (history.random(3) == 0).then(|| Feed::write(history, &folder.path().join("in")));
+        let feed = feed.transpose().map_err(|error| error.to_string())?;
+        let read = u64::from(feed.is_some());
         let mut host = Host {
             history,
             folder: folder.path(),
             store,
+            feed,
             chosen,
             kept,
             is_careless,
-            told: Told::default(),
+            told: Told { read, ..Told::default() },
         };
         loop {
             host.told.lives += 1;
@@ -494,6 +563,7 @@ fn nothing_is_lost_or_doubled_in_any_history() {
                 all.lives += told.lives;
                 all.checkpoints += told.checkpoints;
                 all.faults += told.faults;
+                all.read += told.read;
             }
             Err(problem) => failures.push(format!("DRIFTLINE_SEED={seed}: {problem}")),
         }
@@ -503,7 +573,7 @@ fn nothing_is_lost_or_doubled_in_any_history() {
     if seeds.end - seeds.start >= 100 {
         let count = (seeds.end - seeds.start) as usize;
         assert!(all.lives > count * 2 && all.checkpoints > count as u64 * 3, "{all:?}");
-        assert!(all.faults > count as u64, "{all:?}");
+        assert!(all.faults > count as u64 && all.read > count as u64 / 6, "{all:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 
+use arrow::array::AsArray;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
@@ -18,10 +19,10 @@ use super::exchange::{by_target, split_by_key};
 use super::reorder::Reorder;
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
-use crate::detector::{Answers, Detector, DetectorStatistics};
+use crate::detector::{Answers, Detector, DetectorStatistics, Pieces};
 use crate::error::Result;
 use crate::key::KeySplitter;
-use crate::state::{StateReader, StateWriter, Stateful};
+use crate::state::{StateReader, StateWriter, Stateful, problem};
 use crate::time::{Epoch, EventTime, Watermarks};
 
 /// A detector as a dataflow builds it.
@@ -211,19 +212,29 @@ fn batches_of(answers: Answers) -> impl Iterator<Item = Batch> {
     all.map(|(target, rows)| Batch { rows, sequence: 0, target })
 }
 
-/// The detector's models as state: what it writes for a file of models.
+/// The table of models by key.
+const MODELS: &str = "models";
+
+/// The detector's models as state.
 struct Models {
     detector: SharedDetector,
 }
 
 impl Stateful for Models {
     fn save(&mut self, out: &mut StateWriter) -> Result<()> {
-        out.bytes(self.detector.0.detector.borrow().snapshot()?);
+        let Pieces { rest, of_keys } = self.detector.0.detector.borrow().pieces()?;
+        for rows in of_keys {
+            let keys = rows.column(0).as_binary_opt::<i32>().cloned();
+            let keys = keys.ok_or_else(|| problem("gives its models away without keys"))?;
+            out.keyed_bytes(MODELS, rows, keys.iter());
+        }
+        out.bytes(rest);
         Ok(())
     }
 
     fn load(&mut self, saved: &StateReader<'_>) -> Result<()> {
-        self.detector.0.detector.borrow_mut().go_on(&saved.bytes(), saved.share())
+        let (rests, of_keys) = (saved.bytes(), saved.rows(MODELS)?);
+        self.detector.0.detector.borrow_mut().go_on_from(&rests, &of_keys, saved.share())
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Entry<T> {
     /// Time of the key's latest row.
     pub(crate) time: EventTime,
     pub(crate) value: T,
+    /// Counts up with each use that is not one of the newest: among keys of one time it says which was used before.
+    pub(crate) used: u64,
     newer: u32,
     older: u32,
 }
@@ -33,6 +35,7 @@ pub(crate) struct KeyTable<T> {
     entries: Vec<Entry<T>>,
     newest: u32,
     oldest: u32,
+    uses: u64,
     key_bytes: usize,
     /// How often an entry may have changed its slot.
     moves: u64,
@@ -54,6 +57,7 @@ impl<T> KeyTable<T> {
             entries: Vec::new(),
             newest: NONE,
             oldest: NONE,
+            uses: 0,
             key_bytes: 0,
             moves: 0,
         }
@@ -138,7 +142,9 @@ impl<T> KeyTable<T> {
     pub(crate) fn insert(&mut self, key: Key<'_>, time: EventTime, value: T) -> &mut Entry<T> {
         let slot = u32::try_from(self.entries.len()).expect("the bound on keys fits u32");
         self.key_bytes += key.map_or(0, <[u8]>::len);
-        self.entries.push(Entry { key: key.map(Box::from), time, value, newer: NONE, older: NONE });
+        let (key_of_entry, used) = (key.map(Box::from), self.uses);
+        let entry = Entry { key: key_of_entry, time, value, used, newer: NONE, older: NONE };
+        self.entries.push(entry);
         let hash = self.hash.hash_one(key);
         let (entries, hasher) = (&self.entries, &self.hash);
         self.index.insert_unique(hash, slot, |slot| {
@@ -146,6 +152,12 @@ impl<T> KeyTable<T> {
         });
         self.link_newest(slot);
         &mut self.entries[slot as usize]
+    }
+
+    /// As [`KeyTable::insert`], for a key that was used before, as its entry said then.
+    pub(crate) fn insert_used(&mut self, key: Key<'_>, time: EventTime, value: T, used: u64) {
+        self.insert(key, time, value).used = used;
+        self.uses = self.uses.max(used.saturating_add(1));
     }
 
     /// The least recently used entry.
@@ -196,7 +208,8 @@ impl<T> KeyTable<T> {
     fn link_newest(&mut self, slot: u32) {
         let second = std::mem::replace(&mut self.newest, slot);
         let entry = &mut self.entries[slot as usize];
-        (entry.newer, entry.older) = (NONE, second);
+        (entry.newer, entry.older, entry.used) = (NONE, second, self.uses);
+        self.uses += 1;
         match second {
             NONE => self.oldest = slot,
             _ => self.entries[second as usize].newer = slot,
@@ -294,6 +307,24 @@ mod tests {
         assert_eq!(touched(&mut table, 4), Some(1));
         assert_eq!(keys(&table), [7, 2, 1]);
         assert_eq!(table.newest_mut().map(|entry| entry.value), Some(1));
+    }
+
+    #[test]
+    fn uses_are_numbered_and_go_on_where_they_stood() {
+        let mut table = KeyTable::new();
+        for i in 0..3_u8 {
+            table.insert(Some(&[i]), EventTime(0), i);
+        }
+        table.touch(Some(&[0]));
+        let uses = |table: &KeyTable<u8>| table.by_use().map(|e| e.used).collect::<Vec<_>>();
+        assert_eq!((keys(&table), uses(&table)), (vec![1, 2, 0], vec![1, 2, 3]));
+        let mut again = KeyTable::new();
+        for entry in table.by_use() {
+            again.insert_used(entry.key.as_deref(), entry.time, entry.value, entry.used);
+        }
+        assert_eq!((keys(&again), uses(&again)), (vec![1, 2, 0], vec![1, 2, 3]));
+        again.touch(Some(&[1]));
+        assert_eq!(uses(&again), [2, 3, 4]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The detector with one small model per key: a plan from columns and options, and the loop over rows.
 
+mod saved;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,6 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow_row::RowConverter;
-use serde::{Deserialize, Serialize};
 
 use super::columns::Columns;
 use super::output::{Finding, OutputWriter, output_schema};
@@ -16,7 +17,7 @@ use super::slots::Slots;
 use super::snapshot;
 use super::{Judgement, Model, ModelFactory, Phase, Rebuilds, Reports, Row};
 use crate::detector::{
-    Answers, Detector, DetectorPlan, DetectorRequest, DetectorStatistics, SideRelation,
+    Answers, Detector, DetectorPlan, DetectorRequest, DetectorStatistics, Pieces, SideRelation,
 };
 use crate::detectors::decide::{Decider, DecisionSettings, Rule, Verdict};
 use crate::error::Result;
@@ -24,6 +25,7 @@ use crate::key::KeyShare;
 use crate::keyed::{Found, Key, KeyTable};
 use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::{EventTime, SPAN_NS_MAX};
+use saved::Saved;
 
 /// So many rows have their models looked up before the first of them is scored.
 const ROWS_AHEAD: usize = 32;
@@ -431,30 +433,7 @@ impl Detector for KeyedDetector {
     }
 
     fn snapshot(&self) -> Result<Vec<u8>> {
-        let sorted = self.table.sorted();
-        let mut entries = Vec::with_capacity(sorted.len());
-        for entry in &sorted {
-            let mut model = Vec::new();
-            entry.value.model.snapshot(&mut model)?;
-            entries.push(SavedEntry {
-                key: entry.key.as_ref().map(|key| key.to_vec()),
-                time: entry.time,
-                decider: entry.value.decider.clone(),
-                last: entry.value.last.clone(),
-                model,
-            });
-        }
-        let position = |key: &Option<Box<[u8]>>| {
-            let found = sorted.binary_search_by(|entry| entry.key.cmp(key));
-            found.expect("both lists hold the same keys") as u64
-        };
-        let saved = Saved {
-            columns: self.plan.saved_columns(),
-            statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
-            by_use: self.table.by_use().map(|entry| position(&entry.key)).collect(),
-            entries,
-        };
-        snapshot::seal(&self.plan.kind, &saved)
+        snapshot::seal(&self.plan.kind, &self.saved()?)
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<()> {
@@ -469,15 +448,42 @@ impl Detector for KeyedDetector {
     fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<()> {
         let saved = snapshots.iter().map(|bytes| snapshot::open(&self.plan.kind, bytes));
         let table = self.plan.table_of(saved.collect::<Result<_>>()?, share)?;
-        self.report_standing(-1);
-        self.table = table;
-        self.bound();
-        self.report_standing(1);
+        self.take_up(table);
+        Ok(())
+    }
+
+    fn pieces(&self) -> Result<Pieces> {
+        match self.plan.columns.is_keyed() {
+            true => self.by_key(),
+            false => Ok(Pieces { rest: self.snapshot()?, of_keys: Vec::new() }),
+        }
+    }
+
+    fn go_on_from(
+        &mut self,
+        rests: &[Vec<u8>],
+        of_keys: &[RecordBatch],
+        share: KeyShare,
+    ) -> Result<()> {
+        // Without keys there is one piece, and so there was in older checkpoints.
+        if !rests.iter().all(|rest| self.plan.is_apart(rest)) {
+            return self.go_on(rests, share);
+        }
+        let table = self.plan.table_of_pieces(rests, of_keys, share)?;
+        self.take_up(table);
         Ok(())
     }
 }
 
 impl KeyedDetector {
+    /// Goes on with the models of a table.
+    fn take_up(&mut self, table: KeyTable<Keyed>) {
+        self.report_standing(-1);
+        self.table = table;
+        self.bound();
+        self.report_standing(1);
+    }
+
     /// After a restore: drops what is beyond the bound, and adds the totals up anew.
     fn bound(&mut self) {
         while self.table.len() > self.plan.models_max {
@@ -519,76 +525,4 @@ impl KeyedDetector {
         let keys = columns.key_arrays(&keys, self.converter.as_ref())?;
         side.finish(&self.plan.relations, &keys, None, out)
     }
-}
-
-impl Plan {
-    /// The models of snapshots whose keys fall to `share`, in their order of use.
-    fn table_of(&self, snapshots: Vec<Saved>, share: KeyShare) -> Result<KeyTable<Keyed>> {
-        let refuse = |problem: &str| Err(snapshot::problem(&self.kind, problem));
-        let mut by_use = Vec::new();
-        for saved in snapshots {
-            if saved.columns != self.saved_columns() {
-                return refuse("was taken over other keys or features");
-            }
-            let mut entries: Vec<_> = saved.entries.into_iter().map(Some).collect();
-            for position in &saved.by_use {
-                let position = usize::try_from(*position).unwrap_or(usize::MAX);
-                let Some(entry) = entries.get_mut(position).and_then(Option::take) else {
-                    return refuse("names a key that it does not hold");
-                };
-                let width = self.columns.feature_names().len();
-                let last_fits = entry.last.is_empty() || entry.last.len() == width;
-                if !entry.decider.is_sound() || !last_fits {
-                    return refuse("holds a key that cannot be");
-                }
-                by_use.push(entry);
-            }
-        }
-        // Keys of several workers are used in turn; within one snapshot the order stays as it was.
-        by_use.retain(|entry| share.owns(entry.key.as_deref(), self.columns.is_keyed()));
-        if by_use.windows(2).any(|pair| pair[0].time > pair[1].time) {
-            by_use.sort_by_key(|entry| entry.time);
-        }
-        let mut table = KeyTable::new();
-        for entry in by_use {
-            let key = entry.key.as_deref();
-            if table.touch(key).is_some() {
-                return refuse("holds a key that cannot be");
-            }
-            let model = self.factory.restore(&entry.model)?;
-            let mut keyed = Keyed::new(model, entry.decider, entry.last);
-            let last = keyed.last.capacity() * size_of::<f64>();
-            keyed.counted.bytes = keyed.model.bytes() + keyed.decider.bytes() + last;
-            keyed.counted.is_ready = keyed.model.phase().scores();
-            table.insert(key, entry.time, keyed);
-        }
-        Ok(table)
-    }
-}
-
-impl Plan {
-    /// What a snapshot must agree with, beside the kind.
-    fn saved_columns(&self) -> Vec<Vec<String>> {
-        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
-        vec![owned(self.columns.key_names()), owned(self.columns.feature_names())]
-    }
-}
-
-/// The content of a snapshot; entries are ordered by key.
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    columns: Vec<Vec<String>>,
-    statistics: DetectorStatistics,
-    entries: Vec<SavedEntry>,
-    /// Positions in `entries`, the least recently used first.
-    by_use: Vec<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SavedEntry {
-    key: Option<Vec<u8>>,
-    time: EventTime,
-    decider: Decider,
-    last: Vec<f64>,
-    model: Vec<u8>,
 }

@@ -1,10 +1,15 @@
 //! What detectors keep: bounded, and after a restore as if there had been no interruption.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{AsArray, LargeBinaryArray};
+use arrow::record_batch::RecordBatch;
+
 use super::fixture::*;
-use crate::detector::Answers;
+use crate::detector::{Answers, Detector, DetectorKind, Pieces};
 use crate::detectors::builtin_kinds;
+use crate::key::KeyShare;
 use crate::time::EventTime;
 
 #[test]
@@ -26,6 +31,105 @@ fn a_restored_detector_goes_on_as_if_uninterrupted() {
             let out = process(&mut *second, &rest, 500);
             assert_eq!(out, whole.slice(cut, rest.num_rows()), "restored at {cut}");
         }
+    });
+}
+
+/// What a checkpoint takes of a detector, and gives to `workers` others.
+fn from_pieces(setup: &Setup, kind: &dyn DetectorKind, all: &[Pieces], share: KeyShare) -> Boxed {
+    let rests: Vec<Vec<u8>> = all.iter().map(|pieces| pieces.rest.clone()).collect();
+    let of_keys: Vec<RecordBatch> = all.iter().flat_map(|pieces| pieces.of_keys.clone()).collect();
+    let mut detector = setup.detector(kind);
+    detector.go_on_from(&rests, &of_keys, share).unwrap();
+    detector
+}
+
+type Boxed = Box<dyn Detector>;
+
+#[test]
+fn a_detector_goes_on_from_its_pieces() {
+    for_every_kind(|kind| {
+        let parts: Vec<Rows> = ["a", "b", "c"].map(|key| telemetry(key, 800)).into();
+        let batch = interleave(&parts).batch();
+        let setup = Setup::default();
+        let whole = process(&mut *setup.detector(kind), &batch, 500);
+        for cut in [1, 777, 2_399] {
+            let mut first = setup.detector(kind);
+            process(&mut *first, &batch.slice(0, cut), 500);
+            let pieces = first.pieces().unwrap();
+            let all = std::slice::from_ref(&pieces);
+            let mut second = from_pieces(&setup, kind, all, KeyShare::ALL);
+            assert_eq!(second.pieces().unwrap().of_keys, pieces.of_keys, "pieces at {cut}");
+            let rest = batch.slice(cut, batch.num_rows() - cut);
+            let out = process(&mut *second, &rest, 500);
+            assert_eq!(out, whole.slice(cut, rest.num_rows()), "went on at {cut}");
+        }
+    });
+}
+
+#[test]
+fn pieces_fall_to_other_numbers_of_workers() {
+    for_each_kind(|kind| {
+        let names: Vec<String> = (0..40).map(|key| format!("key {key}")).collect();
+        let parts: Vec<Rows> = names.iter().map(|key| telemetry(key, 30)).collect();
+        let setup = Setup::default();
+        let mut first = setup.detector(kind);
+        process(&mut *first, &interleave(&parts).batch(), 500);
+        let whole = [first.pieces().unwrap()];
+        let of = |worker| from_pieces(&setup, kind, &whole, KeyShare { worker, workers: 3 });
+        let thirds: Vec<Boxed> = (0..3).map(of).collect();
+        let models: Vec<u64> = thirds.iter().map(|part| part.statistics().models).collect();
+        assert!(models.iter().all(|&models| models > 3), "{models:?}");
+        assert_eq!(models.iter().sum::<u64>(), 40);
+        let thirds: Vec<Pieces> = thirds.iter().map(|part| part.pieces().unwrap()).collect();
+        let again = from_pieces(&setup, kind, &thirds, KeyShare::ALL);
+        assert_eq!(again.pieces().unwrap(), whole[0], "in the order of their use");
+    });
+}
+
+#[test]
+fn a_key_without_a_row_leaves_its_piece_as_it_was() {
+    for_each_kind(|kind| {
+        let parts: Vec<Rows> = ["a", "b", "c"].map(|key| telemetry(key, 400)).into();
+        let mut detector = Setup::default().detector(kind);
+        process(&mut *detector, &interleave(&parts).batch(), 500);
+        let pieces = |detector: &Boxed| -> Vec<(Option<Vec<u8>>, Vec<u8>)> {
+            let of_keys = detector.pieces().unwrap().of_keys;
+            let rows = of_keys.iter().flat_map(|rows| {
+                let (keys, models) = (rows.column(0).as_binary::<i32>(), rows.column(1));
+                keys.iter().zip(models.as_binary::<i64>())
+            });
+            rows.map(|(key, model)| (key.map(<[u8]>::to_vec), model.unwrap().to_vec())).collect()
+        };
+        let before = pieces(&detector);
+        let mut rows = Rows::default();
+        rows.push("b", 900, 50.0, 200.0);
+        process(&mut *detector, &rows.batch(), 1);
+        let after = pieces(&detector);
+        assert_eq!((before.len(), after.len()), (3, 3));
+        let changed: Vec<_> = after.iter().filter(|piece| !before.contains(piece)).collect();
+        assert_eq!(changed.len(), 1);
+        assert_eq!(changed[0].0.as_deref(), Some(&b"b"[..]));
+        assert_eq!(after[2].0.as_deref(), Some(&b"b"[..]), "it was used last");
+    });
+}
+
+#[test]
+fn pieces_of_other_columns_and_older_checkpoints_are_told_apart() {
+    for_each_kind(|kind| {
+        let rows = telemetry("a", 40).batch();
+        let mut first = Setup::with("features", "cpu").detector(kind);
+        process(&mut *first, &rows, 20);
+        let Pieces { rest, of_keys } = first.pieces().unwrap();
+        let mut other = Setup::with("features", "memory").detector(kind);
+        other.go_on_from(std::slice::from_ref(&rest), &of_keys, KeyShare::ALL).unwrap_err();
+        let mut damaged = of_keys[0].columns().to_vec();
+        damaged[1] = Arc::new(LargeBinaryArray::from_vec(vec![b"x"]));
+        let damaged = RecordBatch::try_new(of_keys[0].schema(), damaged).unwrap();
+        let mut second = Setup::with("features", "cpu").detector(kind);
+        second.go_on_from(std::slice::from_ref(&rest), &[damaged], KeyShare::ALL).unwrap_err();
+        // Once all models were in one piece.
+        second.go_on_from(&[first.snapshot().unwrap()], &[], KeyShare::ALL).unwrap();
+        assert_eq!(second.statistics().models, 1);
     });
 }
 
