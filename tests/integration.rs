@@ -20,6 +20,7 @@ mod suite {
     mod files;
     mod fuzz;
     mod hostile;
+    mod incremental;
     mod inference;
     mod inference_kind;
     mod joins;
@@ -44,6 +45,7 @@ mod suite {
     mod simulation;
     mod soak;
     mod staged;
+    mod stores;
     mod support;
     mod tables;
     mod tasks;

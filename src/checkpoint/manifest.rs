@@ -8,8 +8,8 @@ use twox_hash::XxHash3_64;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The version that this code writes, and the only one that it reads.
-const VERSION: u16 = 2;
+/// The version that this code writes. It reads the one before as well, in which detectors held all their models in a note.
+const VERSION: u16 = 3;
 const MAGIC: &[u8; 6] = b"DRIFT\0";
 /// No engine counts epochs, batches or checkpoints so far.
 const COUNT_MAX: u64 = 1 << 62;
@@ -162,9 +162,10 @@ impl Manifest {
             return refuse("is no manifest".into());
         }
         let version = u16::from_le_bytes([head[6], head[7]]);
-        if version != VERSION {
+        if ![VERSION, VERSION - 1].contains(&version) {
             let text = format!(
-                "checkpoint \"{name}\" is of version {version}, this Driftline reads version {VERSION}"
+                "checkpoint \"{name}\" is of version {version}, this Driftline reads versions {} and {VERSION}",
+                VERSION - 1
             );
             return Err(Error::new(ErrorKind::Incompatible, text).with_hint(
                 "go on with the Driftline that wrote it, or begin with an empty store",
@@ -241,11 +242,23 @@ mod tests {
         for cut in 0..bytes.len() {
             Manifest::from_bytes(&name, &bytes[..cut]).unwrap_err();
         }
-        for place in 0..bytes.len() {
+        // Of two versions that have one form it does not matter which it says it is.
+        for place in (0..bytes.len()).filter(|place| *place != MAGIC.len()) {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1;
             let error = Manifest::from_bytes(&name, &damaged).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Incompatible);
+        }
+        let of_version = |version: u16| {
+            let mut other = bytes.clone();
+            other[6..8].copy_from_slice(&version.to_le_bytes());
+            Manifest::from_bytes(&name, &other)
+        };
+        assert_eq!(of_version(2).unwrap(), manifest, "the one before has the same form");
+        for version in [1, 4] {
+            assert!(
+                of_version(version).unwrap_err().to_string().contains("reads versions 2 and 3")
+            );
         }
         assert!(manifest_name(9) < manifest_name(10));
     }

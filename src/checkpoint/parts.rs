@@ -1,6 +1,7 @@
 //! Tables of state as parts: Arrow IPC streams of some key groups each, named by their content.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt8Array, UInt32Array};
@@ -15,9 +16,9 @@ use super::retry::Retrying;
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::batches_of;
 
-/// A table is cut by key groups into parts of about this size, so that groups that have not changed are not written
-/// again.
-const PART_BYTES: usize = 1 << 20;
+/// A part holds rows of one key group alone, or no more than this. Larger parts would be fewer, and each key that changes
+/// would have more of others written again with it.
+const PART_BYTES_MAX: usize = 1 << 16;
 /// A longer note is a part.
 const NOTE_BYTES_MAX: usize = 1 << 12;
 /// The column of key groups, where rows have a key.
@@ -77,14 +78,22 @@ impl<'a> Writer<'a> {
         }
         let groups = concat(&groups).map_err(internal)?;
         let groups = groups.as_any().downcast_ref::<UInt8Array>().expect("groups are bytes");
-        let parts = all.get_array_memory_size().div_ceil(PART_BYTES);
-        let parts = parts.next_power_of_two().min(KEY_GROUPS as usize);
-        let mut of_part: Vec<Vec<u32>> = vec![Vec::new(); parts];
+        let mut rows_of = [0; KEY_GROUPS as usize];
+        for &group in groups.values() {
+            rows_of[usize::from(group)] += 1;
+        }
+        let (ranges, row_bytes) = (&mut Vec::new(), bytes_of_rows(&all) / all.num_rows() as f64);
+        cut(&rows_of, 0..rows_of.len(), PART_BYTES_MAX as f64 / row_bytes, ranges);
+        let mut part_of = [0; KEY_GROUPS as usize];
+        for (part, range) in ranges.iter().enumerate() {
+            part_of[range.clone()].fill(part);
+        }
+        let mut of_part: Vec<Vec<u32>> = vec![Vec::new(); ranges.len()];
         for (row, group) in groups.values().iter().enumerate() {
-            of_part[usize::from(*group) * parts / KEY_GROUPS as usize].push(row as u32);
+            of_part[part_of[usize::from(*group)]].push(row as u32);
         }
         let mut written = Vec::new();
-        for rows in of_part.into_iter().filter(|rows| !rows.is_empty()) {
+        for rows in of_part {
             let rows = UInt32Array::from(rows);
             let part = take_record_batch(&all, &rows).map_err(internal)?;
             let groups = take(groups, &rows, None).map_err(internal)?;
@@ -111,6 +120,28 @@ impl<'a> Writer<'a> {
         }
         Ok(part)
     }
+}
+
+/// Cuts key groups into ranges of at most `rows_max` rows, or of one group: a range that holds more is halved. What a range
+/// holds decides about that range alone, so that a table that grows is cut anew only where it has grown too large.
+fn cut(rows_of: &[usize], range: Range<usize>, rows_max: f64, ranges: &mut Vec<Range<usize>>) {
+    let rows: usize = rows_of[range.clone()].iter().sum();
+    if rows as f64 <= rows_max || range.len() == 1 {
+        ranges.extend((rows > 0).then_some(range));
+        return;
+    }
+    let half = range.start + range.len() / 2;
+    cut(rows_of, range.start..half, rows_max, ranges);
+    cut(rows_of, half..range.end, rows_max, ranges);
+}
+
+/// Bytes of what is in the rows. What arrays have set aside beyond that depends on how they came about.
+fn bytes_of_rows(rows: &RecordBatch) -> f64 {
+    let bytes = rows.columns().iter().map(|column| {
+        let data = column.to_data();
+        data.get_slice_memory_size().unwrap_or_else(|_| column.get_array_memory_size())
+    });
+    bytes.sum::<usize>() as f64
 }
 
 fn with_groups(rows: RecordBatch, groups: ArrayRef) -> Result<RecordBatch> {
@@ -195,4 +226,21 @@ pub(super) fn sweep(
 
 fn internal(error: arrow::error::ArrowError) -> Error {
     Error::internal("state could not be written").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn groups_are_cut_where_there_is_too_much() {
+        let cut = |rows_of: &[usize], rows_max: f64| {
+            let mut ranges = Vec::new();
+            super::cut(rows_of, 0..rows_of.len(), rows_max, &mut ranges);
+            ranges
+        };
+        assert_eq!(cut(&[1, 1, 1, 1], 4.0), [0..4]);
+        assert_eq!(cut(&[1, 1, 1, 2], 4.0), [0..2, 2..4]);
+        assert_eq!(cut(&[9, 0, 1, 2], 4.0), [0..1, 2..4], "what grows is cut by itself");
+        assert!(cut(&[0, 0, 0, 0], 4.0).is_empty());
+        assert_eq!(cut(&[9, 9, 9, 9], f64::NAN).len(), 4);
+    }
 }

@@ -143,6 +143,7 @@ fn writes_little(case: &Case) {
     }
 }
 
+/// What several workers have folded goes to the owners of its keys when an engine goes on.
 #[test]
 fn windows_write_the_groups_that_have_changed() {
     writes_little(&Case {
@@ -151,14 +152,14 @@ fn windows_write_the_groups_that_have_changed() {
              min(value) AS least, max(value) AS most
              FROM TUMBLE(load, ts, INTERVAL '10 minutes') GROUP BY host, window_start, window_end",
         share_max: 0.06,
-        goes_on_with: &[1, 2],
+        goes_on_with: &[1],
     });
     writes_little(&Case {
         create: "",
         query: "SELECT host, count(*) AS n, sum(value) AS s
              FROM TUMBLE(load, ts, INTERVAL '10 minutes') GROUP BY host, window_start, window_end",
         share_max: 0.2,
-        goes_on_with: &[1, 2],
+        goes_on_with: &[1],
     });
 }
 
