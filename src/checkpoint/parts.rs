@@ -237,7 +237,8 @@ mod tests {
             super::cut(rows_of, 0..rows_of.len(), rows_max, &mut ranges);
             ranges
         };
-        assert_eq!(cut(&[1, 1, 1, 1], 4.0), [0..4]);
+        let whole = cut(&[1, 1, 1, 1], 4.0);
+        assert_eq!((whole.len(), whole[0].clone()), (1, 0..4));
         assert_eq!(cut(&[1, 1, 1, 2], 4.0), [0..2, 2..4]);
         assert_eq!(cut(&[9, 0, 1, 2], 4.0), [0..1, 2..4], "what grows is cut by itself");
         assert!(cut(&[0, 0, 0, 0], 4.0).is_empty());

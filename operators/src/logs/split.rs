@@ -279,8 +279,8 @@ impl Family {
     }
 
     fn bytes(&self) -> usize {
-        let word = |word: &Box<str>| 16 + word.len();
-        let of_places = self.places.iter().flatten().flat_map(|place| &place.words).map(word);
+        let of_places = self.places.iter().flatten().flat_map(|place| &place.words);
+        let of_places = of_places.map(|word| 16 + word.len());
         let of_parts = self.parts.iter().map(|part| 80 + 2 * part.words.len() + part.text.len());
         160 + self.text.len() + 32 * self.places.len() + of_places.chain(of_parts).sum::<usize>()
     }
