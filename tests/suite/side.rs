@@ -4,16 +4,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use driftline::arrow::array::{Array, AsArray, RecordBatch};
-use driftline::arrow::compute::concat_batches;
-use driftline::arrow::datatypes::{DataType, Float64Type, Int64Type};
+use driftline::arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+    new_null_array,
+};
+use driftline::arrow::compute::{self, concat_batches};
+use driftline::arrow::datatypes::{DataType, FieldRef, Float64Type, Int64Type};
 use driftline::detector::{
     DetectorKind, DetectorPlan, DetectorRequest, Executor, Extra, Judgement, KeyedPlan, Model,
     ModelFactory, ModelRelation, OperatorError, OptionReader, OptionSpec, Phase, Rebuilds, Reports,
     Row, Task, Upkeep,
 };
 use driftline::detectors::DetectorSpec;
-use driftline::{Engine, ErrorKind};
+use driftline::{Engine, ErrorKind, Settings};
 
 use super::support::{
     CREATE_SAMPLES, SECOND, assert_same, collect, feeds, push_all, samples, shuffled,
@@ -138,6 +141,16 @@ impl Model for State {
         }
     }
 
+    fn report_standing(&self, change: i64, reports: &mut Reports) {
+        for &third in &self.history {
+            reports.change(1, vec![Extra::Integer(third)], change);
+            reports.change(3, vec![Extra::Integer(third)], change);
+            if third == 2 {
+                reports.change(2, vec![], change);
+            }
+        }
+    }
+
     fn rebuilds(&self) -> Rebuilds {
         self.rebuilds
     }
@@ -160,8 +173,12 @@ impl Model for State {
 }
 
 fn engine(workers: usize) -> Engine {
-    let engine =
-        Engine::builder().workers(workers).with_detector_kind(Arc::new(Thirds)).build().unwrap();
+    engine_with(Settings { workers, ..Settings::default() })
+}
+
+fn engine_with(settings: Settings) -> Engine {
+    let builder = Engine::builder().settings(settings);
+    let engine = builder.with_detector_kind(Arc::new(Thirds)).build().unwrap();
     engine.execute(CREATE_SAMPLES).unwrap();
     let read = "SELECT ts, service, value FROM samples WHERE value > 0 AND NOT isnan(value)";
     let spec = DetectorSpec { partition_by: vec!["service".into()], ..DetectorSpec::new("thirds") };
@@ -299,4 +316,54 @@ fn side_relations_are_found_by_name_and_keep_their_detector() {
     engine.execute("DROP DETECTOR d").unwrap();
     let plan = engine.explain("SELECT ts FROM samples").unwrap();
     assert!(plan.contains("Scan samples"));
+}
+
+/// Keys come and go: what a model had in the relations leaves them when it makes room for another.
+#[test]
+fn what_a_model_has_reported_leaves_with_it() {
+    let engine = engine_with(Settings { workers: 1, models_max: 2, ..Settings::default() });
+    let read = |relation: &str| engine.subscribe(&format!("SELECT * FROM d.{relation}")).unwrap();
+    let [counts, keys, all] = ["occupancy", "high", "fleet"].map(read);
+    let source = engine.source("samples").unwrap();
+    let schema = source.schema();
+    for minute in 0..20_i64 {
+        // Each service has three rows in a minute of its own; one comes back in the last.
+        let service = if minute == 19 { 5 } else { minute };
+        let column = |field: &FieldRef| -> ArrayRef {
+            let text = |text: String| Arc::new(StringArray::from(vec![text; 3])) as ArrayRef;
+            match field.name().as_str() {
+                "ts" => {
+                    let times = (0..3).map(|row| (60 * minute + row) * SECOND);
+                    let times = TimestampNanosecondArray::from_iter_values(times);
+                    compute::cast(&times, field.data_type()).unwrap()
+                }
+                "service" => text(format!("s{service}")),
+                "value" => Arc::new(Float64Array::from(vec![25.0, 5.0, 25.0])),
+                _ => new_null_array(field.data_type(), 3),
+            }
+        };
+        let columns = schema.fields().iter().map(column).collect();
+        source.push(RecordBatch::try_new(schema.clone(), columns).unwrap()).unwrap();
+    }
+    engine.drain().unwrap();
+    engine.source("samples").unwrap().close().unwrap();
+    engine.drain().unwrap();
+    assert_eq!(engine.metrics().detector("d").unwrap().models_evicted, 18);
+    engine.shutdown().unwrap();
+    let of = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+    let row = |service: &str, third: &str, count: &str, share: f64| {
+        (of(&[service, third, count, &share.to_string()]), 1)
+    };
+    let (one, two) = (1.0 / 3.0, 2.0 / 3.0);
+    let expected = [
+        row("s5", "0", "1", one),
+        row("s5", "2", "2", two),
+        row("s18", "0", "1", one),
+        row("s18", "2", "2", two),
+    ];
+    assert_eq!(standing(&collect(counts)), BTreeMap::from(expected));
+    let expected = [(of(&["s5"]), 1), (of(&["s18"]), 1)];
+    assert_eq!(standing(&collect(keys)), BTreeMap::from(expected));
+    let expected = [(of(&["0", "2", "2"]), 1), (of(&["2", "4", "6"]), 1)];
+    assert_eq!(standing(&collect(all)), BTreeMap::from(expected));
 }

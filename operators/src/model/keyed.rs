@@ -207,7 +207,7 @@ pub struct KeyedDetector {
     judgement: Judgement,
     filled: Vec<f64>,
     reports: Reports,
-    /// Reports of models that were brought here, with their keys, until they are written.
+    /// Reports of models that were brought here or have left, with their keys, until they are written.
     standing: Vec<(Option<Box<[u8]>>, Reports)>,
     features: Vec<f64>,
     times: Vec<i64>,
@@ -251,7 +251,8 @@ impl KeyedDetector {
         if let Some(entry) = self.table.touch_found(&self.found, ahead, key) {
             if self.plan.is_expired(entry.time, time) {
                 let expired = std::mem::replace(&mut entry.value, self.plan.keyed());
-                self.discount(&expired.counted);
+                let key = entry.key.clone();
+                self.leave(key, &expired);
                 self.statistics.expired += 1;
             }
             return true;
@@ -269,8 +270,20 @@ impl KeyedDetector {
     }
 
     fn drop_oldest(&mut self) {
+        let Some(oldest) = self.table.oldest() else { return };
+        let key = oldest.key.clone();
         if let Some(dropped) = self.table.drop_oldest() {
-            self.discount(&dropped.counted);
+            self.leave(key, &dropped);
+        }
+    }
+
+    /// Takes a model out of the totals; what it has in counted relations leaves them with it.
+    fn leave(&mut self, key: Option<Box<[u8]>>, keyed: &Keyed) {
+        self.discount(&keyed.counted);
+        let mut reports = Reports::default();
+        keyed.model.report_standing(-1, &mut reports);
+        if !reports.is_empty() {
+            self.standing.push((key, reports));
         }
     }
 

@@ -194,7 +194,7 @@ pub trait Model: Debug + Send {
     fn report(&mut self, _reports: &mut Reports) {}
 
     /// Reports all that stands in the kind's counted relations, as entering (`change` is 1) or leaving (-1): the model
-    /// was brought here from elsewhere, or makes room for one that was.
+    /// was brought here from elsewhere, or makes room for one that was, or for another key.
     fn report_standing(&self, _change: i64, _reports: &mut Reports) {}
 
     /// Reads what the next row will need, so that it is in the cache when the row comes; what is returned says nothing.
