@@ -77,12 +77,24 @@ impl<T> KeyTable<T> {
         if self.entries[newest as usize].key.as_deref() == key {
             return Some(&mut self.entries[newest as usize]);
         }
+        let slot = self.slot(key)?;
+        Some(self.renew(slot))
+    }
+
+    /// Where a key stands.
+    fn slot(&self, key: Key<'_>) -> Option<u32> {
         let hash = self.hash.hash_one(key);
-        let slot =
-            *self.index.find(hash, |slot| self.entries[*slot as usize].key.as_deref() == key)?;
-        self.unlink(slot);
-        self.link_newest(slot);
-        Some(&mut self.entries[slot as usize])
+        let is_key = |slot: &u32| self.entries[*slot as usize].key.as_deref() == key;
+        self.index.find(hash, is_key).copied()
+    }
+
+    /// Makes an entry the most recently used.
+    fn renew(&mut self, slot: u32) -> &mut Entry<T> {
+        if slot != self.newest {
+            self.unlink(slot);
+            self.link_newest(slot);
+        }
+        &mut self.entries[slot as usize]
     }
 
     /// Looks up the keys of some rows, and shows their values to `warm`. Where there are more keys than fit into a cache each
@@ -96,11 +108,7 @@ impl<T> KeyTable<T> {
     ) {
         found.moves = self.moves;
         found.slots.clear();
-        found.slots.extend(keys.map(|key| {
-            let hash = self.hash.hash_one(key);
-            let is_key = |slot: &u32| self.entries[*slot as usize].key.as_deref() == key;
-            self.index.find(hash, is_key).copied().unwrap_or(NONE)
-        }));
+        found.slots.extend(keys.map(|key| self.slot(key).unwrap_or(NONE)));
         for &slot in found.slots.iter().filter(|slot| **slot != NONE) {
             warm(&self.entries[slot as usize].value);
         }
@@ -114,13 +122,7 @@ impl<T> KeyTable<T> {
         key: Key<'_>,
     ) -> Option<&mut Entry<T>> {
         match found.slots.get(row) {
-            Some(&slot) if slot != NONE && found.moves == self.moves => {
-                if slot != self.newest {
-                    self.unlink(slot);
-                    self.link_newest(slot);
-                }
-                Some(&mut self.entries[slot as usize])
-            }
+            Some(&slot) if slot != NONE && found.moves == self.moves => Some(self.renew(slot)),
             // New then, and perhaps not any more; or it may stand elsewhere now.
             _ => self.touch(key),
         }
@@ -133,9 +135,7 @@ impl<T> KeyTable<T> {
 
     /// The value of a key, wherever it is in the order of use.
     pub(crate) fn peek(&self, key: Key<'_>) -> Option<&T> {
-        let hash = self.hash.hash_one(key);
-        let is_key = |slot: &u32| self.entries[*slot as usize].key.as_deref() == key;
-        self.index.find(hash, is_key).map(|slot| &self.entries[*slot as usize].value)
+        self.slot(key).map(|slot| &self.entries[slot as usize].value)
     }
 
     /// Adds a key that is not in the table, as the most recently used.
