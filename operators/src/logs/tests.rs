@@ -9,16 +9,16 @@ use crate::options::Options;
 
 const PARSERS: [&str; 3] = ["signature", "spell", "drain"];
 
-fn reader(options: Options) -> LineReader {
-    LogKeyOptions::new(&options).unwrap().reader().unwrap()
+pub(super) fn reader(options: &Options) -> LineReader {
+    LogKeyOptions::new(options).unwrap().reader().unwrap()
 }
 
 fn parser(name: &str) -> LineReader {
-    reader(Options::new().with("parser", name))
+    reader(&Options::new().with("parser", name))
 }
 
 /// Keys, templates and parameters of lines.
-fn parse(reader: &mut LineReader, lines: &[&str]) -> Vec<(u64, String, Vec<String>)> {
+pub(super) fn parse(reader: &mut LineReader, lines: &[&str]) -> Vec<(u64, String, Vec<String>)> {
     let mut line = ParsedLine::default();
     let mut parse = |text: &&str| {
         let message = reader.read(text, &mut line);
@@ -26,6 +26,16 @@ fn parse(reader: &mut LineReader, lines: &[&str]) -> Vec<(u64, String, Vec<Strin
         (line.key, line.template.to_string(), texts.collect())
     };
     lines.iter().map(&mut parse).collect()
+}
+
+/// A line has as many parameters as its template has wildcards, each of them a part of its text.
+pub(super) fn check_parameters(line: &ParsedLine, message: &str) -> Result<(), TestCaseError> {
+    let (wildcards, inside) = (line.template.matches(WILDCARD).count(), line.text(message));
+    prop_assert_eq!(wildcards, line.parameters.len(), "{} {:?}", line.template, message);
+    for span in &line.parameters {
+        prop_assert!(inside.get(span.start as usize..span.end as usize).is_some());
+    }
+    Ok(())
 }
 
 /// Lines of a service, drawn from a fixed seed: known shapes, names, numbers, and some noise.
@@ -123,9 +133,9 @@ fn protected_words_keep_lines_apart() {
         let keys = |parsed: Vec<(u64, String, Vec<String>)>| -> Vec<u64> {
             parsed.into_iter().map(|line| line.0).collect()
         };
-        assert_eq!(keys(parse(&mut reader(options()), &lines)), [1, 1], "{name}");
+        assert_eq!(keys(parse(&mut reader(&options()), &lines)), [1, 1], "{name}");
         let split = options().with("protected", "Started Paused");
-        assert_eq!(keys(parse(&mut reader(split), &lines)), [1, 2], "{name}");
+        assert_eq!(keys(parse(&mut reader(&split), &lines)), [1, 2], "{name}");
     }
     let mut signature = parser("signature");
     let verbs =
@@ -138,7 +148,7 @@ fn protected_words_keep_lines_apart() {
 #[test]
 fn masks_within_a_word_leave_their_text_as_a_parameter() {
     for name in ["spell", "drain"] {
-        let mut reader = reader(Options::new().with("parser", name).with("format", "HDFS"));
+        let mut reader = reader(&Options::new().with("parser", name).with("format", "HDFS"));
         let line = "081109 203615 148 INFO dfs.DataNode: Received block blk_38 of size 67 from /10.250.6.191";
         let parsed = parse(&mut reader, &[line, line]);
         assert_eq!(parsed[1].1, "Received block <*> of size 67 from /<*>", "{name}");
@@ -153,12 +163,12 @@ fn a_restored_parser_goes_on_as_if_nothing_had_been() {
     for name in PARSERS {
         // So few templates that some are dropped on the way.
         let options = || Options::new().with("parser", name).with("templates_max", 12);
-        let mut whole = reader(options());
+        let mut whole = reader(&options());
         let expected = parse(&mut whole, &lines);
         let (before, after) = lines.split_at(1500);
-        let mut first = reader(options());
+        let mut first = reader(&options());
         let mut found = parse(&mut first, before);
-        let mut second = reader(options());
+        let mut second = reader(&options());
         parse(&mut second, &["something else"]);
         second.parser_mut().restore(&first.parser().snapshot().unwrap()).unwrap();
         found.extend(parse(&mut second, after));
@@ -201,7 +211,7 @@ fn memory_stays_bounded_whatever_comes() {
         letters.collect::<String>()
     };
     for name in PARSERS {
-        let mut reader = reader(Options::new().with("parser", name).with("templates_max", 200));
+        let mut reader = reader(&Options::new().with("parser", name).with("templates_max", 200));
         let mut line = ParsedLine::default();
         let mut most = [0, 0];
         for i in 0..40_000 {
@@ -257,16 +267,12 @@ proptest! {
         masked in proptest::bool::ANY,
     ) {
         let masks = if masked { "\\d+\n[a-b]+" } else { "" };
-        let mut reader =
-            reader(Options::new().with("parser", name).with("masks", masks).with("templates_max", 8));
+        let options = Options::new().with("parser", name).with("masks", masks).with("templates_max", 8);
+        let mut reader = reader(&options);
         let mut line = ParsedLine::default();
         for text in &lines {
             let message = reader.read(text, &mut line);
-            prop_assert_eq!(line.template.matches(WILDCARD).count(), line.parameters.len(), "{} {:?}", line.template, text);
-            let inside = line.text(message);
-            for span in &line.parameters {
-                prop_assert!(inside.get(span.start as usize..span.end as usize).is_some());
-            }
+            check_parameters(&line, message)?;
         }
         let copy = reader.parser().snapshot().unwrap();
         reader.parser_mut().restore(&copy).unwrap();

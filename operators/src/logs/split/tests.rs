@@ -5,28 +5,14 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::logs::{LineReader, LogKeyOptions};
+use crate::logs::LineReader;
+use crate::logs::tests::{check_parameters, parse, reader};
 use crate::options::Options;
 
 const PARSERS: [&str; 2] = ["spell", "drain"];
 
 fn options(parser: &str) -> Options {
     Options::new().with("parser", parser).with("split_values_max", 3).with("split_lines_min", 5)
-}
-
-fn reader(options: &Options) -> LineReader {
-    LogKeyOptions::new(options).unwrap().reader().unwrap()
-}
-
-/// Keys, templates and parameters of lines.
-fn parse(reader: &mut LineReader, lines: &[&str]) -> Vec<(u64, String, Vec<String>)> {
-    let mut line = ParsedLine::default();
-    let mut parse = |text: &&str| {
-        let message = reader.read(text, &mut line);
-        let texts = line.parameters.iter().map(|span| span.of(line.text(message)).to_owned());
-        (line.key, line.template.to_string(), texts.collect())
-    };
-    lines.iter().map(&mut parse).collect()
 }
 
 fn keys(reader: &mut LineReader, lines: &[&str]) -> Vec<u64> {
@@ -361,11 +347,7 @@ proptest! {
         let mut given = 0;
         for text in &lines {
             let message = reader.read(text, &mut line);
-            prop_assert_eq!(line.template.matches(WILDCARD).count(), line.parameters.len(), "{} {:?}", line.template, text);
-            let inside = line.text(message);
-            for span in &line.parameters {
-                prop_assert!(inside.get(span.start as usize..span.end as usize).is_some());
-            }
+            check_parameters(&line, message)?;
             for change in reader.parser_mut().take_changes() {
                 match change.kind {
                     Created => {
