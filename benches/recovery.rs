@@ -256,10 +256,6 @@ fn keys() -> BoxResult<()> {
             "figure: checkpoint_share_written_after_{FEW}_rows_{label}_keys = {:.3} ratio",
             second.bytes_written as f64 / second.bytes as f64
         );
-        if keys == 1_000_000 {
-            let share = second.bytes_written as f64 / first.bytes as f64;
-            println!("figure: checkpoint_second_share_1e6_keys = {share:.4} ratio");
-        }
         callback.cancel();
         drop((callback, source, engine));
         let begin = Instant::now();
