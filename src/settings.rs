@@ -44,7 +44,9 @@ pub struct Settings {
     pub subscription_bytes_max: usize,
     /// Groups (key and pane, open session, key and pane of a COUNT_WINDOW, row of a DISTINCT, or key and window where
     /// results are updated) that one worker holds for one query. Rows beyond them are refused and counted in
-    /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). Default 4 million.
+    /// [`QueryMetrics::rows_refused`](crate::QueryMetrics::rows_refused). With several workers each also folds rows of all
+    /// keys into panes before it hands them over: up to 65,536 groups from epoch to epoch, and as many more within one as
+    /// are set here. Default 4 million.
     pub window_groups_max: usize,
     /// Panes that one worker holds open for one query, with the same policy. Default 100,000.
     pub window_panes_max: usize,

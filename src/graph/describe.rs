@@ -451,11 +451,8 @@ impl Aggregation<'_> {
     }
 
     fn panes(self, window: WindowSpec) -> Vec<Step> {
-        let at_most = format!(
-            "{} and {}",
-            self.groups(),
-            cap("panes", "window_panes_max", self.settings.window_panes_max)
-        );
+        let panes = cap("panes", "window_panes_max", self.settings.window_panes_max);
+        let at_most = format!("{} and {panes}", self.groups());
         let per = if self.keys.is_empty() { "pane" } else { "key and pane" };
         let pane = words(window.pane_ns());
         let until = format!(
@@ -465,7 +462,7 @@ impl Aggregation<'_> {
         let what = format!("one partial state per {per} of {pane}");
         let closing = Step {
             moved: Some(self.moved()),
-            keeps: vec![Keeps { what: what.clone(), until, at_most: at_most.clone() }],
+            keeps: vec![Keeps { what: what.clone(), until, at_most }],
             ..step("Windows", spelled(&Window::Aligned(window)))
         };
         if self.settings.workers == 1 {
@@ -475,6 +472,10 @@ impl Aggregation<'_> {
         let until = format!(
             "the watermark passes the pane, {complete}, or more than {FOLDED_GROUPS_MAX} groups are held"
         );
+        // What is held when an epoch begins takes no room from what its rows may open.
+        let opened =
+            cap("groups beyond these", "window_groups_max", self.settings.window_groups_max);
+        let at_most = format!("{opened} and {panes}");
         let fold = Step {
             keeps: vec![Keeps { what, until, at_most }],
             ..step("FoldPanes", "rows to partial states")
