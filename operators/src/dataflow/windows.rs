@@ -154,8 +154,8 @@ fn close_windows<'scope>(
                     for rows in closed {
                         session.give(Batch { rows, sequence: 0, target: 0 });
                     }
-                    let counted = panes.groups();
-                    bytes.read(counted, closed_any, || panes.bytes());
+                    let groups = panes.groups();
+                    bytes.read(groups, closed_any, || panes.bytes());
                 }
             }
         },
