@@ -23,6 +23,7 @@ mod side;
 mod slots;
 pub(crate) mod snapshot;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
 use arrow::datatypes::DataType;
@@ -141,7 +142,7 @@ pub enum Extra {
     /// For an Int64 field.
     Integer(i64),
     /// For a Utf8 field.
-    Text(String),
+    Text(Cow<'static, str>),
     /// For a Boolean field.
     Flag(bool),
     /// For a Timestamp field, which takes the type of the input's event time.

@@ -264,7 +264,7 @@ impl Model for DriftModel {
         evidence::judge_features(model, nearest_state, row, threshold, features);
 
         let is_anomalous = judgement.score > judgement.threshold;
-        let text = |text: Option<String>| text.map_or(Extra::Null, Extra::Text);
+        let text = |text: Option<String>| text.map_or(Extra::Null, |text| Extra::Text(text.into()));
         let alert = (is_anomalous || self.alert.is_some()).then(|| {
             let mut alert = self.alert.clone();
             let before = self.recent.states.last().copied();
@@ -276,7 +276,7 @@ impl Model for DriftModel {
             Extra::Integer(state.into()),
             nearest_state.map_or(Extra::Null, |state| Extra::Integer(state.into())),
             distance.map_or(Extra::Null, Extra::Number),
-            Extra::Text(evidence::window_text(window)),
+            Extra::Text(evidence::window_text(window).into()),
             text(evidence::transitions_text(&oddity.top)),
             text(alert.as_ref().map(Alert::states_text)),
             text(alert.as_ref().map(Alert::transitions_text)),

@@ -123,7 +123,7 @@ impl Waiting {
                     integer(profile.state),
                     integer(profile.count),
                     Extra::Number(f64::from(profile.count) / model.core.states.len() as f64),
-                    Extra::Text(metric.clone()),
+                    Extra::Text(metric.clone().into()),
                     Extra::Number(scale.mean),
                     Extra::Number(scale.sd),
                 ];

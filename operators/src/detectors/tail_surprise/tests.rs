@@ -1,6 +1,7 @@
 //! Proves what the views see and how silence works. What all kinds share is proved by the conformance suite.
 
 use super::*;
+use crate::time::EventTime;
 
 const SETTINGS: Settings =
     Settings { threshold: 9.0, warm_up: 100, silence: 0.05, history: 4_000, features: 1 };
@@ -25,8 +26,8 @@ fn trained(rows: i64) -> Feature {
 
 /// The view that is surprised most by a value in place of the given row, and how much.
 fn seen(feature: &Feature, row: i64, value: f64) -> (f64, &'static str) {
-    let (surprise, view) = feature.surprise(time(row), value);
-    (surprise, VIEWS[view])
+    let Seen { surprise, view, .. } = feature.see(time(row), value);
+    (surprise, VIEW_NAMES[view])
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn unit_and_offset_do_not_matter() {
         let value = wave(row) + if row == 1_500 { 40.0 } else { 0.0 };
         let other = 1024.0 * value;
         if row > 200 {
-            let (one, two) = (plain.surprise(time(row), value), scaled.surprise(time(row), other));
+            let (one, two) = (seen(&plain, row, value), seen(&scaled, row, other));
             assert!((one.0 - two.0).abs() < 1e-6 * one.0.max(1.0), "row {row}: {one:?}, {two:?}");
         }
         plain.learn(&SETTINGS, time(row), value, LEARN_CLIP);
@@ -97,7 +98,7 @@ fn false_alarms_on_noise_are_rare() {
     let noise =
         |row: i64| (0..12).map(|i| wave(row * 12 + i) - wave(row * 12 + i).floor()).sum::<f64>();
     for row in 0..20_000 {
-        let raised = feature.surprise(time(row), noise(row)).0 > 9.0 && feature.silent_rows == 0;
+        let raised = seen(&feature, row, noise(row)).0 > 9.0 && feature.silent_rows == 0;
         alarms += i32::from(raised && row >= 100);
         feature.learn(&SETTINGS, time(row), noise(row), LEARN_CLIP);
     }

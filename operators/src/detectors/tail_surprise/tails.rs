@@ -1,0 +1,397 @@
+//! The largest values of each view, upwards and downwards, and how surprising one more is.
+//!
+//! Of each tail the largest values are kept in order, of the last generation of rows and of the current one. Most rows change
+//! none of what is asked of a tail: where it begins, and how far its values lie beyond. So that is kept beside the rows'
+//! counts, and rows are written down first and entered together, a tail at a time; a value beyond the beginning of its tail is
+//! entered at once. Answers are the same as if each row were entered as it comes.
+
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use super::feature::VIEWS;
+
+/// Each view has a tail upwards and one downwards.
+const TAILS: usize = 2 * VIEWS;
+/// Values kept of each generation.
+const KEPT: usize = 80;
+/// The share of rows that are the tail, and how many it takes at least.
+const TAIL_SHARE: f64 = 0.03;
+const TAIL_LEAST: usize = 10;
+/// Rows that are entered together.
+const PENDING: usize = 16;
+
+/// The tails of one feature.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Vec<SavedView>", into = "Vec<SavedView>")]
+pub(super) struct Tails {
+    shapes: [Shape; TAILS],
+    counts: [Count; VIEWS],
+    /// Views of the latest rows. Those from `entered` on are not in the tail yet, and not beyond where it begins.
+    pending: [[f64; VIEWS]; PENDING],
+    pending_rows: usize,
+    entered: [u8; TAILS],
+    scored: Largest,
+    /// Of the current generation; without room before the first ends, which is scored as it grows.
+    young: Largest,
+}
+
+/// What is asked of a tail again and again.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// The least value that is of the tail; infinite while too little is known.
+    begin: f64,
+    /// The mean distance of its values from there.
+    mean_excess: f64,
+    /// Values up to here are not among the largest of the scored generation, and of the young one.
+    least: f64,
+    young_least: f64,
+}
+
+/// The rows of a view.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    scored: u32,
+    /// None during the first generation.
+    young: Option<u32>,
+    /// How many values are its tails; 0 while too little is known.
+    tail: u8,
+}
+
+/// The largest values of each tail.
+#[derive(Clone, Debug)]
+struct Largest {
+    lens: [u8; TAILS],
+    /// So many for each tail, of which the first are used, in ascending order.
+    values: Vec<f64>,
+}
+
+/// What is written of a view: the rows and the largest values, ascending, of both tails.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedView {
+    scored: SavedGeneration,
+    young: Option<SavedGeneration>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct SavedGeneration {
+    rows: u32,
+    tails: [Vec<f64>; 2],
+}
+
+impl Tails {
+    pub(super) fn new() -> Self {
+        let shape = Shape {
+            begin: f64::INFINITY,
+            mean_excess: 0.0,
+            least: f64::NEG_INFINITY,
+            young_least: f64::NEG_INFINITY,
+        };
+        Self {
+            shapes: [shape; TAILS],
+            counts: [Count::default(); VIEWS],
+            pending: [[0.0; VIEWS]; PENDING],
+            pending_rows: 0,
+            entered: [0; TAILS],
+            scored: Largest::with_room(),
+            young: Largest { lens: [0; TAILS], values: Vec::new() },
+        }
+    }
+
+    /// The largest surprise, in nats, and the view that it comes from; 0 while too little is known. Distances below the floor
+    /// of a view do not matter, and a view that is NaN is left out.
+    pub(super) fn surprise(&self, views: &[f64; VIEWS], floors: &[f64; VIEWS]) -> (f64, usize) {
+        let mut most = (0.0, 0);
+        // Views mostly have the same rows, and a logarithm costs.
+        let mut last = (Count::default(), 0.0);
+        for (view, (x, floor)) in views.iter().zip(floors).enumerate() {
+            let count = self.counts[view];
+            if x.is_nan() || count.tail == 0 {
+                continue;
+            }
+            if (count.scored, count.tail) != (last.0.scored, last.0.tail) {
+                last = (count, count.rarity());
+            }
+            for (tail, x) in [(2 * view, *x), (2 * view + 1, -x)] {
+                let surprise = self.shapes[tail].surprise(x, *floor, count.values(), last.1);
+                if surprise > most.0 {
+                    most = (surprise, view);
+                }
+            }
+        }
+        most
+    }
+
+    /// The values of the first view whose surprise is `surprise`, below and above. NaN while too little is known or where they
+    /// lie before the tail.
+    pub(super) fn limits(&self, surprise: f64, floor: f64) -> (f64, f64) {
+        let count = self.counts[0];
+        let rarity = count.rarity();
+        if count.tail == 0 || !(surprise > rarity) {
+            return (f64::NAN, f64::NAN);
+        }
+        let excess = count.values() * ((surprise - rarity) / count.values()).exp_m1();
+        let limit = |shape: &Shape| shape.begin + excess * shape.mean_excess.max(floor);
+        (-limit(&self.shapes[1]), limit(&self.shapes[0]))
+    }
+
+    /// Learns a row, each value held within `clip` mean excesses of where its tail begins.
+    pub(super) fn learn(
+        &mut self,
+        views: &[f64; VIEWS],
+        floors: &[f64; VIEWS],
+        clip: f64,
+        generation_rows: u32,
+    ) {
+        self.pending[self.pending_rows] = *views;
+        self.pending_rows += 1;
+        let is_full = self.pending_rows == PENDING;
+        for (view, x) in views.iter().enumerate() {
+            let was = self.counts[view];
+            let mut count = was;
+            if !x.is_nan() {
+                count.add_row();
+            }
+            self.counts[view] = count;
+            let is_over = count.generation() >= generation_rows;
+            let is_other = count.tail != was.tail;
+            for (tail, x) in [(2 * view, *x), (2 * view + 1, -x)] {
+                let shape = self.shapes[tail];
+                let is_beyond = x > shape.begin;
+                if is_beyond || is_full || is_other || is_over {
+                    let reach = shape.begin + clip * shape.mean_excess.max(floors[view]);
+                    self.enter(tail, if is_beyond { x.min(reach) } else { x });
+                }
+                if is_beyond || is_other {
+                    self.shape(tail);
+                }
+            }
+            if is_over {
+                self.begin_generation(view);
+            }
+        }
+        if is_full {
+            self.pending_rows = 0;
+            self.entered = [0; TAILS];
+        }
+    }
+
+    /// Reads what a row will need; see [`Model::warm`](crate::model::Model::warm).
+    pub(super) fn warm(&self) -> f64 {
+        let shapes: f64 = self.shapes.iter().step_by(2).map(|shape| shape.begin).sum();
+        let counts: u32 = self.counts.iter().step_by(4).map(|count| count.scored).sum();
+        shapes + f64::from(counts) + self.pending[self.pending_rows][0]
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        (self.scored.values.capacity() + self.young.values.capacity()) * size_of::<f64>()
+    }
+
+    /// Enters the values of a tail that wait; `last` stands for the latest of them.
+    fn enter(&mut self, tail: usize, last: f64) {
+        let (view, sign) = (tail / 2, if tail.is_multiple_of(2) { 1.0 } else { -1.0 });
+        let has_young = self.counts[view].young.is_some();
+        let shape = &mut self.shapes[tail];
+        for row in usize::from(self.entered[tail])..self.pending_rows {
+            let is_last = row + 1 == self.pending_rows;
+            let x = if is_last { last } else { sign * self.pending[row][view] };
+            if x > shape.least {
+                shape.least = self.scored.enter(tail, x);
+            }
+            if has_young && x > shape.young_least {
+                shape.young_least = self.young.enter(tail, x);
+            }
+        }
+        self.entered[tail] = index(self.pending_rows);
+    }
+
+    /// Looks at a tail all of whose rows are entered.
+    fn shape(&mut self, tail: usize) {
+        let count = self.counts[tail / 2];
+        let values = self.scored.of(tail);
+        if let Some(values) = values.len().checked_sub(count.tail.into()).map(|at| &values[at..])
+            && let Some(begin) = values.first()
+        {
+            let excess: f64 = values.iter().map(|value| value - begin).sum();
+            self.shapes[tail].begin = *begin;
+            self.shapes[tail].mean_excess = excess / count.values();
+        }
+    }
+
+    /// The young generation of a view takes the place of the scored one; the first goes on to be scored.
+    fn begin_generation(&mut self, view: usize) {
+        if let Some(rows) = self.counts[view].young {
+            self.counts[view] = Count::of_scored(rows);
+            for tail in [2 * view, 2 * view + 1] {
+                self.scored.swap(&mut self.young, tail);
+                self.shapes[tail].least = self.shapes[tail].young_least;
+                self.shapes[tail].young_least = f64::NEG_INFINITY;
+                self.shape(tail);
+            }
+        } else if self.young.values.is_empty() {
+            self.young = Largest::with_room();
+        }
+        self.counts[view].young = Some(0);
+    }
+}
+
+impl Shape {
+    fn surprise(self, x: f64, floor: f64, values: f64, rarity: f64) -> f64 {
+        let (beyond, mean_excess) = (x - self.begin, self.mean_excess.max(floor));
+        if beyond > 0.0 {
+            rarity + values * (beyond / (values * mean_excess)).ln_1p()
+        } else {
+            rarity * mean_excess / (mean_excess - beyond)
+        }
+    }
+}
+
+impl Count {
+    fn of_scored(rows: u32) -> Self {
+        Self { scored: rows, young: None, tail: tail_of(rows) }
+    }
+
+    fn add_row(&mut self) {
+        self.scored = self.scored.saturating_add(1);
+        self.young = self.young.map(|rows| rows.saturating_add(1));
+        self.tail = tail_of(self.scored);
+    }
+
+    /// Rows of the current generation.
+    fn generation(self) -> u32 {
+        self.young.unwrap_or(self.scored)
+    }
+
+    fn values(self) -> f64 {
+        self.tail.into()
+    }
+
+    /// The logarithm of rows per value of the tail.
+    fn rarity(self) -> f64 {
+        (f64::from(self.scored) / self.values()).ln()
+    }
+}
+
+/// How many values of so many rows are the tail.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A share of a count.
+fn tail_of(rows: u32) -> u8 {
+    let wanted = (TAIL_SHARE * f64::from(rows)) as usize;
+    let known = KEPT.min(rows as usize);
+    if known < TAIL_LEAST { 0 } else { index(wanted.clamp(TAIL_LEAST, known)) }
+}
+
+#[allow(clippy::cast_possible_truncation)] // At most KEPT.
+fn index(values: usize) -> u8 {
+    values as u8
+}
+
+impl Largest {
+    fn with_room() -> Self {
+        Self { lens: [0; TAILS], values: vec![0.0; TAILS * KEPT] }
+    }
+
+    fn of(&self, tail: usize) -> &[f64] {
+        let begin = tail * KEPT;
+        self.values.get(begin..begin + usize::from(self.lens[tail])).unwrap_or_default()
+    }
+
+    /// Enters a value that is among the largest; returns up to where others are not.
+    fn enter(&mut self, tail: usize, x: f64) -> f64 {
+        let len = usize::from(self.lens[tail]);
+        let values = &mut self.values[tail * KEPT..][..KEPT];
+        let at = values[..len].partition_point(|value| *value < x);
+        if len == KEPT {
+            values.copy_within(1..at, 0);
+            values[at - 1] = x;
+            return values[0];
+        }
+        values.copy_within(at..len, at + 1);
+        values[at] = x;
+        self.lens[tail] += 1;
+        if len + 1 == KEPT { values[0] } else { f64::NEG_INFINITY }
+    }
+
+    /// What `other` has of a tail, which has none then.
+    fn swap(&mut self, other: &mut Self, tail: usize) {
+        let range = tail * KEPT..(tail + 1) * KEPT;
+        self.values[range.clone()].swap_with_slice(&mut other.values[range]);
+        self.lens[tail] = std::mem::take(&mut other.lens[tail]);
+    }
+}
+
+impl From<Tails> for Vec<SavedView> {
+    fn from(mut tails: Tails) -> Self {
+        for tail in 0..TAILS {
+            let latest = tails.pending_rows.saturating_sub(1);
+            let x = tails.pending[latest][tail / 2];
+            tails.enter(tail, if tail.is_multiple_of(2) { x } else { -x });
+        }
+        let generation = |largest: &Largest, view: usize, rows: u32| SavedGeneration {
+            rows,
+            tails: [2 * view, 2 * view + 1].map(|tail| largest.of(tail).to_vec()),
+        };
+        let saved = tails.counts.iter().enumerate().map(|(view, count)| SavedView {
+            scored: generation(&tails.scored, view, count.scored),
+            young: count.young.map(|rows| generation(&tails.young, view, rows)),
+        });
+        saved.collect()
+    }
+}
+
+impl TryFrom<Vec<SavedView>> for Tails {
+    type Error = &'static str;
+
+    fn try_from(saved: Vec<SavedView>) -> Result<Self, Self::Error> {
+        let is_sound = |view: &SavedView| {
+            view.scored.is_sound() && view.young.iter().all(SavedGeneration::is_sound)
+        };
+        if saved.len() != VIEWS || !saved.iter().all(is_sound) {
+            return Err("tails that are not sound");
+        }
+        let mut tails = Self::new();
+        for (view, SavedView { scored, young }) in saved.iter().enumerate() {
+            tails.counts[view] = Count::of_scored(scored.rows);
+            tails.scored.read(view, scored);
+            if let Some(young) = young {
+                if tails.young.values.is_empty() {
+                    tails.young = Largest::with_room();
+                }
+                tails.counts[view].young = Some(young.rows);
+                tails.young.read(view, young);
+            }
+            for tail in [2 * view, 2 * view + 1] {
+                tails.shapes[tail].least = tails.scored.least(tail);
+                tails.shapes[tail].young_least = tails.young.least(tail);
+                tails.shape(tail);
+            }
+        }
+        Ok(tails)
+    }
+}
+
+impl Largest {
+    fn read(&mut self, view: usize, saved: &SavedGeneration) {
+        for (tail, values) in [2 * view, 2 * view + 1].into_iter().zip(&saved.tails) {
+            self.values[tail * KEPT..][..values.len()].copy_from_slice(values);
+            self.lens[tail] = index(values.len());
+        }
+    }
+
+    fn least(&self, tail: usize) -> f64 {
+        match self.of(tail) {
+            values if values.len() == KEPT => values[0],
+            _ => f64::NEG_INFINITY,
+        }
+    }
+}
+
+impl SavedGeneration {
+    fn is_sound(&self) -> bool {
+        self.tails.iter().all(|values| {
+            values.len() == KEPT.min(self.rows as usize)
+                && values.iter().all(|value| value.is_finite())
+                && values.is_sorted()
+        })
+    }
+}

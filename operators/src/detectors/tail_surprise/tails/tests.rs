@@ -1,0 +1,175 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const FLOORS: [f64; VIEWS] = [1e-6; VIEWS];
+const NONE: f64 = f64::NAN;
+
+/// A row whose first view alone is there.
+fn row(x: f64) -> [f64; VIEWS] {
+    [x, NONE, NONE, NONE, NONE, NONE]
+}
+
+fn filled(values: impl IntoIterator<Item = f64>) -> Tails {
+    let mut tails = Tails::new();
+    values.into_iter().for_each(|x| tails.learn(&row(x), &FLOORS, 1e9, 1_000));
+    tails
+}
+
+/// Of the tail upwards alone.
+fn upwards(tails: &Tails, x: f64) -> f64 {
+    let count = tails.counts[0];
+    tails.shapes[0].surprise(x, FLOORS[0], count.values(), count.rarity())
+}
+
+fn surprise(tails: &Tails, x: f64) -> f64 {
+    tails.surprise(&row(x), &FLOORS).0
+}
+
+/// The tail upwards of one view as it is described: all values, in order.
+#[derive(Default)]
+struct Plain {
+    scored: Vec<f64>,
+    young: Option<Vec<f64>>,
+}
+
+impl Plain {
+    /// Where the tail begins, its mean excess, and its values.
+    fn shape(&self) -> Option<(f64, f64, f64)> {
+        let rows = self.scored.len();
+        let most = rows.min(KEPT);
+        let wanted = (TAIL_SHARE * rows as f64) as usize;
+        let tail =
+            (most >= TAIL_LEAST).then(|| &self.scored[rows - wanted.clamp(TAIL_LEAST, most)..])?;
+        let excess: f64 = tail.iter().map(|x| x - tail[0]).sum();
+        Some((tail[0], excess / tail.len() as f64, tail.len() as f64))
+    }
+
+    fn surprise(&self, x: f64) -> f64 {
+        let Some((begin, mean_excess, values)) = self.shape() else { return 0.0 };
+        let rarity = (self.scored.len() as f64 / values).ln();
+        let excess = (x - begin) / mean_excess.max(FLOORS[0]);
+        match excess > 0.0 {
+            true => rarity + values * (excess / values).ln_1p(),
+            false => rarity / (1.0 - excess),
+        }
+    }
+
+    fn learn(&mut self, x: f64, clip: f64, generation_rows: usize) {
+        let held = match self.shape() {
+            Some((begin, excess, _)) if x > begin => x.min(begin + clip * excess.max(FLOORS[0])),
+            _ => x,
+        };
+        for values in [Some(&mut self.scored), self.young.as_mut()].into_iter().flatten() {
+            values.insert(values.partition_point(|value| *value < held), held);
+        }
+        if self.young.as_ref().unwrap_or(&self.scored).len() >= generation_rows {
+            if let Some(young) = self.young.take() {
+                self.scored = young;
+            }
+            self.young = Some(Vec::new());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn rows_may_be_entered_together(
+        values in prop::collection::vec((0_i32..400, 0_usize..9), 1..1_500),
+        generation_rows in 100_u32..400,
+        saved in 0_usize..1_500,
+    ) {
+        let (mut up, mut down) = (Plain::default(), Plain::default());
+        let mut tails = Tails::new();
+        for (i, (x, other)) in values.iter().enumerate() {
+            // Few steps, so that values are often equal; now and then one that is far away, or none.
+            let x = f64::from(*x) / 4.0 * if i % 67 == 66 { 30.0 } else { 1.0 };
+            let views = if *other == 0 { row(NONE) } else { row(x) };
+            let clip = if *other == 1 { 7.0 } else { 50.0 };
+            if !views[0].is_nan() {
+                let expected = up.surprise(x).max(down.surprise(-x));
+                let found = surprise(&tails, x);
+                prop_assert!((found - expected).abs() < 1e-9 * expected.max(1.0), "{i}: {found}, {expected}");
+                up.learn(x, clip, generation_rows as usize);
+                down.learn(-x, clip, generation_rows as usize);
+            }
+            tails.learn(&views, &FLOORS, clip, generation_rows);
+            if i == saved {
+                tails = Tails::try_from(Vec::from(tails)).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn surprise_is_the_formula() {
+    // The tail of 0..=399 are the 12 values from 388 on, on average 5.5 beyond.
+    let tails = filled((0..400).map(f64::from));
+    let expected = (400.0_f64 / 12.0).ln() + 12.0 * 2.0_f64.ln();
+    assert!((surprise(&tails, 388.0 + 66.0) - expected).abs() < 1e-9);
+    let (lower, upper) = tails.limits(expected, 1e-6);
+    assert!((upper - 454.0).abs() < 1e-9 && (lower + 55.0).abs() < 1e-9, "{lower}, {upper}");
+    // The middle is as far from both.
+    let rank = (400.0_f64 / 12.0).ln() / (1.0 + 188.5 / 5.5);
+    assert!((surprise(&tails, 199.5) - rank).abs() < 1e-9);
+    assert_eq!(surprise(&tails, NONE).to_bits(), 0.0_f64.to_bits());
+    assert!(tails.limits(1.0, 1e-6).0.is_nan() && tails.limits(1.0, 1e-6).1.is_nan());
+}
+
+#[test]
+fn exponential_values_surprise_as_rarely_as_they_say() {
+    let mut state = 1_u64;
+    let mut draw = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        -(((state >> 11) as f64 + 1.0) / 9_007_199_254_740_993.0).ln()
+    };
+    let mut tails = filled(std::iter::repeat_with(&mut draw).take(2_000));
+    let above = (0..200_000).filter(|_| {
+        let x = draw();
+        let surprise = upwards(&tails, x);
+        tails.learn(&row(x), &FLOORS, 50.0, 4_000);
+        surprise > 6.0
+    });
+    // One in e^6 = 403 is expected.
+    let above = above.count();
+    assert!((400..600).contains(&above), "{above} of 200000 above 6 nats");
+}
+
+#[test]
+fn old_generations_are_forgotten() {
+    let mut tails = filled((0..900).map(|i| 100.0 + f64::from(i % 50)));
+    assert!(upwards(&tails, 50.0) < 3.0);
+    (0..1_200).for_each(|i| tails.learn(&row(f64::from(i % 10)), &FLOORS, 50.0, 1_000));
+    assert!(upwards(&tails, 50.0) > 9.0);
+}
+
+#[test]
+fn one_value_is_held_and_equal_values_have_a_floor() {
+    let mut tails = filled((0..400).map(f64::from));
+    tails.learn(&row(1e150), &FLOORS, 20.0, 1_000);
+    assert!(surprise(&tails, 1_000.0) > 15.0);
+    let found = surprise(&filled([5.0; 100]), 5.0 + 1e-7);
+    assert!(found > 0.0 && found < 3.0);
+}
+
+#[test]
+fn what_was_saved_is_checked() {
+    let sound = Vec::from(filled((0..400).map(f64::from)));
+    assert!(Tails::try_from(sound.clone()).is_ok());
+    let mut cases = vec![sound[1..].to_vec()];
+    let spoils: [fn(&mut SavedGeneration); 4] = [
+        |saved| saved.rows = 3,
+        |saved| saved.tails[1].push(1e9),
+        |saved| saved.tails[0][5] = f64::NAN,
+        |saved| saved.tails[0].swap(3, 4),
+    ];
+    for spoil in spoils {
+        let mut case = sound.clone();
+        spoil(&mut case[0].scored);
+        cases.push(case);
+    }
+    for case in cases {
+        assert!(Tails::try_from(case.clone()).is_err(), "{case:?}");
+    }
+}
