@@ -19,7 +19,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions};
 use tokio::runtime::{Builder, Handle};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::store::{CheckpointStore, check_name};
 
@@ -172,11 +172,23 @@ impl Drop for BucketStore {
 
 impl CheckpointStore for BucketStore {
     fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let (objects, path) = (Arc::clone(&self.objects), self.path(name)?);
-        let payload = bytes.to_vec().into();
+        self.put_all(&[(name, bytes)])
+    }
+
+    /// All at the same time.
+    fn put_all(&self, blobs: &[(&str, &[u8])]) -> io::Result<()> {
+        let mut puts = JoinSet::new();
+        for (name, bytes) in blobs {
+            let (objects, path) = (Arc::clone(&self.objects), self.path(name)?);
+            let payload = bytes.to_vec().into();
+            let put = async move { objects.put_opts(&path, payload, PutOptions::default()).await };
+            puts.spawn_on(put, &self.runtime);
+        }
         self.call(async move {
-            let put = objects.put_opts(&path, payload, PutOptions::default()).await;
-            put.map(|_| ()).map_err(as_io)
+            while let Some(put) = puts.join_next().await {
+                put.map_err(io::Error::other)?.map_err(as_io)?;
+            }
+            Ok(())
         })
     }
 

@@ -264,6 +264,7 @@ impl Coordinator {
                 unread,
             });
         }
+        writer.finish()?;
         let (bytes, bytes_written) = (writer.bytes, writer.bytes_written);
         let mut sinks = self.restored.as_ref().map(Restored::sinks_left).unwrap_or_default();
         for sink in &to_save.sinks {

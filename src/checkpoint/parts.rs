@@ -19,6 +19,9 @@ use crate::source::batches_of;
 /// A part holds rows of one key group alone, or no more than this. Larger parts would be fewer, and each key that changes
 /// would have more of others written again with it.
 const PART_BYTES_MAX: usize = 1 << 16;
+/// Parts that are handed to the store together, and their bytes.
+const TOGETHER: usize = 64;
+const TOGETHER_BYTES: usize = 1 << 22;
 /// A longer note is a part.
 const NOTE_BYTES_MAX: usize = 1 << 12;
 /// The column of key groups, where rows have a key.
@@ -28,6 +31,9 @@ const GROUP: &str = "key_group";
 pub(super) struct Writer<'a> {
     store: &'a Retrying,
     known: &'a mut HashSet<PartRef>,
+    /// Parts that are not written yet.
+    waiting: BTreeMap<String, (PartRef, Vec<u8>)>,
+    waiting_bytes: usize,
     /// Bytes of all parts, and of those among them that had to be written.
     pub(super) bytes: u64,
     pub(super) bytes_written: u64,
@@ -36,7 +42,8 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// `known` are the parts that the store has.
     pub(super) fn new(store: &'a Retrying, known: &'a mut HashSet<PartRef>) -> Self {
-        Self { store, known, bytes: 0, bytes_written: 0 }
+        let waiting = BTreeMap::new();
+        Self { store, known, waiting, waiting_bytes: 0, bytes: 0, bytes_written: 0 }
     }
 
     pub(super) fn state(&mut self, state: SavedState) -> Result<WorkerRecord> {
@@ -114,11 +121,27 @@ impl<'a> Writer<'a> {
         let part = PartRef::of(bytes);
         self.bytes += part.bytes;
         if !self.known.contains(&part) {
-            self.store.put(&part.name(), bytes)?;
-            self.bytes_written += part.bytes;
-            self.known.insert(part);
+            let name = part.name();
+            if self.waiting.insert(name, (part, bytes.to_vec())).is_none() {
+                self.waiting_bytes += bytes.len();
+            }
+            if self.waiting.len() == TOGETHER || self.waiting_bytes >= TOGETHER_BYTES {
+                self.finish()?;
+            }
         }
         Ok(part)
+    }
+
+    /// Writes the parts that wait. The store has all parts then.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        let blobs: Vec<(&str, &[u8])> =
+            self.waiting.iter().map(|(name, (_, bytes))| (&name[..], &bytes[..])).collect();
+        self.store.put_all(&blobs)?;
+        self.bytes_written += self.waiting_bytes as u64;
+        self.waiting_bytes = 0;
+        let written = std::mem::take(&mut self.waiting);
+        self.known.extend(written.into_values().map(|(part, _)| part));
+        Ok(())
     }
 }
 

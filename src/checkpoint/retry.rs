@@ -46,6 +46,15 @@ impl Retrying {
         self.attempt("written", name, || self.store.put(name, bytes))
     }
 
+    /// Where they cannot be written together, one after another.
+    pub(super) fn put_all(&self, blobs: &[(&str, &[u8])]) -> Result<()> {
+        turns::pause();
+        match caught(|| self.store.put_all(blobs)) {
+            Ok(()) => Ok(()),
+            Err(_) => blobs.iter().try_for_each(|(name, bytes)| self.put(name, bytes)),
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.attempt("read", name, || self.store.get(name))
     }
@@ -62,11 +71,7 @@ impl Retrying {
         let mut pauses = PAUSES.iter();
         loop {
             turns::pause();
-            // The store may be the host's. One that panics has failed, and nothing else has.
-            let called = catch_unwind(AssertUnwindSafe(&call)).unwrap_or_else(|panic| {
-                Err(io::Error::other(format!("it panicked: {}", panic_text(&*panic))))
-            });
-            let error = match called {
+            let error = match caught(&call) {
                 Ok(found) => return Ok(found),
                 Err(error) => error,
             };
@@ -85,4 +90,11 @@ impl Retrying {
             }
         }
     }
+}
+
+/// A call of a store that may be the host's. One that panics has failed, and nothing else has.
+fn caught<T>(call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        Err(io::Error::other(format!("it panicked: {}", panic_text(&*panic))))
+    })
 }

@@ -1,6 +1,6 @@
 //! Where checkpoints are kept: named blobs, written whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -52,6 +52,16 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// If it could not be written.
     fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
+    /// Writes some blobs as [`put`](Self::put) does, in any order: when it returns all of them are durable, and before, or
+    /// where it fails, any of them may be there. One after another, unless a store knows a quicker way; the engine gives
+    /// it 64 at most.
+    ///
+    /// # Errors
+    /// If one could not be written.
+    fn put_all(&self, blobs: &[(&str, &[u8])]) -> io::Result<()> {
+        blobs.iter().try_for_each(|(name, bytes)| self.put(name, bytes))
+    }
+
     /// A blob; `None` if there is none of that name.
     ///
     /// # Errors
@@ -73,8 +83,9 @@ pub trait CheckpointStore: Debug + Send + Sync {
 
 /// A folder on a local disk.
 ///
-/// A blob is written under another name, synced, and renamed; then the folder is synced. What a crash has left under
-/// other names is removed when the folder is opened again.
+/// A blob is written under another name, synced, and renamed; then the folder is synced. Of blobs that are written together
+/// all are written before the first is synced, and the folder is synced once: a disk is asked to finish what it has begun
+/// with the others already. What a crash has left under other names is removed when the folder is opened again.
 #[derive(Debug)]
 pub struct FolderStore {
     root: PathBuf,
@@ -142,22 +153,31 @@ pub(super) fn check_name(name: &str) -> io::Result<()> {
 
 impl CheckpointStore for FolderStore {
     fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path(name)?;
-        let folder = path.parent().unwrap_or(&self.root);
-        if !folder.is_dir() {
-            fs::create_dir_all(folder)?;
-            sync_folder(&self.root)?;
+        self.put_all(&[(name, bytes)])
+    }
+
+    fn put_all(&self, blobs: &[(&str, &[u8])]) -> io::Result<()> {
+        let paths: Vec<(PathBuf, PathBuf)> = blobs
+            .iter()
+            .map(|(name, _)| Ok((self.path(name)?, self.path(&format!("{name}{UNFINISHED}"))?)))
+            .collect::<io::Result<_>>()?;
+        let mut folders = BTreeSet::new();
+        for (path, _) in &paths {
+            folders.insert(path.parent().unwrap_or(&self.root));
         }
-        let unfinished = self.path(&format!("{name}{UNFINISHED}"))?;
-        let written = File::create(&unfinished).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-        written.and_then(|()| fs::rename(&unfinished, &path)).inspect_err(|_| {
-            // A second failure says nothing new; the file is removed when the folder is opened again.
-            let _ = fs::remove_file(&unfinished);
+        for folder in &folders {
+            if !folder.is_dir() {
+                fs::create_dir_all(folder)?;
+                sync_folder(&self.root)?;
+            }
+        }
+        finish(&paths, blobs).inspect_err(|_| {
+            for (_, unfinished) in &paths {
+                // A second failure says nothing new; the file is removed when the folder is opened again.
+                let _ = fs::remove_file(unfinished);
+            }
         })?;
-        sync_folder(folder)
+        folders.into_iter().try_for_each(sync_folder)
     }
 
     fn get(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
@@ -182,6 +202,18 @@ impl CheckpointStore for FolderStore {
             _ => Ok(()),
         }
     }
+}
+
+/// Writes blobs under their second names, syncs them, and gives them their first.
+fn finish(paths: &[(PathBuf, PathBuf)], blobs: &[(&str, &[u8])]) -> io::Result<()> {
+    let mut files = Vec::new();
+    for ((_, unfinished), (_, bytes)) in paths.iter().zip(blobs) {
+        let mut file = File::create(unfinished)?;
+        file.write_all(bytes)?;
+        files.push(file);
+    }
+    files.iter().try_for_each(File::sync_all)?;
+    paths.iter().try_for_each(|(path, unfinished)| fs::rename(unfinished, path))
 }
 
 /// Makes renames in a folder durable, where folders can be opened.

@@ -18,13 +18,24 @@ fn keeps_blobs(store: &dyn CheckpointStore) {
     assert_eq!(store.get("parts/a").unwrap(), Some(large), "it takes the other's place");
     assert_eq!(store.get("manifest-00000000000000000001").unwrap(), Some(Vec::new()));
     assert_eq!(store.get("parts").unwrap_or(None), None, "a part of a name is no name");
-    for n in 0..1_200 {
+    for n in 0..1_190 {
         store.put(&format!("parts/{n:04}"), &[n as u8]).unwrap();
     }
+    // Several at once, some of which are there or in a folder that is not.
+    let several: Vec<(String, [u8; 1])> = (1_180..1_199_u16)
+        .map(|n| (format!("parts/{n:04}"), [n as u8]))
+        .chain([("other/1199".to_owned(), [7])])
+        .collect();
+    let several: Vec<_> = several.iter().map(|(name, byte)| (&name[..], &byte[..])).collect();
+    store.put_all(&several).unwrap();
+    store.put_all(&several).unwrap();
+    store.put_all(&[]).unwrap();
+    assert_eq!(store.get("parts/1190").unwrap(), Some(vec![1_190_u16 as u8]));
+    assert_eq!(store.get("other/1199").unwrap(), Some(vec![7]));
     let mut names = store.list().unwrap();
     names.sort();
     assert_eq!(names.len(), 1_202);
-    assert_eq!(names[..3], ["manifest-00000000000000000001", "parts/0000", "parts/0001"]);
+    assert_eq!(names[..3], ["manifest-00000000000000000001", "other/1199", "parts/0000"]);
     for name in names {
         store.remove(&name).unwrap();
         store.remove(&name).unwrap();
@@ -36,6 +47,8 @@ fn keeps_blobs(store: &dyn CheckpointStore) {
 fn refuses_what_is_no_name(store: &dyn CheckpointStore) {
     for name in ["../a", "/a", "", "a//b", "ä", ".a"] {
         assert_eq!(store.put(name, b"").unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
+        let both = [("fine", &b""[..]), (name, b"")];
+        assert_eq!(store.put_all(&both).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
         assert_eq!(store.get(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
         assert_eq!(store.remove(name).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
     }
