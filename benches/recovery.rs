@@ -19,6 +19,9 @@
 
 // Shared with the integration tests.
 #[allow(dead_code, unreachable_pub)]
+#[path = "../tests/suite/inference_kind.rs"]
+mod inference_kind;
+#[allow(dead_code, unreachable_pub)]
 #[path = "../tests/suite/kill.rs"]
 mod kill;
 #[allow(dead_code, unreachable_pub)]

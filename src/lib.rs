@@ -605,6 +605,7 @@ pub mod detector {
     pub use driftline_operators::background::{Executor, Finished, Lazy, Task};
     pub use driftline_operators::detector::*;
     pub use driftline_operators::error::OperatorError;
+    pub use driftline_operators::key::KeyShare;
     pub use driftline_operators::model::{
         Extra, FeatureJudgement, Judgement, KeyedPlan, Model, ModelFactory, ModelRelation, Phase,
         Rebuilds, Report, Reports, Row, Upkeep,

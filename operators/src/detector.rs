@@ -124,7 +124,8 @@ pub trait DetectorPlan: Debug + Send + Sync {
         None
     }
 
-    /// Settled options and choices, for EXPLAIN: name and value.
+    /// Settled options and choices, for EXPLAIN: name and value. A checkpoint of others is not gone on from, but for the option
+    /// `device`: where a network is scored may change from one life of an engine to the next.
     fn describe(&self) -> Vec<(String, String)>;
 
     /// Where its network is scored, if it has one.
@@ -216,7 +217,8 @@ pub trait Detector: Send {
     fn restore(&mut self, snapshot: &[u8]) -> Result<()>;
 
     /// Takes up, in place of its own models, those of `snapshots` (one for each worker that wrote them, however many
-    /// these were) whose keys fall to `share`.
+    /// these were) whose keys fall to `share`; see [`KeyShare::owns`]. A checkpoint is gone on from on another number of
+    /// workers by this; [`KeyedPlan`](crate::model::KeyedPlan) has it already.
     ///
     /// # Errors
     /// As for [`Detector::restore`]; and for a detector that cannot split its state, unless there is one snapshot and

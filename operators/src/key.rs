@@ -26,6 +26,16 @@ pub(crate) fn group_of(key: Option<&[u8]>) -> u64 {
 }
 
 /// The part of the keys that falls to one worker.
+///
+/// ```
+/// use driftline_operators::key::KeyShare;
+///
+/// // Each key falls to one of three workers; what has no key to the first.
+/// let owners = |key| (0..3).filter(move |&worker| KeyShare { worker, workers: 3 }.owns(key, true));
+/// assert_eq!(owners(Some(b"web-1")).count(), 1);
+/// assert!(KeyShare::ALL.owns(Some(b"web-1"), true));
+/// assert!(!KeyShare { worker: 1, workers: 3 }.owns(None, false));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyShare {
     /// The worker.
@@ -38,8 +48,9 @@ impl KeyShare {
     /// All keys.
     pub const ALL: Self = Self { worker: 0, workers: 1 };
 
-    /// Whether a key falls to the worker, by the bytes that [`KeySplitter`] splits by. Without key columns
-    /// (`is_keyed` is false) the first worker has all.
+    /// Whether a key falls to the worker, by the bytes that [`KeySplitter`] splits by: of one column of text they are those of
+    /// the text, `None` is its NULL, and those of other keys are an encoding. Without key columns (`is_keyed` is false) the
+    /// first worker has all.
     #[must_use]
     pub fn owns(self, key: Option<&[u8]>, is_keyed: bool) -> bool {
         match is_keyed && self.workers > 1 {

@@ -760,9 +760,9 @@ fn identity(
     let mut lines = Vec::new();
     let name = match (detector, writes) {
         (Some((name, stage)), _) => {
-            lines.extend(
-                stage.plan.describe().into_iter().map(|(name, value)| format!("{name} = {value}")),
-            );
+            // Another machine may have another device.
+            let described = stage.plan.describe().into_iter().filter(|(name, _)| name != "device");
+            lines.extend(described.map(|(name, value)| format!("{name} = {value}")));
             format!("detector \"{name}\"")
         }
         (None, Some(sink)) => format!("insert into \"{sink}\": {}", query.text()),

@@ -33,7 +33,9 @@ pub(super) fn explain(core: &Core, statement: &Statement, format: ExplainFormat)
             let (plan, planned) = planned(core, &registry, &create.query)?;
             let spec = spec_of(create);
             let detector = core.detector_stage(&create.name.text, &spec, &planned.plan)?;
-            let options = detector.plan.describe().into_iter();
+            let scored_by =
+                detector.plan.placement().map(|at| ("scored_by".into(), at.note.clone()));
+            let options = detector.plan.describe().into_iter().chain(scored_by);
             let mut below: Vec<String> =
                 options.map(|(name, value)| format!("{name} = {value}")).collect();
             below.extend(plan);

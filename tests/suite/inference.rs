@@ -9,7 +9,10 @@ use driftline::arrow::array::{
 };
 use driftline::arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampNanosecondType};
 use driftline::inference::{Device, DeviceChoice};
-use driftline::{Engine, EngineBuilder, ErrorKind, InferenceMetrics, Settings, TryPush};
+use driftline::{
+    CheckpointStore, Checkpoints, Engine, EngineBuilder, ErrorKind, InferenceMetrics, MemoryStore,
+    Settings, TryPush,
+};
 
 use super::inference_kind::{Chained, Gate, POISON, Whim, Whimsical};
 use super::support::{assert_same, collect, push_all, within_minutes};
@@ -327,6 +330,51 @@ fn models_are_written_between_two_steps() {
             assert_eq!(collect(judged).num_rows(), 2_000);
         });
     }
+}
+
+#[test]
+fn a_checkpoint_is_gone_on_from_where_there_is_another_device_or_none() {
+    within_minutes(|| {
+        let rows = samples(4_000);
+        let detector = |device: &str| {
+            format!(
+                "CREATE SOURCE samples (ts TIMESTAMP NOT NULL, service TEXT NOT NULL, value DOUBLE NOT NULL,
+                   WATERMARK FOR ts AS ts);
+                 CREATE DETECTOR d USING chained {device} AS SELECT ts, service, value FROM samples"
+            )
+        };
+        let store = Arc::new(MemoryStore::default());
+        let mut found = Vec::new();
+        let lives: [(Option<Arc<dyn Device>>, &str); 4] = [
+            (Some(Whimsical::new(&[Whim::Wait(1)])), ""),
+            (None, ""),
+            (Some(Whimsical::new(&[Whim::Fail, Whim::Score])), "WITH (device = 'gpu')"),
+            (None, "WITH (device = 'cpu')"),
+        ];
+        for (life, (device, options)) in lives.into_iter().enumerate() {
+            let checkpoints = Checkpoints::new(Arc::clone(&store) as Arc<dyn CheckpointStore>);
+            let mut builder = builder(1).settings(tight(1)).checkpoints(checkpoints);
+            if let Some(device) = device {
+                builder = builder.with_device(device);
+            }
+            let engine = builder.build().unwrap();
+            engine.execute(&detector(options)).unwrap();
+            let mut judged = engine.subscribe("d").unwrap();
+            let source = engine.source("samples").unwrap();
+            assert_eq!(source.resume_at(), life as u64 * 1_000);
+            source.push(rows.slice(life * 1_000, 1_000)).unwrap();
+            engine.drain().unwrap();
+            while let Some(batch) = judged.try_next().unwrap() {
+                found.push(batch);
+            }
+            engine.checkpoint().unwrap();
+            if life == 3 {
+                engine.shutdown().unwrap();
+                found.extend(judged.map(Result::unwrap));
+            }
+        }
+        assert_same(&found, &[reference(&rows)], "four lives");
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use driftline::arrow::array::{
 };
 use driftline::arrow::datatypes::{DataType, Field, Fields, Float64Type, Schema, SchemaRef};
 use driftline::detector::{
-    Answers, Detector, DetectorKind, DetectorPlan, DetectorRequest, DetectorStatistics,
+    Answers, Detector, DetectorKind, DetectorPlan, DetectorRequest, DetectorStatistics, KeyShare,
     OUTPUT_COLUMNS, OperatorError, OptionKind, OptionReader, OptionSpec,
 };
 use driftline::inference::{Asking, Compute, Device, DeviceChoice, Network, Placement};
@@ -79,7 +79,10 @@ impl DetectorKind for Chained {
         let own = OUTPUT_COLUMNS.iter().zip(types);
         let own = own.map(|(name, data_type)| Arc::new(Field::new(*name, data_type, true)));
         let fields: Fields = request.schema.fields().iter().cloned().chain(own).collect();
-        Ok(Arc::new(ChainedPlan { schema: Arc::new(Schema::new(fields)), placement }))
+        let device = options.text("device").to_owned();
+        let is_keyed = !request.partition_by.is_empty();
+        let schema = Arc::new(Schema::new(fields));
+        Ok(Arc::new(ChainedPlan { schema, device, is_keyed, placement }))
     }
 }
 
@@ -90,6 +93,8 @@ fn detail_fields() -> Fields {
 #[derive(Debug)]
 struct ChainedPlan {
     schema: SchemaRef,
+    device: String,
+    is_keyed: bool,
     placement: Placement,
 }
 
@@ -99,7 +104,7 @@ impl DetectorPlan for ChainedPlan {
     }
 
     fn describe(&self) -> Vec<(String, String)> {
-        vec![("scored_by".into(), self.placement.note.clone())]
+        vec![("device".into(), self.device.clone())]
     }
 
     fn placement(&self) -> Option<&Placement> {
@@ -110,6 +115,7 @@ impl DetectorPlan for ChainedPlan {
         Box::new(ChainedDetector {
             schema: Arc::clone(&self.schema),
             network: Arc::new(Halve),
+            is_keyed: self.is_keyed,
             asking: self.placement.service.clone().map(Asking::new),
             open: VecDeque::new(),
             before: BTreeMap::new(),
@@ -122,6 +128,7 @@ struct ChainedDetector {
     schema: SchemaRef,
     network: Arc<dyn Network>,
     asking: Option<Asking>,
+    is_keyed: bool,
     open: VecDeque<RecordBatch>,
     before: BTreeMap<String, f64>,
     rows: u64,
@@ -205,12 +212,29 @@ impl Detector for ChainedDetector {
 
     fn snapshot(&self) -> Result<Vec<u8>, OperatorError> {
         assert!(self.open.is_empty(), "asked for between two steps only");
-        Ok(self.rows.to_le_bytes().to_vec())
+        let keys = self.before.iter().map(|(key, before)| format!("{} {key}\n", before.to_bits()));
+        Ok(format!("{}\n{}", self.rows, keys.collect::<String>()).into_bytes())
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), OperatorError> {
+        self.adopt(&[snapshot.to_vec()], KeyShare::ALL)
+    }
+
+    fn adopt(&mut self, snapshots: &[Vec<u8>], share: KeyShare) -> Result<(), OperatorError> {
         assert!(self.open.is_empty(), "asked for between two steps only");
-        self.rows = snapshot.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        (self.rows, self.before) = (0, BTreeMap::new());
+        let number = |text: &str| text.parse::<u64>().expect("it was written by this");
+        for snapshot in snapshots {
+            let text = String::from_utf8_lossy(snapshot);
+            let mut lines = text.lines();
+            let rows = lines.next().map_or(0, number);
+            self.rows += if share.worker == 0 { rows } else { 0 };
+            for (bits, key) in lines.filter_map(|line| line.split_once(' ')) {
+                if share.owns(Some(key.as_bytes()), self.is_keyed) {
+                    self.before.insert(key.to_owned(), f64::from_bits(number(bits)));
+                }
+            }
+        }
         Ok(())
     }
 }

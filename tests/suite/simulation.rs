@@ -13,10 +13,13 @@ use driftline::arrow::array::{
     ArrayRef, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
 use driftline::arrow::util::display::array_value_to_string;
+use driftline::inference::{Compute, Device, Network};
 use driftline::{
     CheckpointStore, Checkpoints, Engine, ErrorKind, History, MemoryStore, Result, Settings,
     Simulation, Subscription,
 };
+
+use super::inference_kind::Chained;
 
 const ROWS: usize = 480;
 const HOSTS: usize = 4;
@@ -33,7 +36,7 @@ struct Case {
     select: &'static str,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     Case { setup: "", select: "SELECT host, ts, cpu FROM load WHERE cpu % 3 <> 0" },
     Case {
         setup: "",
@@ -81,6 +84,13 @@ const CASES: [Case; 11] = [
     Case {
         setup: "",
         select: "SELECT log_key, ts FROM LOG_KEYS(load, line)",
+    },
+    // Scored by the inference service.
+    Case {
+        setup: "CREATE DETECTOR net USING chained PARTITION BY service AS
+            SELECT host AS service, window_end, CAST(sum(cpu) AS DOUBLE) AS value
+            FROM TUMBLE(load, ts, INTERVAL '2 seconds') GROUP BY host, window_start, window_end;",
+        select: "SELECT service, window_end, score FROM net",
     },
 ];
 
@@ -210,7 +220,8 @@ fn expected() -> &'static [Counted] {
     static EXPECTED: OnceLock<Vec<Counted>> = OnceLock::new();
     EXPECTED.get_or_init(|| {
         let of_case = |case: &Case| -> Result<Counted> {
-            let engine = Engine::builder().workers(1).build()?;
+            let builder = Engine::builder().workers(1).with_detector_kind(Arc::new(Chained));
+            let engine = builder.build()?;
             engine.execute(SOURCE)?;
             engine.execute(case.setup)?;
             let results = engine.subscribe(case.select)?;
@@ -317,6 +328,40 @@ impl CheckpointStore for Faulty {
     }
 }
 
+/// A device that is slow, fails, panics or gives too little, as the seed of the run has it.
+#[derive(Debug, Default)]
+struct Whims {
+    failed: AtomicU64,
+    launches: AtomicU64,
+}
+
+impl Device for Whims {
+    fn score(
+        &self,
+        network: &dyn Network,
+        rows: &[f32],
+        out: &mut Vec<f32>,
+    ) -> std::result::Result<(), String> {
+        let Some(history) = History::current() else { return Err("there is no history".into()) };
+        self.launches.fetch_add(1, Ordering::Relaxed);
+        let whim = history.random(12);
+        if whim < 3 {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        match whim {
+            0 => return Err("the device is out of memory".into()),
+            1 => std::panic::resume_unwind(Box::new("the driver has gone")),
+            3..=6 => history.wait(Duration::from_millis(history.random(100))),
+            _ => {}
+        }
+        network.score(Compute::Cpu, rows, out)?;
+        if whim == 2 {
+            out.pop();
+        }
+        Ok(())
+    }
+}
+
 /// What a history came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
@@ -326,6 +371,8 @@ pub(crate) struct Told {
     pub(crate) faults: u64,
     /// 1 if its rows were read from files.
     pub(crate) read: u64,
+    /// What a device was asked for.
+    pub(crate) launches: u64,
 }
 
 /// A host: what survives its crashes.
@@ -333,6 +380,7 @@ struct Host<'a> {
     history: &'a History,
     folder: &'a Path,
     store: Arc<Faulty>,
+    device: Arc<Whims>,
     /// Where rows are read from, unless they are pushed.
     feed: Option<Feed>,
     /// Cases, and whether their results go to a file.
@@ -365,7 +413,9 @@ impl Host<'_> {
             },
             ..Settings::default()
         };
-        let engine = Engine::builder().settings(settings).checkpoints(checkpoints).build()?;
+        let builder = Engine::builder().settings(settings).checkpoints(checkpoints);
+        let device = Arc::clone(&self.device) as Arc<dyn Device>;
+        let engine = builder.with_detector_kind(Arc::new(Chained)).with_device(device).build()?;
         match &self.feed {
             Some(Feed { with }) => {
                 engine.execute(&SOURCE.replace(");", &format!(") WITH ({with});")))?
@@ -506,6 +556,7 @@ fn history_of(seed: u64, is_careless: bool) -> std::result::Result<Told, String>
             history,
             folder: folder.path(),
             store,
+            device: Arc::default(),
             feed,
             chosen,
             kept,
@@ -538,8 +589,10 @@ fn history_of(seed: u64, is_careless: bool) -> std::result::Result<Told, String>
                 ));
             }
         }
-        let faults = host.store.failed.load(Ordering::Relaxed);
-        Ok(Told { fingerprint: history.fingerprint(), faults, ..host.told })
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let faults = count(&host.store.failed) + count(&host.device.failed);
+        let launches = count(&host.device.launches);
+        Ok(Told { fingerprint: history.fingerprint(), faults, launches, ..host.told })
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| Simulation::new(seed).run(run)));
     outcome.unwrap_or_else(|panic| {
@@ -568,6 +621,7 @@ fn nothing_is_lost_or_doubled_in_any_history() {
                 all.checkpoints += told.checkpoints;
                 all.faults += told.faults;
                 all.read += told.read;
+                all.launches += told.launches;
             }
             Err(problem) => failures.push(format!("DRIFTLINE_SEED={seed}: {problem}")),
         }
@@ -578,6 +632,7 @@ fn nothing_is_lost_or_doubled_in_any_history() {
         let count = (seeds.end - seeds.start) as usize;
         assert!(all.lives > count * 2 && all.checkpoints > count as u64 * 3, "{all:?}");
         assert!(all.faults > count as u64 && all.read > count as u64 / 6, "{all:?}");
+        assert!(all.launches > count as u64, "{all:?}");
     }
 }
 

@@ -141,7 +141,6 @@ impl DetectorKind for DeepLogKind {
             vec![("kind".to_owned(), NAME.to_owned()), ("time".to_owned(), time.clone())];
         described
             .extend(reader.settled().map(|(name, value)| (name.to_owned(), value.to_string())));
-        described.push(("scored_by".to_owned(), settings.placement.note.clone()));
         let names: Vec<String> = settings.relations().into_iter().map(|side| side.name).collect();
         described.push(("relations".to_owned(), names.join(", ")));
         Ok(Arc::new(DeepLogPlan { settings: Arc::new(settings), described }))
