@@ -1,5 +1,11 @@
 //! One limit for all that an engine holds.
 
+use std::sync::Arc;
+
+use driftline::arrow::array::{
+    ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+};
+use driftline::arrow::datatypes::Int64Type;
 use driftline::{Engine, ErrorKind, EventTime, Result, Settings, TryPush};
 
 const SETUP: &str = "CREATE SOURCE load (host TEXT, ts TIMESTAMP, cpu BIGINT, WATERMARK FOR ts)";
@@ -41,7 +47,7 @@ fn pushes_are_refused_at_the_limit_and_taken_again_when_windows_have_closed() ->
         assert_eq!(metrics.pushes_refused, 1);
         assert!(metrics.memory_bytes < 2 * LIMIT as u64, "{} bytes", metrics.memory_bytes);
         let source = engine.source("load")?;
-        let more = driftline::arrow::array::RecordBatch::new_empty(source.schema());
+        let more = RecordBatch::new_empty(source.schema());
         assert!(matches!(source.try_push(more)?, TryPush::Accepted), "no rows need no room");
 
         // The watermark is taken at the limit, and makes room.
@@ -88,5 +94,49 @@ fn several_workers_hand_over_a_pane_when_it_is_complete() -> Result<()> {
         rows += batch.num_rows();
     }
     assert_eq!(rows, 10);
+    Ok(())
+}
+
+/// Groups of panes that stay open are not held twice over: beyond so many they are handed to their owners as they are.
+#[test]
+fn several_workers_hand_over_what_is_too_much_to_hold() -> Result<()> {
+    /// `FOLDED_GROUPS_MAX`.
+    const HELD: u64 = 65_536;
+    let engine = Engine::builder().workers(2).build()?;
+    engine.execute(SETUP)?;
+    let mut counts = engine.subscribe(
+        "SELECT host, count(*) AS n FROM load GROUP BY host, tumble(interval '1 minute')",
+    )?;
+    let source = engine.source("load")?;
+    let (steps, rows) = (6, 60_000_i64);
+    for step in 0..steps {
+        // Each host twice, in steps that follow each other.
+        let hosts = (0..rows).map(|row| format!("host {}", (step / 2) * rows + row));
+        let times = (0..rows).map(|row| MINUTE.0 - 1_000_000_000 - row);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(hosts)),
+            Arc::new(TimestampNanosecondArray::from_iter_values(times)),
+            Arc::new(Int64Array::from(vec![1; rows as usize])),
+        ];
+        source.push(RecordBatch::try_new(source.schema(), columns).unwrap())?;
+        engine.drain()?;
+        let analysis = engine.analyze(counts.name())?;
+        let fold = analysis.operators.iter().find(|operator| operator.name == "FoldPanes").unwrap();
+        for worker in &fold.workers {
+            assert!(worker.rows_in <= worker.rows_out * 2 + HELD * 2, "step {step}: {analysis}");
+        }
+    }
+    let analysis = engine.analyze(counts.name())?;
+    let fold = analysis.operators.iter().find(|operator| operator.name == "FoldPanes").unwrap();
+    let given: u64 = fold.workers.iter().map(|worker| worker.rows_out).sum();
+    assert!(given > 0, "nothing was handed over: {analysis}");
+    source.watermark(MINUTE)?;
+    engine.drain()?;
+    let (mut found, mut sum) = (0, 0);
+    while let Some(batch) = counts.try_next()? {
+        found += batch.num_rows() as i64;
+        sum += batch.column(1).as_primitive::<Int64Type>().values().iter().sum::<i64>();
+    }
+    assert_eq!((found, sum), (3 * rows, steps * rows));
     Ok(())
 }

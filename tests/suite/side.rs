@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use driftline::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray,
@@ -16,7 +17,7 @@ use driftline::detector::{
     Row, Task, Upkeep,
 };
 use driftline::detectors::DetectorSpec;
-use driftline::{Engine, ErrorKind, Settings};
+use driftline::{Engine, ErrorKind, EventTime, Settings, Subscription};
 
 use super::support::{
     CREATE_SAMPLES, SECOND, assert_same, collect, feeds, push_all, samples, shuffled,
@@ -177,11 +178,15 @@ fn engine(workers: usize) -> Engine {
 }
 
 fn engine_with(settings: Settings) -> Engine {
+    engine_of(settings, DetectorSpec::new("thirds"))
+}
+
+fn engine_of(settings: Settings, spec: DetectorSpec) -> Engine {
     let builder = Engine::builder().settings(settings);
     let engine = builder.with_detector_kind(Arc::new(Thirds)).build().unwrap();
     engine.execute(CREATE_SAMPLES).unwrap();
     let read = "SELECT ts, service, value FROM samples WHERE value > 0 AND NOT isnan(value)";
-    let spec = DetectorSpec { partition_by: vec!["service".into()], ..DetectorSpec::new("thirds") };
+    let spec = DetectorSpec { partition_by: vec!["service".into()], ..spec };
     engine.create_detector("d", spec, read).unwrap();
     engine
 }
@@ -318,16 +323,33 @@ fn side_relations_are_found_by_name_and_keep_their_detector() {
     assert!(plan.contains("Scan samples"));
 }
 
-/// Keys come and go: what a model had in the relations leaves them when it makes room for another.
+/// Keys come and go: what a model had in the relations leaves them when it makes room for another, or has been silent.
 #[test]
 fn what_a_model_has_reported_leaves_with_it() {
-    let engine = engine_with(Settings { workers: 1, models_max: 2, ..Settings::default() });
+    let few = Settings { workers: 1, models_max: 2, ..Settings::default() };
+    let engine = engine_with(few);
+    keys_come_and_go(&engine);
+    assert_eq!(engine.metrics().detector("d").unwrap().models_evicted, 18);
+
+    for workers in [1, 2] {
+        let mut silent = DetectorSpec::new("thirds");
+        silent.options.set("expire_after", Duration::from_secs(80));
+        let engine = engine_of(Settings { workers, ..Settings::default() }, silent);
+        keys_come_and_go(&engine);
+        let metrics = engine.metrics();
+        let metrics = metrics.detector("d").unwrap();
+        assert_eq!((metrics.models, metrics.models_evicted), (2, 0));
+    }
+}
+
+/// Each key has three rows in a minute of its own, and one of them comes back in the last. Those of the latest two minutes
+/// are what is left.
+fn keys_come_and_go(engine: &Engine) {
     let read = |relation: &str| engine.subscribe(&format!("SELECT * FROM d.{relation}")).unwrap();
     let [counts, keys, all] = ["occupancy", "high", "fleet"].map(read);
     let source = engine.source("samples").unwrap();
     let schema = source.schema();
     for minute in 0..20_i64 {
-        // Each service has three rows in a minute of its own; one comes back in the last.
         let service = if minute == 19 { 5 } else { minute };
         let column = |field: &FieldRef| -> ArrayRef {
             let text = |text: String| Arc::new(StringArray::from(vec![text; 3])) as ArrayRef;
@@ -345,11 +367,8 @@ fn what_a_model_has_reported_leaves_with_it() {
         let columns = schema.fields().iter().map(column).collect();
         source.push(RecordBatch::try_new(schema.clone(), columns).unwrap()).unwrap();
     }
+    source.watermark(EventTime(1_150 * SECOND)).unwrap();
     engine.drain().unwrap();
-    engine.source("samples").unwrap().close().unwrap();
-    engine.drain().unwrap();
-    assert_eq!(engine.metrics().detector("d").unwrap().models_evicted, 18);
-    engine.shutdown().unwrap();
     let of = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
     let row = |service: &str, third: &str, count: &str, share: f64| {
         (of(&[service, third, count, &share.to_string()]), 1)
@@ -361,9 +380,18 @@ fn what_a_model_has_reported_leaves_with_it() {
         row("s18", "0", "1", one),
         row("s18", "2", "2", two),
     ];
-    assert_eq!(standing(&collect(counts)), BTreeMap::from(expected));
+    assert_eq!(standing(&taken(counts)), BTreeMap::from(expected));
     let expected = [(of(&["s5"]), 1), (of(&["s18"]), 1)];
-    assert_eq!(standing(&collect(keys)), BTreeMap::from(expected));
+    assert_eq!(standing(&taken(keys)), BTreeMap::from(expected));
     let expected = [(of(&["0", "2", "2"]), 1), (of(&["2", "4", "6"]), 1)];
-    assert_eq!(standing(&collect(all)), BTreeMap::from(expected));
+    assert_eq!(standing(&taken(all)), BTreeMap::from(expected));
+}
+
+/// What has come until now.
+fn taken(mut results: Subscription) -> RecordBatch {
+    let mut batches = Vec::new();
+    while let Some(batch) = results.try_next().unwrap() {
+        batches.push(batch);
+    }
+    concat_batches(&results.schema(), &batches).unwrap()
 }
