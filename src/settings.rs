@@ -68,7 +68,8 @@ pub struct Settings {
     /// [`KeyedStatePolicy::EvictOldest`].
     pub keyed_state_policy: KeyedStatePolicy,
     /// Models that one worker keeps for one detector. Beyond them the longest unused one is dropped and counted
-    /// in [`QueryMetrics::models_evicted`](crate::QueryMetrics::models_evicted). Default 1 million.
+    /// in [`QueryMetrics::models_evicted`](crate::QueryMetrics::models_evicted); what it had in the detector's relations leaves
+    /// them. Default 1 million.
     pub models_max: usize,
     /// Bytes of rows in one table. A file or an INSERT that would exceed them is refused. Default 256 MiB.
     pub table_bytes_max: usize,
