@@ -25,6 +25,8 @@ use queries::{Query, SOURCES};
 
 /// Each of the limits that its settings have; the default of some is a quarter of this.
 const LIMIT_BYTES: usize = 1 << 30;
+/// By how many rows those that are pushed may be ahead of results, where each has one.
+const AHEAD_ROWS: usize = 40_000;
 /// As long as nothing may come until the first round is over.
 const QUIET: Duration = Duration::from_secs(5);
 const TEN_SECONDS_US: i64 = 10_000_000;
@@ -141,8 +143,16 @@ async fn run(
         }
         Ok((lap, results))
     });
+    let mut given = 0;
     for (handle, batch) in &ready {
         push(handle, batch).await?;
+        given += batch.num_rows();
+        while query.paced && given > seen.load(Ordering::Relaxed) + AHEAD_ROWS {
+            if reader.is_finished() {
+                break;
+            }
+            sleep(Duration::from_micros(50)).await;
+        }
     }
     let end = feed.iter().map(|(.., last)| *last).max().unwrap_or(0) + HOUR_MS;
     ready.iter().for_each(|(handle, _)| handle.watermark(end));

@@ -30,18 +30,33 @@ pub(crate) struct Query {
     pub(crate) sources: &'static [&'static str],
     pub(crate) streams: &'static [&'static str],
     pub(crate) ends_after: Option<usize>,
+    /// Whether there is a result for each row. Subscriptions hold 16 MiB and fail those that fall behind, so that rows are
+    /// pushed no further ahead of results than that allows.
+    pub(crate) paced: bool,
     /// Whether the column above stands for the end, or stays beside it.
     pub(crate) replaced: bool,
 }
 
 pub(crate) fn query(name: &str) -> Option<Query> {
-    let plain =
-        |stream| Query { sources: &["bid"], streams: stream, ends_after: None, replaced: false };
+    let plain = |stream| Query {
+        sources: &["bid"],
+        streams: stream,
+        ends_after: None,
+        replaced: false,
+        paced: false,
+    };
     Some(match name {
-        "q0" => plain(&["CREATE STREAM result AS SELECT auction, bidder, price, date_time, extra FROM bid"]),
-        "q1" => plain(&[
-            "CREATE STREAM result AS SELECT auction, bidder, CAST(0.908 AS DOUBLE) * price AS price, date_time, extra FROM bid",
-        ]),
+        "q0" => Query {
+            paced: true,
+            ..plain(&["CREATE STREAM result AS SELECT auction, bidder, price, date_time, extra FROM bid"])
+        },
+        "q1" => Query {
+            paced: true,
+            ..plain(&[
+                "CREATE STREAM result AS
+                 SELECT auction, bidder, CAST(0.908 AS DOUBLE) * price AS price, date_time, extra FROM bid",
+            ])
+        },
         "q2" => plain(&["CREATE STREAM result AS SELECT auction, price FROM bid WHERE auction % 123 = 0"]),
         "q5" => Query {
             sources: &["bid"],
@@ -51,17 +66,20 @@ pub(crate) fn query(name: &str) -> Option<Query> {
                  FROM bid GROUP BY auction, HOP(date_time, INTERVAL '2' SECOND, INTERVAL '10' SECOND) EMIT ON WINDOW CLOSE",
                 "CREATE STREAM best AS SELECT bucket, MAX(num) AS most FROM counts GROUP BY bucket",
                 "CREATE STREAM result AS SELECT c.auction AS auction, c.num AS num, c.bucket AS bucket
-                 FROM counts c JOIN best b ON c.bucket = b.bucket AND c.num = b.most",
+                 FROM best b JOIN counts c ON b.most = c.num AND b.bucket = c.bucket
+                   AND c.bucket BETWEEN b.bucket AND b.bucket + INTERVAL '1' SECOND",
             ],
             ends_after: Some(2),
             replaced: true,
+            paced: false,
         },
         "q7" => plain(&[
             "CREATE STREAM best AS SELECT TUMBLE(date_time, INTERVAL '10' SECOND) AS bucket, MAX(price) AS most
              FROM bid GROUP BY TUMBLE(date_time, INTERVAL '10' SECOND) EMIT ON WINDOW CLOSE",
             "CREATE STREAM result AS SELECT b.auction AS auction, b.price AS price, b.bidder AS bidder,
                b.date_time AS date_time, b.extra AS extra
-             FROM bid b JOIN best m ON b.price = m.most AND b.date_time BETWEEN m.bucket AND m.bucket + INTERVAL '10' SECOND",
+             FROM best m JOIN bid b ON m.most = b.price
+               AND b.date_time BETWEEN m.bucket AND m.bucket + INTERVAL '9999' MILLISECOND",
         ]),
         "q8" => Query {
             sources: &["person", "auction"],
@@ -73,10 +91,12 @@ pub(crate) fn query(name: &str) -> Option<Query> {
                  SELECT seller, TUMBLE(date_time, INTERVAL '10' SECOND) AS bucket, COUNT(*) AS n
                  FROM auction GROUP BY seller, TUMBLE(date_time, INTERVAL '10' SECOND) EMIT ON WINDOW CLOSE",
                 "CREATE STREAM result AS SELECT p.id AS id, p.name AS name, p.bucket AS bucket
-                 FROM people p JOIN sellers s ON p.id = s.seller AND p.bucket = s.bucket",
+                 FROM people p JOIN sellers s ON p.id = s.seller AND p.bucket = s.bucket
+                   AND s.bucket BETWEEN p.bucket AND p.bucket + INTERVAL '1' SECOND",
             ],
             ends_after: None,
             replaced: false,
+            paced: false,
         },
         // A session's end is ten seconds after its last row.
         "q11" => Query {
@@ -86,6 +106,7 @@ pub(crate) fn query(name: &str) -> Option<Query> {
                  FROM bid GROUP BY bidder, SESSION(date_time, INTERVAL '10' SECOND) EMIT ON WINDOW CLOSE"],
             ends_after: Some(3),
             replaced: true,
+            paced: false,
         },
         "q12" => Query {
             sources: &["bid"],
@@ -94,15 +115,23 @@ pub(crate) fn query(name: &str) -> Option<Query> {
                  FROM bid GROUP BY bidder, TUMBLE(date_time, INTERVAL '10' SECOND) EMIT ON WINDOW CLOSE"],
             ends_after: Some(2),
             replaced: false,
+            paced: false,
         },
         tumble if tumble.starts_with("tumble_") => Query {
             sources: &["load"],
-            streams: &["CREATE STREAM result AS
+            // There is no deviation, so that it follows from sums.
+            streams: &[
+                "CREATE STREAM sums AS
                  SELECT host, TUMBLE(ts, INTERVAL '10' SECOND) AS bucket, COUNT(*) AS n, AVG(value) AS mean,
-                   STDDEV(value) AS deviation, MIN(value) AS least, MAX(value) AS most
-                 FROM load GROUP BY host, TUMBLE(ts, INTERVAL '10' SECOND) EMIT ON WINDOW CLOSE"],
+                   SUM(value * value) AS squares, MIN(value) AS least, MAX(value) AS most
+                 FROM load GROUP BY host, TUMBLE(ts, INTERVAL '10' SECOND) EMIT ON WINDOW CLOSE",
+                "CREATE STREAM result AS
+                 SELECT host, bucket, n, mean, CASE WHEN n > 1 THEN SQRT((squares - n * mean * mean) / (n - 1)) END AS deviation,
+                   least, most FROM sums",
+            ],
             ends_after: None,
             replaced: false,
+            paced: false,
         },
         _ => return None,
     })
