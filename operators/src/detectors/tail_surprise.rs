@@ -15,8 +15,8 @@
 //!   spread        standard deviation of the latest 48
 //!   time_of_day   (value - mean of its half hour of the day) / mean deviation in that half hour, from the third day on
 //! ```
-//! Each of the twelve keeps its largest 80 among `n` rows. The largest `k` (3 % of the rows, from 10 to 80) are its tail,
-//! `u` is the least of them and `m` the mean distance of the others from `u`:
+//! Each of the twelve has a tail: the largest `k` among `n` rows, 3 % of them, from 10 to 80. Kept are twice as many, so that
+//! the tail grows with the rows, and 80 at most; `u` is the least of the tail and `m` the mean distance of the others from `u`:
 //! ```text
 //!   surprise = ln(n / k) + k * ln(1 + (x - u) / (k * m))      for x above u
 //!   surprise = ln(n / k) / (1 + (u - x) / m)                  else: a mere rank

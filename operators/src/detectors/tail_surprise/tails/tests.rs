@@ -18,36 +18,55 @@ fn filled(values: impl IntoIterator<Item = f64>) -> Tails {
 
 /// Of the tail upwards alone.
 fn upwards(tails: &Tails, x: f64) -> f64 {
-    let count = tails.counts[0];
-    tails.shapes[0].surprise(x, FLOORS[0], count.values(), count.rarity())
+    let shape = tails.shapes[0];
+    shape.surprise(x, FLOORS[0], shape.rarity(tails.counts[0].scored))
 }
 
 fn surprise(tails: &Tails, x: f64) -> f64 {
     tails.surprise(&row(x), &FLOORS).0
 }
 
-/// The tail upwards of one view as it is described: all values, in order.
+/// The tail upwards of one view as it is described: rows, and values in order.
+#[derive(Clone, Default)]
+struct Generation(usize, Vec<f64>, Option<f64>);
+
+impl Generation {
+    fn learn(&mut self, x: f64) {
+        let most = kept(tail_of(self.0 as u32));
+        self.0 += 1;
+        if self.2.is_some_and(|least| x <= least) {
+            return;
+        }
+        self.1.insert(self.1.partition_point(|value| *value < x), x);
+        if self.1.len() > most {
+            self.1.remove(0);
+        }
+        if self.1.len() >= most {
+            self.2 = self.1.first().copied();
+        }
+    }
+}
+
 #[derive(Default)]
 struct Plain {
-    scored: Vec<f64>,
-    young: Option<Vec<f64>>,
+    scored: Generation,
+    young: Option<Generation>,
 }
 
 impl Plain {
     /// Where the tail begins, its mean excess, and its values.
     fn shape(&self) -> Option<(f64, f64, f64)> {
-        let rows = self.scored.len();
-        let most = rows.min(KEPT);
-        let wanted = (TAIL_SHARE * rows as f64) as usize;
-        let tail =
-            (most >= TAIL_LEAST).then(|| &self.scored[rows - wanted.clamp(TAIL_LEAST, most)..])?;
+        let Generation(rows, values, _) = &self.scored;
+        let wanted = (TAIL_SHARE * *rows as f64) as usize;
+        let wanted = wanted.clamp(TAIL_LEAST, KEPT).min(values.len());
+        let tail = (*rows >= TAIL_LEAST).then(|| &values[values.len() - wanted..])?;
         let excess: f64 = tail.iter().map(|x| x - tail[0]).sum();
         Some((tail[0], excess / tail.len() as f64, tail.len() as f64))
     }
 
     fn surprise(&self, x: f64) -> f64 {
         let Some((begin, mean_excess, values)) = self.shape() else { return 0.0 };
-        let rarity = (self.scored.len() as f64 / values).ln();
+        let rarity = (self.scored.0 as f64 / values).ln();
         let excess = (x - begin) / mean_excess.max(FLOORS[0]);
         match excess > 0.0 {
             true => rarity + values * (excess / values).ln_1p(),
@@ -60,14 +79,13 @@ impl Plain {
             Some((begin, excess, _)) if x > begin => x.min(begin + clip * excess.max(FLOORS[0])),
             _ => x,
         };
-        for values in [Some(&mut self.scored), self.young.as_mut()].into_iter().flatten() {
-            values.insert(values.partition_point(|value| *value < held), held);
-        }
-        if self.young.as_ref().unwrap_or(&self.scored).len() >= generation_rows {
+        self.scored.learn(held);
+        self.young.iter_mut().for_each(|young| young.learn(held));
+        if self.young.as_ref().unwrap_or(&self.scored).0 >= generation_rows {
             if let Some(young) = self.young.take() {
                 self.scored = young;
             }
-            self.young = Some(Vec::new());
+            self.young = Some(Generation::default());
         }
     }
 }
@@ -75,15 +93,17 @@ impl Plain {
 proptest! {
     #[test]
     fn rows_may_be_entered_together(
-        values in prop::collection::vec((0_i32..400, 0_usize..9), 1..1_500),
-        generation_rows in 100_u32..400,
-        saved in 0_usize..1_500,
+        values in prop::collection::vec((0_i32..400, 0_usize..9), 1..2_500),
+        generation_rows in 100_u32..900,
+        saved in 0_usize..2_500,
+        slope in -1_i32..=1,
     ) {
         let (mut up, mut down) = (Plain::default(), Plain::default());
         let mut tails = Tails::new();
         for (i, (x, other)) in values.iter().enumerate() {
             // Few steps, so that values are often equal; now and then one that is far away, or none.
             let x = f64::from(*x) / 4.0 * if i % 67 == 66 { 30.0 } else { 1.0 };
+            let x = x + f64::from(slope) * i as f64;
             let views = if *other == 0 { row(NONE) } else { row(x) };
             let clip = if *other == 1 { 7.0 } else { 50.0 };
             if !views[0].is_nan() {
@@ -158,9 +178,10 @@ fn what_was_saved_is_checked() {
     let sound = Vec::from(filled((0..400).map(f64::from)));
     assert!(Tails::try_from(sound.clone()).is_ok());
     let mut cases = vec![sound[1..].to_vec()];
-    let spoils: [fn(&mut SavedGeneration); 4] = [
+    let spoils: [fn(&mut SavedGeneration); 5] = [
         |saved| saved.rows = 3,
-        |saved| saved.tails[1].push(1e9),
+        |saved| saved.tails[1] = vec![1.0; 81],
+        |saved| saved.least[0] = f64::NAN,
         |saved| saved.tails[0][5] = f64::NAN,
         |saved| saved.tails[0].swap(3, 4),
     ];
