@@ -9,9 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMicrosecondArray,
+};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
+};
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use laminar_db::subscription::{PortalFrame, SubscribeStart};
@@ -26,7 +30,9 @@ use queries::{Query, SOURCES};
 /// Each of the limits that its settings have; the default of some is a quarter of this.
 const LIMIT_BYTES: usize = 1 << 30;
 /// By how many rows those that are pushed may be ahead of results, where each has one.
-const AHEAD_ROWS: usize = 40_000;
+const AHEAD_ROWS: usize = 4_096;
+/// After this long no row is between the queue and the query.
+const SETTLED: Duration = Duration::from_millis(5);
 /// As long as nothing may come until the first round is over.
 const QUIET: Duration = Duration::from_secs(5);
 const TEN_SECONDS_US: i64 = 10_000_000;
@@ -137,7 +143,12 @@ async fn run(
                     lap = clock.stop();
                 }
                 Ok(Some(PortalFrame::Barrier { .. })) => {}
-                Ok(Some(_)) => return Err("the subscription fell behind or failed".to_owned()),
+                Ok(Some(PortalFrame::Lagged(skipped))) => {
+                    return Err(format!(
+                        "the subscription fell behind, {skipped} batches are lost"
+                    ));
+                }
+                Ok(Some(PortalFrame::Error { message })) => return Err(message),
                 Ok(None) | Err(_) => break,
             }
         }
@@ -154,6 +165,11 @@ async fn run(
             sleep(Duration::from_micros(50)).await;
         }
     }
+    // A watermark overtakes rows that wait, and makes them late.
+    while ready.iter().any(|(handle, _)| handle.pending() > 0) {
+        sleep(Duration::from_micros(100)).await;
+    }
+    sleep(SETTLED).await;
     let end = feed.iter().map(|(.., last)| *last).max().unwrap_or(0) + HOUR_MS;
     ready.iter().for_each(|(handle, _)| handle.watermark(end));
     let (lap, results) = reader.await??;
@@ -174,7 +190,20 @@ async fn push(handle: &UntypedSourceHandle, batch: &RecordBatch) -> BoxResult<()
     }
 }
 
-/// Results with the end of a window, where the query leaves it out.
+/// From number, mean and sum of squares.
+fn deviation(columns: &[ArrayRef]) -> BoxResult<ArrayRef> {
+    let [n, mean, squares] = columns else { return Err("three columns are needed".into()) };
+    let n = n.as_primitive::<Int64Type>().iter().flatten();
+    let mean = mean.as_primitive::<Float64Type>().iter().flatten();
+    let squares = squares.as_primitive::<Float64Type>().iter().flatten();
+    let deviation = n.zip(mean).zip(squares).map(|((n, mean), squares)| {
+        let n = n as f64;
+        (n > 1.0).then(|| ((squares - n * mean * mean) / (n - 1.0)).max(0.0).sqrt())
+    });
+    Ok(Arc::new(deviation.collect::<Float64Array>()))
+}
+
+/// Results with the end of a window and the deviation, where the query leaves them out.
 fn write(job: &Job, query: &Query, results: &[RecordBatch]) -> BoxResult<()> {
     let mut writer = None;
     for batch in results {
@@ -188,6 +217,9 @@ fn write(job: &Job, query: &Query, results: &[RecordBatch]) -> BoxResult<()> {
                 true => columns[place] = Arc::new(ends),
                 false => columns.push(Arc::new(ends)),
             }
+        }
+        if let Ok(squares) = batch.schema().index_of("squares") {
+            columns[squares] = deviation(&columns[squares - 2..=squares])?;
         }
         let field = |(place, column): (usize, &ArrayRef)| {
             Field::new(format!("c{place}"), column.data_type().clone(), true)
