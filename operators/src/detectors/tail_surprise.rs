@@ -15,8 +15,9 @@
 //!   spread        standard deviation of the latest 48
 //!   time_of_day   (value - mean of its half hour of the day) / mean deviation in that half hour, from the third day on
 //! ```
-//! Each of the twelve has a tail: the largest `k` among `n` rows, 3 % of them, from 10 to 80. Kept are twice as many, so that
-//! the tail grows with the rows, and 80 at most; `u` is the least of the tail and `m` the mean distance of the others from `u`:
+//! Each of the twelve has a tail: the largest `k` among `n` rows, 3 % of them, from 10 to 80. Kept are four times as many, so
+//! that the tail grows with the rows, and 80 at most; `u` is the least of the tail and `m` the mean distance of the others
+//! from `u`:
 //! ```text
 //!   surprise = ln(n / k) + k * ln(1 + (x - u) / (k * m))      for x above u
 //!   surprise = ln(n / k) / (1 + (u - x) / m)                  else: a mere rank
@@ -39,7 +40,7 @@
 //! Silence follows `threshold`, also where `rate` moves the threshold of the decision. With `learn_anomalies`,
 //! anomalous rows are held within 50 `m` like others: fewer alarms from series that spike all the time.
 //!
-//! Costs 5 KB per key and feature at first, 11 KB after 700 rows, 19 KB from the second generation on, and half a microsecond
+//! Costs 7 KB per key and feature at first, 11 KB after 400 rows, 19 KB from the second generation on, and half a microsecond
 //! per row and feature.
 //!
 //! # NaN and NULL

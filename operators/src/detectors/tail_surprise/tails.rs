@@ -1,9 +1,10 @@
 //! The largest values of each view, upwards and downwards, and how surprising one more is.
 //!
-//! Of each tail the largest values are kept in order, of the last generation of rows and of the current one: twice as many as
-//! are the tail now, so that it is whole as well after twice as many rows of the same sort. Most rows change none of what is asked of a tail: where it begins, and how far its values lie beyond. So that is kept beside the rows'
-//! counts, and rows are written down first and entered together, a tail at a time; a value beyond the beginning of its tail is
-//! entered at once. Answers are the same as if each row were entered as it comes.
+//! Of each tail the largest values are kept in order, of the last generation of rows and of the current one: four times as
+//! many as are the tail now, so that it is whole as well after four times as many rows of the same sort. Most rows change none
+//! of what is asked of a tail: where it begins, and how far its values lie beyond. So that is kept beside the rows' counts, and
+//! rows are written down first and entered together, a tail at a time; a value beyond the beginning of its tail is entered at
+//! once. Answers are the same as if each row were entered as it comes.
 
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use super::feature::VIEWS;
 const TAILS: usize = 2 * VIEWS;
 /// Values kept of each generation, and how many there is room for at first.
 const KEPT: usize = 80;
-const KEPT_LEAST: usize = 2 * TAIL_LEAST;
+const KEPT_LEAST: usize = 4 * TAIL_LEAST;
 /// The share of rows that are the tail, and how many it takes at least. It takes no more than are kept.
 const TAIL_SHARE: f64 = 0.03;
 const TAIL_LEAST: usize = 10;
@@ -297,7 +298,7 @@ fn tail_of(rows: u32) -> u8 {
 
 /// How many values are kept where so many are the tail.
 fn kept(tail: u8) -> usize {
-    (2 * usize::from(tail)).clamp(KEPT_LEAST, KEPT)
+    (4 * usize::from(tail)).clamp(KEPT_LEAST, KEPT)
 }
 
 #[allow(clippy::cast_possible_truncation)] // At most KEPT.
@@ -415,8 +416,7 @@ impl TryFrom<Vec<SavedView>> for Tails {
 impl Largest {
     fn read(&mut self, view: usize, saved: &SavedGeneration) {
         for (tail, values) in [2 * view, 2 * view + 1].into_iter().zip(&saved.tails) {
-            let rooms = [KEPT_LEAST, 2 * KEPT_LEAST, KEPT];
-            self.grow(rooms.into_iter().find(|room| values.len() <= *room).unwrap_or(KEPT));
+            self.grow(if values.len() > KEPT_LEAST { KEPT } else { KEPT_LEAST });
             self.values[tail * self.room..][..values.len()].copy_from_slice(values);
             self.lens[tail] = index(values.len());
         }
