@@ -125,7 +125,7 @@ pub trait DetectorPlan: Debug + Send + Sync {
     }
 
     /// Settled options and choices, for EXPLAIN: name and value. A checkpoint of others is not gone on from, but for the option
-    /// `device`: where a network is scored may change from one life of an engine to the next.
+    /// `device` of one that has a placement: where a network is scored may change from one life of an engine to the next.
     fn describe(&self) -> Vec<(String, String)>;
 
     /// Where its network is scored, if it has one.

@@ -101,8 +101,8 @@ impl BucketStore {
     }
 
     /// How long a call may take; a minute by default. One that takes longer is given up and tried again like one that has
-    /// failed, five times in all. What a store does with it later does no harm: objects are named by their content, and a
-    /// manifest is put after what it names.
+    /// failed, five times in all; parts that are put together are one call at first. What a store does with it later does no
+    /// harm: objects are named by their content, and a manifest is put after what it names.
     #[must_use]
     pub fn call_time_max(mut self, call_time_max: Duration) -> Self {
         self.call_time_max = call_time_max;

@@ -53,8 +53,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
     fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
     /// Writes some blobs as [`put`](Self::put) does, in any order: when it returns all of them are durable, and before, or
-    /// where it fails, any of them may be there. One after another, unless a store knows a quicker way; the engine gives
-    /// it 64 at most.
+    /// where it fails, any of them may be there. One after another, unless a store knows a quicker way. The engine gives
+    /// it 64 at most, each of another name, and puts them one by one where this fails.
     ///
     /// # Errors
     /// If one could not be written.
@@ -279,6 +279,20 @@ mod tests {
         let mut names = store.list().unwrap();
         names.sort();
         assert_eq!(names, ["b", "parts/a"]);
+        // One of several cannot be put: nothing unfinished is left, and all are there once it can.
+        fs::create_dir_all(folder.path().join("parts/d/e")).unwrap();
+        let several = [("parts/a", &b"4"[..]), ("parts/d", b"5"), ("parts/f", b"6")];
+        assert!(store.put_all(&several).is_err());
+        let unfinished = |path: &PathBuf| path.to_string_lossy().ends_with(UNFINISHED);
+        let left = store.files(folder.path()).unwrap().into_iter().filter(unfinished);
+        assert_eq!(left.count(), 1, "the half of c, which was there before");
+        fs::remove_dir_all(folder.path().join("parts/d")).unwrap();
+        store.put_all(&several).unwrap();
+        assert_eq!(store.get("parts/d").unwrap().as_deref(), Some(&b"5"[..]));
+        for name in ["parts/d", "parts/f"] {
+            store.remove(name).unwrap();
+        }
+        store.put("parts/a", b"2").unwrap();
         assert_eq!(store.get("parts/a").unwrap().as_deref(), Some(&b"2"[..]));
         let again = FolderStore::open(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);

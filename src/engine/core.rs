@@ -760,8 +760,10 @@ fn identity(
     let mut lines = Vec::new();
     let name = match (detector, writes) {
         (Some((name, stage)), _) => {
-            // Another machine may have another device.
-            let described = stage.plan.describe().into_iter().filter(|(name, _)| name != "device");
+            // Another machine may have another device to score a network on.
+            let is_placed = stage.plan.placement().is_some();
+            let described = stage.plan.describe().into_iter();
+            let described = described.filter(|(name, _)| !(is_placed && name == "device"));
             lines.extend(described.map(|(name, value)| format!("{name} = {value}")));
             format!("detector \"{name}\"")
         }

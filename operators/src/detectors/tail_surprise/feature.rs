@@ -154,7 +154,7 @@ impl Feature {
         }
         self.all.learn(held, FADING_ROWS);
         self.slots[slot(time)].learn(held, SLOT_FADING_ROWS);
-        self.rows += 1;
+        self.rows = self.rows.saturating_add(1);
         self.silent_rows = match anomalous {
             true => settings.silence_rows(self.rows),
             false => self.silent_rows.saturating_sub(1),
@@ -235,6 +235,12 @@ impl TryFrom<Saved> for Feature {
     type Error = &'static str;
 
     fn try_from(saved: Saved) -> Result<Self, Self::Error> {
+        let is_sound = saved.all.is_sound()
+            && saved.slots.iter().all(Fading::is_sound)
+            && saved.recent.iter().all(|value| value.is_finite());
+        if !is_sound {
+            return Err("numbers that are not finite");
+        }
         let mut feature = Self::new();
         let room = feature.recent.get_mut(..saved.recent.len());
         room.ok_or("too many recent values")?.copy_from_slice(&saved.recent);
@@ -284,8 +290,12 @@ struct Fading {
 }
 
 impl Fading {
+    fn is_sound(&self) -> bool {
+        self.mean.is_finite() && self.deviation.is_finite() && self.deviation >= 0.0
+    }
+
     fn learn(&mut self, value: f64, fading_rows: u32) {
-        self.rows = (self.rows + 1).min(fading_rows);
+        self.rows = self.rows.saturating_add(1).min(fading_rows);
         let weight = f64::from(self.rows).recip();
         let distance = value - self.mean;
         self.mean += weight * distance;

@@ -342,9 +342,9 @@ impl Largest {
             values.copy_within(at..len, at + 1);
             values[at] = x;
             self.lens[tail] += 1;
-        } else {
+        } else if let Some(last) = at.checked_sub(1) {
             values.copy_within(1..at, 0);
-            values[at - 1] = x;
+            values[last] = x;
         }
         if len + 1 >= kept {
             *least = values[0];
@@ -428,6 +428,7 @@ impl SavedGeneration {
         let is_sound = |(values, least): (&Vec<f64>, &f64)| {
             let known = self.rows as usize;
             (known.min(TAIL_LEAST)..=known.min(KEPT)).contains(&values.len())
+                && *least < f64::INFINITY
                 && values.iter().all(|value| value.is_finite() && value >= least)
                 && values.is_sorted()
         };

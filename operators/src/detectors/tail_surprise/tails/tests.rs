@@ -1,3 +1,5 @@
+//! Tails against their plain definition, and what is read back.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -190,6 +192,12 @@ fn what_was_saved_is_checked() {
         spoil(&mut case[0].scored);
         cases.push(case);
     }
+    // Where nothing says up to where values are not kept, those below are still not.
+    let mut full = sound.clone();
+    full[0].scored.least = [f64::NEG_INFINITY; 2];
+    let mut tails = Tails::try_from(full).unwrap();
+    (0..40).for_each(|i| tails.learn(&row(f64::from(i)), &FLOORS, 50.0, 1_000));
+    assert!(surprise(&tails, 200.0) < 9.0);
     for case in cases {
         assert!(Tails::try_from(case.clone()).is_err(), "{case:?}");
     }
