@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use ahash::RandomState;
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::take;
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{filter, take};
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 
@@ -55,7 +55,6 @@ pub struct AsOf {
     spec: AsOfSpec,
     times: [SideTime; 2],
     keys: Keys,
-    hasher: RandomState,
     rows: RowConverter,
     right_schema: SchemaRef,
     left: Held,
@@ -89,15 +88,13 @@ impl AsOf {
                 hint: "leave the column away in a subquery, or cast it to a simple type".into(),
             });
         }
-        let hasher = fixed_hasher();
         Ok(Self {
             times: SideTime::of_both(spec.times, inputs)?,
             keys: Keys::new(&spec.keys, inputs)?,
             rows: RowConverter::new(sorts)?,
             right_schema: right.clone(),
             left: Held::new(CHUNK_NS, true),
-            right: HashMap::with_hasher(hasher.clone()),
-            hasher,
+            right: HashMap::with_hasher(fixed_hasher()),
             superseding: BinaryHeap::new(),
             leaving: BinaryHeap::new(),
             right_rows: 0,
@@ -112,19 +109,16 @@ impl AsOf {
     fn wait(&mut self, rows: &RecordBatch, results: &mut Vec<RecordBatch>) -> Result<()> {
         let SideTime { index, kind } = &self.times[Side::Left as usize];
         let times = kind.read(rows.column(*index));
-        let keys = self.keys.read(Side::Left, rows, *index)?;
+        let nulls = self.keys.nulls(Side::Left, rows, *index);
         let (mut waiting, mut alone) = (Vec::new(), Vec::new());
         for place in 0..rows.num_rows() {
             let row = place as u32;
-            match keys.get(place) {
-                Some(key) => {
-                    let (time, hash) = (times[place], self.hasher.hash_one(key));
-                    waiting.push(Waiting { row, time, hash, key, has_partner: false });
-                }
-                None => alone.push(row),
+            match nulls.as_ref().is_none_or(|nulls| nulls.is_valid(place)) {
+                true => waiting.push(Waiting { time: times[place], row, has_partner: false }),
+                false => alone.push(row),
             }
         }
-        self.left.add(rows, waiting)?;
+        self.left.add(rows, None, waiting)?;
         if self.spec.keeps_left && !alone.is_empty() {
             let places = UInt32Array::from(alone);
             let own = rows.columns().iter().map(|column| take(column, &places, None));
@@ -138,10 +132,12 @@ impl AsOf {
     fn keep(&mut self, rows: &RecordBatch) -> Result<()> {
         let SideTime { index, kind } = &self.times[Side::Right as usize];
         let times = kind.read(rows.column(*index));
-        let keys = self.keys.read(Side::Right, rows, *index)?;
+        let nulls = self.keys.nulls(Side::Right, rows, *index);
+        let keys = self.keys.read(Side::Right, rows.columns())?;
         let bytes = self.rows.convert_columns(rows.columns())?;
         for (place, row) in bytes.iter().enumerate() {
-            let Some(key) = keys.get(place) else { continue };
+            let has_time = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(place));
+            let Some(key) = keys.get(place).filter(|_| has_time) else { continue };
             let key: Arc<[u8]> = match self.right.get_key_value(key) {
                 Some((key, _)) => Arc::clone(key),
                 None => key.into(),
@@ -170,8 +166,7 @@ impl AsOf {
     }
 
     /// The right row that answers a left one.
-    fn latest(&self, place: Place) -> Option<&[u8]> {
-        let (key, time) = self.left.key(place)?;
+    fn latest(&self, key: &[u8], time: i64) -> Option<&[u8]> {
         let until = time.saturating_sub(self.spec.lower_ns);
         let (at, row) = self.right.get(key)?.range(..=until).next_back()?;
         let is_near = self.spec.upper_ns.is_none_or(|upper| time.saturating_sub(upper) <= *at);
@@ -180,18 +175,23 @@ impl AsOf {
 
     /// Answers left rows.
     fn answer(&self, places: &[Place]) -> Result<Option<RecordBatch>> {
-        let found: Vec<Option<&[u8]>> = places.iter().map(|place| self.latest(*place)).collect();
-        let given: Vec<(Place, Option<&[u8]>)> = places
-            .iter()
-            .zip(found)
-            .filter(|(_, row)| row.is_some() || self.spec.keeps_left)
-            .map(|(place, row)| (*place, row))
-            .collect();
-        if given.is_empty() {
+        let mut columns = self.left.columns(places)?;
+        let keys = self.keys.read(Side::Left, &columns)?;
+        let SideTime { index, kind } = &self.times[Side::Left as usize];
+        let times = kind.read(&columns[*index]);
+        let latest = |row: usize| keys.get(row).and_then(|key| self.latest(key, times[row]));
+        let mut found: Vec<Option<&[u8]>> = (0..places.len()).map(latest).collect();
+        if !self.spec.keeps_left && found.contains(&None) {
+            let given = BooleanArray::from_iter(found.iter().map(|row| Some(row.is_some())));
+            for column in &mut columns {
+                *column = filter(column, &given)?;
+            }
+            found.retain(Option::is_some);
+        }
+        if found.is_empty() {
             return Ok(None);
         }
-        let (places, found): (Vec<Place>, Vec<Option<&[u8]>>) = given.into_iter().unzip();
-        self.batch(self.left.columns(&places)?, &found).map(Some)
+        self.batch(columns, &found).map(Some)
     }
 
     /// The columns of right rows.

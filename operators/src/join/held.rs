@@ -1,17 +1,20 @@
 //! The rows of one side that wait for partners, by time and key.
 //!
-//! Rows stay in the batches in which they came. Entries that point to them are kept in chunks of time, each with a hash
-//! table over the keys in it: a look-up goes through the few chunks that hold possible partners, and meets rows of its
-//! own key only. What is past leaves chunk by chunk, without a look at single rows or keys.
+//! Rows stay in the batches in which they came. Entries that point to them are kept in chunks of time: a look-up goes
+//! through the few chunks that hold possible partners, and what is past leaves chunk by chunk, without a look at single
+//! rows or keys.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use ahash::RandomState;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{interleave, take_record_batch};
-use hashbrown::HashTable;
 
+use super::chunk::{Chunk, Entry};
+use super::keys::KeyRows;
 use crate::error::Result;
+use crate::key::fixed_hasher;
 
 /// A chunk is a quarter as long as the times in which partners lie, so that a look-up meets at most six.
 const CHUNKS_PER_REACH: i64 = 4;
@@ -30,9 +33,18 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     /// Its chunk and the entry in it.
-    pub(super) entry: (i64, u32),
+    entry: (i64, u32),
     piece: u32,
     row: u32,
+}
+
+/// A row to be held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) time: i64,
+    /// Its place in the batch.
+    pub(super) row: u32,
+    pub(super) has_partner: bool,
 }
 
 /// Rows that wait.
@@ -41,6 +53,7 @@ pub(super) struct Held {
     span_ns: i64,
     /// Whether rows that find no partner are asked for.
     keeps: bool,
+    hasher: RandomState,
     chunks: BTreeMap<i64, Chunk>,
     pieces: Vec<Option<Piece>>,
     free: Vec<u32>,
@@ -55,67 +68,16 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct Piece {
     rows: RecordBatch,
+    /// Read when somebody looks for partners.
+    keys: Option<KeyRows>,
     /// How many entries point to it.
     live: usize,
     bytes: usize,
 }
 
-#[derive(Debug, Default)]
-struct Chunk {
-    /// The first entry of each key.
-    heads: HashTable<u32>,
-    entries: Vec<Entry>,
-    keys: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    hash: u64,
-    key: (usize, usize),
-    time: i64,
-    piece: u32,
-    row: u32,
-    /// The next entry of the same key.
-    next: u32,
-    has_partner: bool,
-}
-
-impl Chunk {
-    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        let is_same = |&at: &u32| {
-            let entry = &self.entries[at as usize];
-            entry.hash == hash && self.keys[entry.key.0..entry.key.1] == *key
-        };
-        self.heads.find(hash, is_same).copied()
-    }
-
-    fn add(&mut self, mut entry: Entry, key: &[u8]) -> u32 {
-        let (at, hash) = (self.entries.len() as u32, entry.hash);
-        if let Some(head) = self.find(hash, key) {
-            let head = &mut self.entries[head as usize];
-            entry.key = head.key;
-            entry.next = std::mem::replace(&mut head.next, at);
-            self.entries.push(entry);
-            return at;
-        }
-        entry.key = (self.keys.len(), self.keys.len() + key.len());
-        self.keys.extend_from_slice(key);
-        self.entries.push(entry);
-        let entries = &self.entries;
-        self.heads.insert_unique(hash, at, |&at| entries[at as usize].hash);
-        at
-    }
-}
-
-/// A row to be held.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting<'a> {
-    /// Its place in the batch.
-    pub(super) row: u32,
-    pub(super) time: i64,
-    pub(super) hash: u64,
-    pub(super) key: &'a [u8],
-    pub(super) has_partner: bool,
+/// The key of an entry, once it has been read.
+fn key_of(pieces: &[Option<Piece>], entry: Entry) -> Option<&[u8]> {
+    pieces.get(entry.piece as usize)?.as_ref()?.keys.as_ref()?.get(entry.row as usize)
 }
 
 impl Held {
@@ -128,6 +90,7 @@ impl Held {
         Self {
             span_ns,
             keeps,
+            hasher: fixed_hasher(),
             chunks: BTreeMap::new(),
             pieces: Vec::new(),
             free: Vec::new(),
@@ -145,7 +108,7 @@ impl Held {
 
     /// Bytes held, estimated.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + self.rows * (size_of::<Entry>() + size_of::<u64>())
+        self.bytes + self.rows * Chunk::BYTES_PER_ROW
     }
 
     fn chunk_of(&self, time: i64) -> i64 {
@@ -153,12 +116,18 @@ impl Held {
     }
 
     /// Holds rows of a batch, which are given in the order of the batch.
-    pub(super) fn add(&mut self, batch: &RecordBatch, mut waiting: Vec<Waiting<'_>>) -> Result<()> {
+    pub(super) fn add(
+        &mut self,
+        batch: &RecordBatch,
+        keys: Option<KeyRows>,
+        mut waiting: Vec<Waiting>,
+    ) -> Result<()> {
         let long = |held: &Self, time: i64| held.chunk_of(time).div_euclid(CHUNKS_PER_PIECE);
+        let times = waiting.iter().map(|row| row.time);
+        let Some((first, last)) = times.clone().min().zip(times.max()) else { return Ok(()) };
         let is_whole = waiting.len() * 4 >= batch.num_rows();
-        let is_short = waiting.windows(2).all(|w| long(self, w[0].time) == long(self, w[1].time));
-        if is_whole && is_short {
-            self.add_piece(batch.clone(), &waiting, |row| row);
+        if is_whole && long(self, first) == long(self, last) {
+            self.add_piece(batch.clone(), keys, &waiting, |row| row);
             return Ok(());
         }
         waiting.sort_unstable_by_key(|row| (row.time, row.row));
@@ -170,7 +139,7 @@ impl Held {
             let places = UInt32Array::from_iter_values(rows.iter().map(|row| row.row));
             let piece = take_record_batch(batch, &places)?;
             let mut place = 0..;
-            self.add_piece(piece, rows, |_| place.next().unwrap_or(NONE));
+            self.add_piece(piece, None, rows, |_| place.next().unwrap_or(NONE));
         }
         Ok(())
     }
@@ -178,14 +147,12 @@ impl Held {
     fn add_piece(
         &mut self,
         rows: RecordBatch,
-        waiting: &[Waiting<'_>],
+        keys: Option<KeyRows>,
+        waiting: &[Waiting],
         mut place: impl FnMut(u32) -> u32,
     ) {
-        if waiting.is_empty() {
-            return;
-        }
-        let bytes = rows.get_array_memory_size();
-        let piece = Some(Piece { rows, live: waiting.len(), bytes });
+        let bytes = rows.get_array_memory_size() + keys.as_ref().map_or(0, KeyRows::bytes);
+        let piece = Some(Piece { rows, keys, live: waiting.len(), bytes });
         let id = match self.free.pop() {
             Some(id) => {
                 self.pieces[id as usize] = piece;
@@ -198,62 +165,72 @@ impl Held {
         };
         self.bytes += bytes;
         self.rows += waiting.len();
-        for row in waiting {
-            let number = self.chunk_of(row.time);
-            let entry = Entry {
-                hash: row.hash,
-                key: (0, 0),
-                time: row.time,
-                piece: id,
-                row: place(row.row),
-                next: NONE,
-                has_partner: row.has_partner,
-            };
+        let mut rest = waiting;
+        while let [first, others @ ..] = rest {
+            let number = self.chunk_of(first.time);
+            let start = number.saturating_mul(self.span_ns);
+            let times = start..start.saturating_add(self.span_ns);
+            let same = 1 + others.iter().take_while(|row| times.contains(&row.time)).count();
             let chunk = self.chunks.entry(number).or_default();
-            let before = chunk.keys.len();
-            let at = chunk.add(entry, row.key);
-            self.bytes += chunk.keys.len() - before;
-            if self.keeps && !row.has_partner {
-                self.due.push(Reverse((row.time, number, at)));
+            for row in &rest[..same] {
+                if self.keeps && !row.has_partner {
+                    self.due.push(Reverse((row.time, number, chunk.len())));
+                }
+                let entry = Entry { time: row.time, piece: id, row: place(row.row) };
+                chunk.add(entry, row.has_partner);
             }
+            rest = &rest[same..];
         }
     }
 
-    /// Calls `found` for the rows with a key and a time between two.
-    pub(super) fn find(
-        &self,
-        hash: u64,
-        key: &[u8],
+    /// Makes ready for look-ups by so many rows, whose partners lie between two times. Whether there can be any.
+    pub(super) fn expect(
+        &mut self,
+        probes: usize,
         (from, to): (i64, i64),
-        mut found: impl FnMut(Place),
-    ) {
+        read: impl Fn(&RecordBatch) -> Result<KeyRows>,
+    ) -> Result<bool> {
+        if from > to {
+            return Ok(false);
+        }
+        let mut is_any = false;
+        for (_, chunk) in self.chunks.range_mut(self.chunk_of(from)..=self.chunk_of(to)) {
+            is_any = true;
+            for (piece, _) in chunk.take_unread() {
+                if let Some(Piece { rows, keys: keys @ None, bytes, .. }) =
+                    &mut self.pieces[*piece as usize]
+                {
+                    let found = read(rows)?;
+                    *bytes += found.bytes();
+                    self.bytes += found.bytes();
+                    *keys = Some(found);
+                }
+            }
+            chunk.expect(probes, &self.hasher, |entry| key_of(&self.pieces, entry));
+        }
+        Ok(is_any)
+    }
+
+    /// Calls `found` for the rows with a key and a time between two, for which [`Held::expect`] has been called.
+    pub(super) fn find(&self, key: &[u8], (from, to): (i64, i64), mut found: impl FnMut(Place)) {
         if from > to {
             return;
         }
         for (&number, chunk) in self.chunks.range(self.chunk_of(from)..=self.chunk_of(to)) {
-            let mut next = chunk.find(hash, key).unwrap_or(NONE);
-            while let Some(entry) = chunk.entries.get(next as usize) {
-                if (from..=to).contains(&entry.time) {
-                    found(Place { entry: (number, next), piece: entry.piece, row: entry.row });
+            let key_of = |entry| key_of(&self.pieces, entry);
+            chunk.find(key, &self.hasher, key_of, |at, Entry { time, piece, row }| {
+                if (from..=to).contains(&time) {
+                    found(Place { entry: (number, at), piece, row });
                 }
-                next = entry.next;
-            }
+            });
         }
-    }
-
-    /// The key and the time of a row.
-    pub(super) fn key(&self, place: Place) -> Option<(&[u8], i64)> {
-        let chunk = self.chunks.get(&place.entry.0)?;
-        let entry = chunk.entries.get(place.entry.1 as usize)?;
-        Some((chunk.keys.get(entry.key.0..entry.key.1)?, entry.time))
     }
 
     /// A row has found a partner.
     pub(super) fn mark(&mut self, place: Place) {
         let (number, at) = place.entry;
-        let entry = self.chunks.get_mut(&number).and_then(|c| c.entries.get_mut(at as usize));
-        if let Some(entry) = entry {
-            entry.has_partner = true;
+        if let Some(chunk) = self.chunks.get_mut(&number) {
+            chunk.mark(at);
         }
     }
 
@@ -281,9 +258,9 @@ impl Held {
     /// The rows that are not over, and whether each has found a partner.
     pub(super) fn saved(&self) -> Result<Vec<(RecordBatch, Vec<bool>)>> {
         let mut of_piece: Vec<Vec<(u32, bool)>> = vec![Vec::new(); self.pieces.len()];
-        for entry in self.chunks.values().flat_map(|chunk| &chunk.entries) {
+        for (entry, has_partner) in self.chunks.values().flat_map(Chunk::iter) {
             if entry.time >= self.past {
-                of_piece[entry.piece as usize].push((entry.row, entry.has_partner));
+                of_piece[entry.piece as usize].push((entry.row, has_partner));
             }
         }
         let mut saved = Vec::new();
@@ -303,9 +280,9 @@ impl Held {
             && time.is_none_or(|time| *at < time)
         {
             let Some(Reverse((_, number, at))) = self.due.pop() else { break };
-            let entry = self.chunks.get(&number).and_then(|c| c.entries.get(at as usize));
-            if let Some(Entry { piece, row, has_partner: false, .. }) = entry {
-                places.push(Place { entry: (number, at), piece: *piece, row: *row });
+            let entry = self.chunks.get(&number).and_then(|chunk| chunk.get(at));
+            if let Some((Entry { piece, row, .. }, false)) = entry {
+                places.push(Place { entry: (number, at), piece, row });
             }
         }
         places
@@ -319,19 +296,23 @@ impl Held {
             && first.is_none_or(|first| *oldest.key() < first)
         {
             let chunk = oldest.remove();
-            self.rows -= chunk.entries.len();
-            self.bytes -= chunk.keys.len();
-            for entry in chunk.entries {
-                let slot = &mut self.pieces[entry.piece as usize];
+            for &(id, count) in chunk.runs() {
+                self.rows -= count;
+                let slot = &mut self.pieces[id as usize];
                 if let Some(piece) = slot {
-                    piece.live -= 1;
+                    piece.live -= count;
                     if piece.live == 0 {
                         self.bytes -= piece.bytes;
                         *slot = None;
-                        self.free.push(entry.piece);
+                        self.free.push(id);
                     }
                 }
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn indexed_chunks(&self) -> usize {
+        self.chunks.values().filter(|chunk| chunk.is_indexed()).count()
     }
 }

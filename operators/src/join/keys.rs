@@ -43,17 +43,23 @@ impl Keys {
         Ok(Self { columns: columns.clone(), converter: RowConverter::new(fields)? })
     }
 
-    /// The keys of a side's rows.
-    pub(super) fn read(&self, side: Side, rows: &RecordBatch, time: usize) -> Result<KeyRows> {
-        let columns: Vec<ArrayRef> =
-            self.columns[side as usize].iter().map(|&i| rows.column(i).clone()).collect();
-        // A row without a key or a time equals nothing.
-        let nulls = columns.iter().chain([rows.column(time)]).fold(None, |nulls, column| {
+    /// Which of a side's rows have a key and a time; `None` if all do. Others equal nothing.
+    pub(super) fn nulls(&self, side: Side, rows: &RecordBatch, time: usize) -> Option<NullBuffer> {
+        self.columns[side as usize].iter().chain([&time]).fold(None, |nulls, &index| {
+            NullBuffer::union(nulls.as_ref(), rows.column(index).logical_nulls().as_ref())
+        })
+    }
+
+    /// The keys of a side's rows, from all columns of them.
+    pub(super) fn read(&self, side: Side, columns: &[ArrayRef]) -> Result<KeyRows> {
+        let own = self.columns[side as usize].iter().map(|&index| columns[index].clone());
+        let own: Vec<ArrayRef> = own.collect();
+        let nulls = own.iter().fold(None, |nulls, column| {
             NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
         });
-        let rows = match columns.as_slice() {
+        let rows = match own.as_slice() {
             [] => None,
-            columns => Some(self.converter.convert_columns(columns)?),
+            own => Some(self.converter.convert_columns(own)?),
         };
         Ok(KeyRows { nulls, rows })
     }
@@ -68,6 +74,11 @@ pub(super) struct KeyRows {
 }
 
 impl KeyRows {
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.as_ref().map_or(0, Rows::size)
+    }
+
     /// The key of a row, unless it has none.
     pub(super) fn get(&self, row: usize) -> Option<&[u8]> {
         let has_key = self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));

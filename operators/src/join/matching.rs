@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ahash::RandomState;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -11,7 +10,6 @@ use super::held::{Held, Place, Waiting};
 use super::saved::{load_held, save_held};
 use super::{Accept, JoinSpec, Joining, Keys, Pending, Side, SideTime};
 use crate::error::Result;
-use crate::key::fixed_hasher;
 use crate::state::{StateReader, StateWriter, Stateful};
 use crate::time::{Epoch, EventTime};
 
@@ -24,7 +22,6 @@ pub struct Join {
     pub(super) spec: JoinSpec,
     times: [SideTime; 2],
     keys: Keys,
-    hasher: RandomState,
     /// Columns that the residual condition reads.
     pair_schema: SchemaRef,
     held: [Held; 2],
@@ -47,7 +44,6 @@ impl Join {
         Ok(Self {
             times: SideTime::of_both(spec.times, inputs)?,
             keys: Keys::new(&spec.keys, inputs)?,
-            hasher: fixed_hasher(),
             pair_schema: Arc::new(Schema::new(pair)),
             held,
             spec,
@@ -76,42 +72,54 @@ impl Join {
     ) -> Result<()> {
         let SideTime { index, kind } = &self.times[side as usize];
         let times = kind.read(rows.column(*index));
-        let keys = self.keys.read(side, rows, *index)?;
-        let (from, to) = self.spec.reach(side);
+        let nulls = self.keys.nulls(side, rows, *index);
+        let has_key = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
         let past = self.past(side);
         let mut has_partner = vec![false; rows.num_rows()];
-        let mut hashes = vec![0; rows.num_rows()];
-        let mut pairs = Vec::new();
-        for row in 0..rows.num_rows() {
-            let Some(key) = keys.get(row) else { continue };
-            let time = times[row];
-            hashes[row] = self.hasher.hash_one(key);
-            let between = (time.saturating_add(from), time.saturating_add(to));
-            let across = &self.held[side.other() as usize];
-            across.find(hashes[row], key, between, |place| pairs.push((row as u32, place)));
-            if pairs.len() >= PAIRS_MAX {
-                self.give(side, rows, &pairs, &mut has_partner, accept, results)?;
-                pairs.clear();
+        let mut keys = None;
+        if self.expect(side, &times)? {
+            let own = self.keys.read(side, rows.columns())?;
+            let (from, to) = self.spec.reach(side);
+            let mut pairs = Vec::new();
+            for (row, time) in times.iter().enumerate() {
+                let Some(key) = own.get(row).filter(|_| has_key(row)) else { continue };
+                let between = (time.saturating_add(from), time.saturating_add(to));
+                let across = &self.held[side.other() as usize];
+                across.find(key, between, |place| pairs.push((row as u32, place)));
+                if pairs.len() >= PAIRS_MAX {
+                    self.give(side, rows, &pairs, &mut has_partner, accept, results)?;
+                    pairs.clear();
+                }
             }
+            self.give(side, rows, &pairs, &mut has_partner, accept, results)?;
+            keys = Some(own);
         }
-        self.give(side, rows, &pairs, &mut has_partner, accept, results)?;
         let (mut waiting, mut alone) = (Vec::new(), Vec::new());
-        for (row, &has_partner) in has_partner.iter().enumerate() {
-            let time = times[row];
-            let key = keys.get(row).filter(|_| past.is_some_and(|past| time >= past));
-            if let Some(key) = key {
-                let (hash, row) = (hashes[row], row as u32);
-                waiting.push(Waiting { row, time, hash, key, has_partner });
+        for (row, (&time, &has_partner)) in times.iter().zip(&has_partner).enumerate() {
+            if has_key(row) && past.is_some_and(|past| time >= past) {
+                waiting.push(Waiting { time, row: row as u32, has_partner });
             } else if self.spec.kind.keeps(side) && !has_partner {
                 alone.push(row as u32);
             }
         }
-        self.held[side as usize].add(rows, waiting)?;
+        self.held[side as usize].add(rows, keys, waiting)?;
         if !alone.is_empty() {
             let columns = pick(rows, &UInt32Array::from(alone.clone()))?;
             results.push(self.alone(side, columns, alone.len())?);
         }
         Ok(())
+    }
+
+    /// Whether rows of a side may find partners, which are made ready for it then.
+    fn expect(&mut self, side: Side, times: &[i64]) -> Result<bool> {
+        let Some((first, last)) = times.iter().min().zip(times.iter().max()) else {
+            return Ok(false);
+        };
+        let (from, to) = self.spec.reach(side);
+        let between = (first.saturating_add(from), last.saturating_add(to));
+        let across = side.other();
+        let read = |rows: &RecordBatch| self.keys.read(across, rows.columns());
+        self.held[across as usize].expect(times.len(), between, read)
     }
 
     /// Gives the pairs that satisfy the remaining condition.
@@ -194,14 +202,14 @@ impl Stateful for Join {
             for (rows, partners) in load_held(saved, side)? {
                 let SideTime { index, kind } = &self.times[side as usize];
                 let times = kind.read(rows.column(*index));
-                let keys = self.keys.read(side, &rows, *index)?;
-                let mut waiting = Vec::with_capacity(rows.num_rows());
-                for (row, has_partner) in partners.into_iter().enumerate() {
-                    let Some(key) = keys.get(row) else { continue };
-                    let (hash, time, row) = (self.hasher.hash_one(key), times[row], row as u32);
-                    waiting.push(Waiting { row, time, hash, key, has_partner });
-                }
-                self.held[side as usize].add(&rows, waiting)?;
+                // Only rows with a key and a time have been held.
+                let waiting = partners.into_iter().zip(times.iter()).enumerate();
+                let waiting = waiting.map(|(row, (has_partner, &time))| Waiting {
+                    time,
+                    row: row as u32,
+                    has_partner,
+                });
+                self.held[side as usize].add(&rows, None, waiting.collect())?;
             }
         }
         Ok(())

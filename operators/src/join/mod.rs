@@ -8,6 +8,7 @@
 //! lie, and once the other input is complete beyond them, none can come.
 
 mod asof;
+mod chunk;
 mod held;
 mod keys;
 mod matching;

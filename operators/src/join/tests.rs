@@ -1,7 +1,5 @@
 //! Joins against a loop over all pairs, with rows and watermarks made from a seed.
 
-use std::collections::BTreeMap;
-
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::array::{AsArray, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{Field, Int64Type, Schema, TimestampNanosecondType};
@@ -282,28 +280,58 @@ fn the_remaining_condition_is_asked_about_each_pair() {
     assert_eq!(asked, 4);
 }
 
-#[test]
-fn a_look_up_meets_rows_of_its_own_key_only() {
+/// Rows held by number, a key for each.
+fn held(rows: i64, key: impl Fn(i64) -> u8) -> (held::Held, Keys) {
+    let rows: Vec<Row> = (0..rows).map(|n| (Some(key(n)), n, n)).collect();
+    let schema = batch(&[]).schema();
+    let keys = Keys::new(&[vec![0], vec![0]], [&schema, &schema]).unwrap();
     let mut held = held::Held::new(1_000_000_000, false);
-    let rows: Vec<Row> = (0..1000).map(|n| (None, n, n)).collect();
-    let keys: BTreeMap<i64, String> = (0..1000).map(|n| (n, format!("key {}", n % 100))).collect();
-    let waiting = rows.iter().map(|row| held::Waiting {
-        row: row.2 as u32,
-        time: row.1,
-        hash: 7, // All keys collide.
-        key: keys[&row.1].as_bytes(),
-        has_partner: false,
-    });
-    held.add(&batch(&rows), waiting.collect()).unwrap();
-    let mut met = 0;
-    held.find(7, b"key 3", (0, 1000), |_| met += 1);
-    assert_eq!(met, 10);
-    let mut places = Vec::new();
-    held.find(7, b"key 3", (103, 203), |place| places.push(place));
-    let mut times: Vec<i64> = held.columns(&places).unwrap()[1]
-        .as_primitive::<TimestampNanosecondType>()
-        .values()
-        .to_vec();
-    times.sort_unstable();
-    assert_eq!(times, [103, 203]);
+    for rows in rows.chunks(300) {
+        let waiting = rows.iter().enumerate().map(|(row, &(_, time, _))| held::Waiting {
+            time,
+            row: row as u32,
+            has_partner: false,
+        });
+        held.add(&batch(rows), None, waiting.collect()).unwrap();
+    }
+    (held, keys)
+}
+
+#[test]
+fn a_look_up_meets_rows_of_its_own_key_in_their_order_indexed_or_not() {
+    let (mut held, keys) = held(1000, |n| (n % 100) as u8);
+    let wanted = keys.read(Side::Left, batch(&[(Some(3), 0, 0)]).columns()).unwrap();
+    for probes in [1, 1, 1, 100, 1] {
+        let read = |rows: &RecordBatch| keys.read(Side::Right, rows.columns());
+        assert!(held.expect(probes, (0, 1000), read).unwrap());
+        let mut places = Vec::new();
+        held.find(wanted.get(0).unwrap(), (103, 503), |place| places.push(place));
+        let columns = held.columns(&places).unwrap();
+        let times = columns[1].as_primitive::<TimestampNanosecondType>().values();
+        assert_eq!(times[..], [103, 203, 303, 403, 503]);
+    }
+    assert_eq!(held.indexed_chunks(), 1);
+    let read = |_: &RecordBatch| unreachable!("nothing is held there");
+    assert!(!held.expect(1, (5_000_000_000, 6_000_000_000), read).unwrap());
+}
+
+#[test]
+fn rows_that_few_look_up_are_not_indexed_and_their_keys_are_read_once() {
+    let (mut held, keys) = held(1000, |n| (n % 7) as u8);
+    let unread = held.bytes();
+    let reads = std::cell::Cell::new(0);
+    let expect = |held: &mut held::Held, probes| {
+        let read = |rows: &RecordBatch| {
+            reads.set(reads.get() + 1);
+            keys.read(Side::Right, rows.columns())
+        };
+        held.expect(probes, (0, 1000), read).unwrap();
+        (reads.get(), held.indexed_chunks())
+    };
+    assert_eq!(expect(&mut held, 1), (4, 0), "a batch of rows each");
+    assert_eq!(expect(&mut held, 1), (4, 0));
+    assert!(held.bytes() > unread, "keys that were read are counted");
+    assert_eq!(expect(&mut held, 20), (4, 1));
+    held.forget(None);
+    assert_eq!((held.rows(), held.bytes()), (0, 0));
 }

@@ -239,7 +239,8 @@ fn memory_per_key_stays_bounded() {
     for_each_kind(|kind| {
         let mut detector = Setup::default().detector(kind);
         let mut most = 0;
-        // Some keep generations of 4,000 rows, of which the second needs room as well.
+        // It keeps generations of 4,000 rows, of which the second needs room as well.
+        let growing = if kind.name() == "tail_surprise" { 5 } else { 2 };
         for round in 0..9_i64 {
             let mut rows = telemetry("a", 1_000);
             rows.second.iter_mut().for_each(|second| *second += round * 1_000);
@@ -249,7 +250,7 @@ fn memory_per_key_stays_bounded() {
                 process(&mut *detector, &batch.slice(start, 5), 5);
                 bytes = bytes.max(detector.statistics().bytes);
             }
-            assert!(bytes > 0 && (round < 5 || bytes <= most), "{bytes} above {most}");
+            assert!(bytes > 0 && (round < growing || bytes <= most), "{bytes} above {most}");
             most = most.max(bytes);
         }
         assert!(most < 100_000, "{most} bytes");

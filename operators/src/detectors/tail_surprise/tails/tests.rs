@@ -92,28 +92,50 @@ impl Plain {
     }
 }
 
+/// Both tails of one view.
+#[derive(Default)]
+struct PlainView(Plain, Plain);
+
+impl PlainView {
+    fn surprise(&self, x: f64) -> f64 {
+        if x.is_nan() { 0.0 } else { self.0.surprise(x).max(self.1.surprise(-x)) }
+    }
+
+    fn learn(&mut self, x: f64, clip: f64, generation_rows: u32) {
+        if !x.is_nan() {
+            self.0.learn(x, clip, generation_rows as usize);
+            self.1.learn(-x, clip, generation_rows as usize);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn rows_may_be_entered_together(
         values in prop::collection::vec((0_i32..400, 0_usize..9), 1..2_500),
         generation_rows in 100_u32..900,
         saved in 0_usize..2_500,
+        late in 0_usize..1_500,
         slope in -1_i32..=1,
     ) {
-        let (mut up, mut down) = (Plain::default(), Plain::default());
+        let mut plain = [PlainView::default(), PlainView::default()];
         let mut tails = Tails::new();
         for (i, (x, other)) in values.iter().enumerate() {
             // Few steps, so that values are often equal; now and then one that is far away, or none.
             let x = f64::from(*x) / 4.0 * if i % 67 == 66 { 30.0 } else { 1.0 };
             let x = x + f64::from(slope) * i as f64;
-            let views = if *other == 0 { row(NONE) } else { row(x) };
+            // Another view begins later, so that its generations end at other rows.
+            let late = if i < late || *other == 2 { NONE } else { 5.0 * x.rem_euclid(37.0) };
+            let both = [if *other == 0 { NONE } else { x }, late];
+            let mut views = row(both[0]);
+            views[4] = both[1];
             let clip = if *other == 1 { 7.0 } else { 50.0 };
-            if !views[0].is_nan() {
-                let expected = up.surprise(x).max(down.surprise(-x));
-                let found = surprise(&tails, x);
-                prop_assert!((found - expected).abs() < 1e-9 * expected.max(1.0), "{i}: {found}, {expected}");
-                up.learn(x, clip, generation_rows as usize);
-                down.learn(-x, clip, generation_rows as usize);
+            let expected = plain.iter().zip(both).map(|(view, x)| view.surprise(x));
+            let expected = expected.fold(0.0, f64::max);
+            let (found, _) = tails.surprise(&views, &FLOORS);
+            prop_assert!((found - expected).abs() < 1e-9 * expected.max(1.0), "{i}: {found}, {expected}");
+            for (view, x) in plain.iter_mut().zip(both) {
+                view.learn(x, clip, generation_rows);
             }
             tails.learn(&views, &FLOORS, clip, generation_rows);
             if i == saved {
