@@ -20,7 +20,7 @@ pub(super) struct Chunk {
     runs: Vec<(u32, usize)>,
     /// The keys of so many runs have been read.
     read: usize,
-    /// How many rows have looked for partners here.
+    /// How many rows may have looked for partners here.
     asked: usize,
     /// The first and the last entry of each key, among those that have a link.
     ends: HashTable<(u32, u32)>,

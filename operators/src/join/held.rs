@@ -168,8 +168,8 @@ impl Held {
         let mut rest = waiting;
         while let [first, others @ ..] = rest {
             let number = self.chunk_of(first.time);
-            let start = number.saturating_mul(self.span_ns);
-            let times = start..start.saturating_add(self.span_ns);
+            let times =
+                number.saturating_mul(self.span_ns)..(number + 1).saturating_mul(self.span_ns);
             let same = 1 + others.iter().take_while(|row| times.contains(&row.time)).count();
             let chunk = self.chunks.entry(number).or_default();
             for row in &rest[..same] {
@@ -183,8 +183,29 @@ impl Held {
         }
     }
 
-    /// Makes ready for look-ups by so many rows, whose partners lie between two times. Whether there can be any.
+    /// Makes ready for look-ups by rows of some times, whose partners lie so far from them. Whether there can be any.
     pub(super) fn expect(
+        &mut self,
+        times: &[i64],
+        (from, to): (i64, i64),
+        read: impl Fn(&RecordBatch) -> Result<KeyRows>,
+    ) -> Result<bool> {
+        let around = |first: i64, last: i64| (first.saturating_add(from), last.saturating_add(to));
+        let Some((first, last)) = times.iter().min().zip(times.iter().max()) else {
+            return Ok(false);
+        };
+        if self.chunk_of(*last).saturating_sub(self.chunk_of(*first)) <= CHUNKS_PER_PIECE {
+            return self.expect_between(times.len(), around(*first, *last), &read);
+        }
+        // What lies between times that are far apart is nobody's.
+        let mut is_any = false;
+        for time in times {
+            is_any |= self.expect_between(1, around(*time, *time), &read)?;
+        }
+        Ok(is_any)
+    }
+
+    fn expect_between(
         &mut self,
         probes: usize,
         (from, to): (i64, i64),

@@ -76,16 +76,21 @@ impl Join {
         let has_key = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
         let past = self.past(side);
         let mut has_partner = vec![false; rows.num_rows()];
-        let mut keys = None;
-        if self.expect(side, &times)? {
+        let (mut keys, across) = (None, side.other());
+        let (from, to) = self.spec.reach(side);
+        let read = |rows: &RecordBatch| self.keys.read(across, rows.columns());
+        let asking = match &nulls {
+            None => times.clone(),
+            Some(nulls) => nulls.valid_indices().map(|row| times[row]).collect(),
+        };
+        if self.held[across as usize].expect(&asking, (from, to), read)? {
             let own = self.keys.read(side, rows.columns())?;
-            let (from, to) = self.spec.reach(side);
             let mut pairs = Vec::new();
             for (row, time) in times.iter().enumerate() {
                 let Some(key) = own.get(row).filter(|_| has_key(row)) else { continue };
                 let between = (time.saturating_add(from), time.saturating_add(to));
-                let across = &self.held[side.other() as usize];
-                across.find(key, between, |place| pairs.push((row as u32, place)));
+                let held = &self.held[across as usize];
+                held.find(key, between, |place| pairs.push((row as u32, place)));
                 if pairs.len() >= PAIRS_MAX {
                     self.give(side, rows, &pairs, &mut has_partner, accept, results)?;
                     pairs.clear();
@@ -108,18 +113,6 @@ impl Join {
             results.push(self.alone(side, columns, alone.len())?);
         }
         Ok(())
-    }
-
-    /// Whether rows of a side may find partners, which are made ready for it then.
-    fn expect(&mut self, side: Side, times: &[i64]) -> Result<bool> {
-        let Some((first, last)) = times.iter().min().zip(times.iter().max()) else {
-            return Ok(false);
-        };
-        let (from, to) = self.spec.reach(side);
-        let between = (first.saturating_add(from), last.saturating_add(to));
-        let across = side.other();
-        let read = |rows: &RecordBatch| self.keys.read(across, rows.columns());
-        self.held[across as usize].expect(times.len(), between, read)
     }
 
     /// Gives the pairs that satisfy the remaining condition.

@@ -81,9 +81,9 @@ fn expected(sides: &[Vec<Row>; 2], kind: JoinKind, (lower, upper): (i64, i64)) -
 const KINDS: [JoinKind; 4] = [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full];
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
-    let row = (proptest::option::weighted(0.9, 0..4_u8), 0..40_i64);
-    // Times in order, but for a disorder of five.
-    proptest::collection::vec(row, 0..60).prop_map(|rows| {
+    let row = (proptest::option::weighted(0.9, 0..4_u8), -20..20_i64);
+    // Times in order, but for a disorder of five. So many rows that batches over long times are cut more than once.
+    proptest::collection::vec(row, prop_oneof![4 => 0..60_usize, 1 => 200..300]).prop_map(|rows| {
         let mut rows: Vec<Row> =
             rows.into_iter().enumerate().map(|(n, (key, time))| (key, time, n as i64)).collect();
         rows.sort_by_key(|row| row.1 + row.2 % 5);
@@ -96,7 +96,7 @@ proptest! {
     fn joins_equal_a_loop_over_all_pairs(
         sides in [rows(), rows()],
         bounds in (-12..12_i64, 0..12_i64),
-        steps in proptest::collection::vec((1..20_usize, 1..20_usize), 1..10),
+        steps in proptest::collection::vec((1..20_usize, 1..300_usize), 1..10),
         scale in prop_oneof![Just(1_i64), Just(900_000), Just(40_000_000_000)],
     ) {
         let bounds = (bounds.0 * scale, (bounds.0 + bounds.1) * scale);
@@ -120,7 +120,7 @@ proptest! {
         steps in proptest::collection::vec((1..20_usize, 1..20_usize), 1..10),
         keeps_left in any::<bool>(),
     ) {
-        let mut join = asof(keeps_left, lower_ns, width_ns.map(|width| lower_ns + width));
+        let mut join = asof(keeps_left, lower_ns, width_ns.map(|width| lower_ns + width), 1000);
         let found = feed(&mut join, &sides, &steps);
         let [left, right] = &sides;
         let mut expected = Vec::new();
@@ -143,7 +143,7 @@ proptest! {
     }
 }
 
-fn asof(keeps_left: bool, lower_ns: i64, upper_ns: Option<i64>) -> AsOf {
+fn asof(keeps_left: bool, lower_ns: i64, upper_ns: Option<i64>, rows_max: usize) -> AsOf {
     let schema = batch(&[]).schema();
     let kind = if keeps_left { JoinKind::Left } else { JoinKind::Inner };
     let both = join(kind, (0, 0), 1).spec.schema;
@@ -155,12 +155,12 @@ fn asof(keeps_left: bool, lower_ns: i64, upper_ns: Option<i64>) -> AsOf {
         upper_ns,
         schema: both,
     };
-    AsOf::new(spec, [&schema, &schema], 200).unwrap()
+    AsOf::new(spec, [&schema, &schema], rows_max).unwrap()
 }
 
 #[test]
 fn an_asof_join_keeps_the_latest_row_of_a_key_and_no_earlier_one() {
-    let mut join = asof(true, 0, None);
+    let mut join = asof(true, 0, None, 200);
     let mut accept = |_: &RecordBatch| Vec::new();
     let rows: Vec<Row> = (0..150).map(|n| (Some((n % 3) as u8), n, n)).collect();
     join.add(1, Side::Right, &batch(&rows));
@@ -303,7 +303,7 @@ fn a_look_up_meets_rows_of_its_own_key_in_their_order_indexed_or_not() {
     let wanted = keys.read(Side::Left, batch(&[(Some(3), 0, 0)]).columns()).unwrap();
     for probes in [1, 1, 1, 100, 1] {
         let read = |rows: &RecordBatch| keys.read(Side::Right, rows.columns());
-        assert!(held.expect(probes, (0, 1000), read).unwrap());
+        assert!(held.expect(&vec![0; probes], (0, 1000), read).unwrap());
         let mut places = Vec::new();
         held.find(wanted.get(0).unwrap(), (103, 503), |place| places.push(place));
         let columns = held.columns(&places).unwrap();
@@ -312,7 +312,7 @@ fn a_look_up_meets_rows_of_its_own_key_in_their_order_indexed_or_not() {
     }
     assert_eq!(held.indexed_chunks(), 1);
     let read = |_: &RecordBatch| unreachable!("nothing is held there");
-    assert!(!held.expect(1, (5_000_000_000, 6_000_000_000), read).unwrap());
+    assert!(!held.expect(&[5_000_000_000], (0, 1_000_000_000), read).unwrap());
 }
 
 #[test]
@@ -325,7 +325,7 @@ fn rows_that_few_look_up_are_not_indexed_and_their_keys_are_read_once() {
             reads.set(reads.get() + 1);
             keys.read(Side::Right, rows.columns())
         };
-        held.expect(probes, (0, 1000), read).unwrap();
+        held.expect(&vec![0; probes], (0, 1000), read).unwrap();
         (reads.get(), held.indexed_chunks())
     };
     assert_eq!(expect(&mut held, 1), (4, 0), "a batch of rows each");
@@ -334,4 +334,24 @@ fn rows_that_few_look_up_are_not_indexed_and_their_keys_are_read_once() {
     assert_eq!(expect(&mut held, 20), (4, 1));
     held.forget(None);
     assert_eq!((held.rows(), held.bytes()), (0, 0));
+}
+
+#[test]
+fn look_ups_that_are_far_apart_touch_nothing_between_them() {
+    let schema = batch(&[]).schema();
+    let keys = Keys::new(&[vec![0], vec![0]], [&schema, &schema]).unwrap();
+    let mut held = held::Held::new(1_000_000_000, false);
+    for n in 0..1000 {
+        let time = n * 1_000_000_000;
+        let waiting = held::Waiting { time, row: 0, has_partner: false };
+        held.add(&batch(&[(Some(1), time, n)]), None, vec![waiting]).unwrap();
+    }
+    let times: Vec<i64> = (0..20).map(|n| n % 2 * 999_000_000_000).collect();
+    let reads = std::cell::Cell::new(0);
+    let read = |rows: &RecordBatch| {
+        reads.set(reads.get() + 1);
+        keys.read(Side::Right, rows.columns())
+    };
+    assert!(held.expect(&times, (0, 0), read).unwrap());
+    assert_eq!((reads.get(), held.indexed_chunks()), (2, 2));
 }
