@@ -4,13 +4,14 @@
 //! ```text
 //! cargo bench --bench deeplog --features neural
 //! cargo bench --bench deeplog --features neural -- accuracy seeds=5
+//! cargo bench --bench deeplog --features wgpu -- devices        # a network on the processor and on the GPU
 //! ```
 //!
-//! Name parts as arguments to run those alone: `speed`, `cached`, `accuracy`, `online`, `hadoop`, `values`, `nezha`; and `choose`,
-//! `sweep` and `curve`, which run only when they are asked for, and say first how often they train. `seeds=` (3 unless
-//! given, so that it takes minutes; the published mean and spread are those of 5) and `epochs=` (60) may be given, and for
-//! `accuracy` `history=` (15, as `sweep` chooses; 10 is published). `sweep` moves the settings that are named beside it
-//! (`ngram_history`, `history`, `layers`, `repeats_power`, `hidden`), all of them where none is.
+//! Name parts as arguments to run those alone: `speed`, `cached`, `devices`, `accuracy`, `online`, `hadoop`, `values`,
+//! `nezha`; and `choose`, `sweep` and `curve`, which run only when they are asked for, and say first how often they train.
+//! `seeds=` (3 unless given, so that it takes minutes; the published mean and spread are those of 5) and `epochs=` (60) may
+//! be given, and for `accuracy` `history=` (15, as `sweep` chooses; 10 is published). `sweep` moves the settings that are
+//! named beside it (`ngram_history`, `history`, `layers`, `repeats_power`, `hidden`), all of them where none is.
 //!
 //! The normal sessions held out from training are split in two by their order: one half chooses `top` and the bound of
 //! ends, the other is tested. A false alarm in it stands for 553,366 normal sessions of the full test over those in the
@@ -29,6 +30,7 @@ mod deeplog {
     pub(crate) mod choose;
     pub(crate) mod curve;
     mod data;
+    pub(crate) mod devices;
     pub(crate) mod hadoop;
     pub(crate) mod nezha;
     pub(crate) mod online;
@@ -44,14 +46,15 @@ mod deeplog {
     }
 }
 
-use deeplog::{Asked, accuracy, choose, curve, hadoop, nezha, online, speed, values};
+use deeplog::{Asked, accuracy, choose, curve, devices, hadoop, nezha, online, speed, values};
 
 /// A part: its name, what it does, and whether it runs unasked.
 type Part = (&'static str, fn(Asked), bool);
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("speed", speed::report, true),
     ("cached", speed::cached, true),
+    ("devices", devices::report, true),
     ("accuracy", accuracy::report, true),
     ("online", online::report, true),
     ("hadoop", hadoop::report, true),
