@@ -1,12 +1,14 @@
 """Runs every query on every engine, compares results with the reference, and prints one table. Started by `run`."""
 
 import argparse
+import concurrent.futures
 import datetime
 import json
 import os
 import pathlib
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -116,6 +118,12 @@ def same(found, expected):
     return found[:2] == expected[:2] and all(map(close, found[2], expected[2]))
 
 
+def measured(words, timeout):
+    """Runs a command; with what it says, the most memory that it had, in MiB."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
+    return done, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
 def run(engine, query, options, data, results):
     """What the runner of an engine reports, or why it cannot."""
     command = os.environ.get(f"PEERS_{engine.upper()}")
@@ -126,12 +134,14 @@ def run(engine, query, options, data, results):
     for ending in (".arrow", ".tsv"):
         results.with_suffix(ending).unlink(missing_ok=True)
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=options.timeout)
+        # The system tells the most memory of all children of a process, so that each runner is the only child of one.
+        with concurrent.futures.ProcessPoolExecutor(max_workers=1) as alone:
+            done, peak = alone.submit(measured, words, options.timeout).result()
     except subprocess.TimeoutExpired:
         return {"cannot": f"not done after {options.timeout} s"}
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     try:
-        return json.loads(lines[-1])
+        return {**json.loads(lines[-1]), "peak": peak}
     except (IndexError, ValueError):
         log = results.with_name(f"{engine}_{query}.log")
         log.write_text(done.stdout + done.stderr)
@@ -150,8 +160,8 @@ def main():
     print(f"({', '.join(sorted(FEW))}: the first {options.few_events} and {options.few_rows})")
     print(versions())
     print()
-    print("| query | engine | events | seconds | CPU-seconds | events/s | events/s per core | results |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |")
+    print("| query | engine | events | seconds | CPU-seconds | events/s | events/s per core | peak MiB | results |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
     # Logs of what failed stay there.
     results = pathlib.Path(tempfile.mkdtemp(prefix="peers-results-"))
     for query in options.queries:
@@ -161,7 +171,7 @@ def main():
             found = run(engine, query, options, data, results / f"{engine}_{query}")
             name = f"{engine} (batch)" if engine in BATCH else engine
             if "cannot" in found:
-                print(f"| {query} | {name} | | | | | | cannot: {found['cannot']} |", flush=True)
+                print(f"| {query} | {name} | | | | | | | cannot: {found['cannot']} |", flush=True)
                 continue
             events, seconds, cpu = found["events"], *(statistics.median(found[key]) for key in ("seconds", "cpu"))
             verdict = reference.compare(data, query, results / f"{engine}_{query}")
@@ -170,7 +180,7 @@ def main():
             notes = f"; {found['notes']}" if found.get("notes") else ""
             print(
                 f"| {query} | {name} | {events:,} | {seconds:.3f} | {cpu:.3f} | {events / seconds:,.0f} "
-                f"| {events / cpu:,.0f} | {found['rows']:,} rows, {verdict}{notes} |",
+                f"| {events / cpu:,.0f} | {found['peak']:,.0f} | {found['rows']:,} rows, {verdict}{notes} |",
                 flush=True,
             )
             # What is not right is not compared.

@@ -3,6 +3,7 @@
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::array::{AsArray, Int64Array, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{Field, Int64Type, Schema, TimestampNanosecondType};
+use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
@@ -83,7 +84,8 @@ const KINDS: [JoinKind; 4] = [JoinKind::Inner, JoinKind::Left, JoinKind::Right, 
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     let row = (proptest::option::weighted(0.9, 0..4_u8), -20..20_i64);
     // Times in order, but for a disorder of five. So many rows that batches over long times are cut more than once.
-    proptest::collection::vec(row, prop_oneof![4 => 0..60_usize, 1 => 200..300]).prop_map(|rows| {
+    let (few, many) = (vec(row.clone(), 0..60), vec(row, 200..300));
+    prop_oneof![4 => few, 1 => many].prop_map(|rows| {
         let mut rows: Vec<Row> =
             rows.into_iter().enumerate().map(|(n, (key, time))| (key, time, n as i64)).collect();
         rows.sort_by_key(|row| row.1 + row.2 % 5);
@@ -96,7 +98,7 @@ proptest! {
     fn joins_equal_a_loop_over_all_pairs(
         sides in [rows(), rows()],
         bounds in (-12..12_i64, 0..12_i64),
-        steps in proptest::collection::vec((1..20_usize, 1..300_usize), 1..10),
+        steps in vec((1..20_usize, 1..300_usize), 1..10),
         scale in prop_oneof![Just(1_i64), Just(900_000), Just(40_000_000_000)],
     ) {
         let bounds = (bounds.0 * scale, (bounds.0 + bounds.1) * scale);
@@ -117,7 +119,7 @@ proptest! {
         sides in [rows(), rows()],
         lower_ns in -3..4_i64,
         width_ns in proptest::option::of(0..12_i64),
-        steps in proptest::collection::vec((1..20_usize, 1..20_usize), 1..10),
+        steps in vec((1..20_usize, 1..20_usize), 1..10),
         keeps_left in any::<bool>(),
     ) {
         let mut join = asof(keeps_left, lower_ns, width_ns.map(|width| lower_ns + width), 1000);
