@@ -14,6 +14,9 @@
 #![allow(clippy::disallowed_methods)]
 
 #[allow(dead_code)]
+#[path = "common/memory.rs"]
+mod memory;
+#[allow(dead_code)]
 #[path = "common/random.rs"]
 mod random;
 #[allow(dead_code)]

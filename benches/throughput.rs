@@ -17,6 +17,9 @@
 #![allow(clippy::disallowed_methods)]
 
 #[allow(dead_code)]
+#[path = "common/memory.rs"]
+mod memory;
+#[allow(dead_code)]
 #[path = "common/random.rs"]
 mod random;
 #[path = "common/timing.rs"]
@@ -57,6 +60,10 @@ fn main() -> BoxResult<()> {
     for (name, report, unasked) in PARTS {
         if asked.iter().any(|part| part == name) || (asked.is_empty() && unasked) {
             report()?;
+            // Generated rows and what they are compared with are in it, so that a part by itself says most.
+            if let Some(bytes) = memory::peak_bytes() {
+                println!("figure: peak_memory_mib_{name} = {:.0} MiB", bytes / 1024.0 / 1024.0);
+            }
         }
     }
     Ok(())

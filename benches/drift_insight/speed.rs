@@ -9,6 +9,7 @@ use driftline::{Engine, EventTime, Source, Subscription};
 use super::BoxResult;
 use super::detector::{KIND, SETTLE_ROWS, statements};
 use super::fleet::{DAY_SLOTS, Fleet, SLOT_NS, Size};
+use crate::memory::resident_bytes;
 use crate::timing::processor_time;
 
 /// The fleet of DI-23.
@@ -203,11 +204,4 @@ impl ProcessorClock {
         let now = processor_time().as_secs_f64();
         now - std::mem::replace(&mut self.last, now)
     }
-}
-
-/// Memory of this process, where the system tells it (Linux).
-fn resident_bytes() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.split_whitespace().next()?.parse::<f64>().ok()? * 1024.0)
 }

@@ -182,7 +182,7 @@ impl AsOf {
         let latest = |row: usize| keys.get(row).and_then(|key| self.latest(key, times[row]));
         let mut found: Vec<Option<&[u8]>> = (0..places.len()).map(latest).collect();
         if !self.spec.keeps_left && found.contains(&None) {
-            let given = BooleanArray::from_iter(found.iter().map(|row| Some(row.is_some())));
+            let given: BooleanArray = found.iter().map(|row| Some(row.is_some())).collect();
             for column in &mut columns {
                 *column = filter(column, &given)?;
             }
