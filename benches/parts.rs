@@ -86,6 +86,7 @@ fn join_rows(bencher: Bencher<'_, '_>, probes: usize) {
         lower_ns: 0,
         upper_ns: 10 * SECOND,
         residual: None,
+        whole: None,
         schema: Arc::new(driftline::arrow::datatypes::Schema::new(both)),
     };
     let join = || Join::new(spec.clone(), [&schema, &schema], usize::MAX).expect("keys are equal");

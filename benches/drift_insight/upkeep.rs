@@ -149,7 +149,7 @@ impl Counts {
         }
         let begin = Instant::now();
         for rows in batches {
-            self.input.send(Batch { rows, sequence: 0, target: 0 });
+            self.input.send(Batch::from(rows));
         }
         let next = self.input.time() + 1;
         self.input.advance_to(next);

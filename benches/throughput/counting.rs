@@ -3,8 +3,8 @@
 //!
 //! With `W` workers, `K` keys, windows of `P` panes that hold `R` rows each, and epochs of `E` rows:
 //!
-//! * rows that move: a pane's keys, once for each worker that has seen them, `min(R, W * K)` for `R` rows, and of these
-//!   `(W - 1) / W` to another worker;
+//! * rows that move: a pane's keys, once for each worker that has seen them, `min(R, W * K)` for `R` rows; all `R` of them
+//!   where that is not an eighth of `R` or less, because folding does not pay then. Of these `(W - 1) / W` go to another worker;
 //! * messages with rows: at most `W * (W - 1)` for a pane;
 //! * progress: each worker tells all others what it has counted, once for a turn in which something changed, so that
 //!   broadcasts grow with `W` for each epoch, and what all workers read of them with `W * W`.

@@ -19,13 +19,28 @@ pub struct Batch {
     pub sequence: u64,
     /// The worker that must see the rows next, where an exchange follows.
     pub target: u32,
+    /// Whether the rows are partial states, where an operator takes these beside rows.
+    pub is_partial: bool,
 }
 
 impl Batch {
     /// The same place in the order of arrival with other rows.
     #[must_use]
     pub fn with_rows(&self, rows: RecordBatch) -> Self {
-        Self { rows, sequence: self.sequence, target: 0 }
+        Self { sequence: self.sequence, ..Self::from(rows) }
+    }
+
+    /// Some of its rows, for the worker that must see them next.
+    #[must_use]
+    pub fn part(&self, target: u32, rows: RecordBatch) -> Self {
+        Self { rows, target, ..*self }
+    }
+}
+
+/// Rows that an operator made, which have no place in the order of arrival.
+impl From<RecordBatch> for Batch {
+    fn from(rows: RecordBatch) -> Self {
+        Self { rows, sequence: 0, target: 0, is_partial: false }
     }
 }
 
@@ -39,13 +54,14 @@ impl Serialize for Batch {
                 writer.finish()
             })
             .map_err(S::Error::custom)?;
-        (self.sequence, self.target, bytes).serialize(serializer)
+        (self.sequence, self.target, self.is_partial, bytes).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Batch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (sequence, target, bytes) = <(u64, u32, Vec<u8>)>::deserialize(deserializer)?;
+        let (sequence, target, is_partial, bytes) =
+            <(u64, u32, bool, Vec<u8>)>::deserialize(deserializer)?;
         let rows = StreamReader::try_new(bytes.as_slice(), None)
             .and_then(|mut reader| {
                 reader.next().unwrap_or_else(|| {
@@ -53,7 +69,7 @@ impl<'de> Deserialize<'de> for Batch {
                 })
             })
             .map_err(D::Error::custom)?;
-        Ok(Self { rows, sequence, target })
+        Ok(Self { rows, sequence, target, is_partial })
     }
 }
 
@@ -69,9 +85,10 @@ mod tests {
     fn batches_travel_between_processes_unchanged() {
         let column = Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])) as ArrayRef;
         let rows = RecordBatch::try_from_iter([("n", column)]).unwrap();
-        let batch = Batch { rows, sequence: 7, target: 3 };
+        let batch = Batch { rows, sequence: 7, target: 3, is_partial: true };
         let bytes = postcard::to_allocvec(&batch).unwrap();
         let back: Batch = postcard::from_bytes(&bytes).unwrap();
-        assert_eq!((back.rows, back.sequence, back.target), (batch.rows, 7, 3));
+        assert_eq!((back.rows, back.sequence), (batch.rows, 7));
+        assert_eq!((back.target, back.is_partial), (3, true));
     }
 }

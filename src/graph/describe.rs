@@ -9,6 +9,7 @@ use std::fmt;
 use arrow::datatypes::Fields;
 use driftline_operators::dataflow::FOLDED_GROUPS_MAX;
 use driftline_operators::detector::DetectorPlan;
+use driftline_operators::join::Side;
 use driftline_operators::logs::LogKeyOutput;
 use driftline_operators::model::Upkeep;
 use driftline_operators::window::{Window, WindowSpec};
@@ -56,6 +57,18 @@ pub(crate) enum Moved {
     By(Vec<String>),
     /// All go to the first worker.
     ToFirst,
+    /// Those of one side go to all workers, and those of the other stay where they are.
+    OneSide(Side),
+}
+
+impl Moved {
+    /// Whether rows of an input, by its place, move.
+    pub(crate) fn moves_input(&self, place: usize) -> bool {
+        match self {
+            Self::OneSide(side) => *side as usize == place,
+            Self::By(_) | Self::ToFirst => true,
+        }
+    }
 }
 
 impl fmt::Display for Moved {
@@ -63,6 +76,8 @@ impl fmt::Display for Moved {
         match self {
             Self::By(columns) => write!(f, "by {}", columns.join(", ")),
             Self::ToFirst => f.write_str("to the first worker"),
+            Self::OneSide(Side::Left) => f.write_str("from the left side to all workers"),
+            Self::OneSide(Side::Right) => f.write_str("from the right side to all workers"),
         }
     }
 }
@@ -367,11 +382,11 @@ fn joined(
     settings: &Settings,
 ) -> Step {
     let lag_ns = times[0].lag_ns.max(times[1].lag_ns);
-    let (keys, until) = match join {
+    let (keys, whole, until) = match join {
         JoinProgram::Pairs(spec) => {
             let reach = spec.upper_ns.saturating_abs().max(spec.lower_ns.saturating_abs());
             let behind = origins.behind(reach.saturating_add(lag_ns));
-            (&spec.keys, format!("their last partner must have come, {behind}"))
+            (&spec.keys, spec.whole, format!("their last partner must have come, {behind}"))
         }
         JoinProgram::AsOf(spec) => {
             let behind = origins.behind(lag_ns.saturating_add(spec.lower_ns));
@@ -379,16 +394,19 @@ fn joined(
                 Some(upper) => format!("those of the right side {} longer", words(upper)),
                 None => "the latest of the right side of each key for good".to_owned(),
             };
-            (&spec.keys, format!("the right side is complete up to them, {behind}; {right}"))
+            (&spec.keys, None, format!("the right side is complete up to them, {behind}; {right}"))
         }
     };
+    // What all workers hold has room of its own.
+    let of_each = if whole.is_some() { "rows of each" } else { "rows" };
     let keeps = Keeps {
         what: "rows of both sides".to_owned(),
         until,
-        at_most: cap("rows", "join_rows_max", settings.join_rows_max),
+        at_most: cap(of_each, "join_rows_max", settings.join_rows_max),
     };
-    let columns = keys[0].iter().map(|index| column(left, *index)).collect();
-    Step { moved: Some(moved(columns)), keeps: vec![keeps], ..step("Join", label) }
+    let by_keys = || moved(keys[0].iter().map(|index| column(left, *index)).collect());
+    let moved = Some(whole.map_or_else(by_keys, Moved::OneSide));
+    Step { moved, keeps: vec![keeps], ..step("Join", label) }
 }
 
 fn detector_steps(
@@ -478,7 +496,7 @@ impl Aggregation<'_> {
         let at_most = format!("{opened} and {panes}");
         let fold = Step {
             keeps: vec![Keeps { what, until, at_most }],
-            ..step("FoldPanes", "rows to partial states")
+            ..step("FoldPanes", "rows to partial states, where keys have many")
         };
         vec![fold, closing]
     }

@@ -13,7 +13,7 @@ use driftline_operators::changes::result_schema;
 use driftline_operators::dataflow::{
     Arriving, BatchStream, DetectStage, DistinctStage, GroupStage, JoinSide, JoinStage, Keyed,
     LogKeyStage, MAIN, NumberStage, Outbox, OverStage, QueryContext, QueryShared, Reorder,
-    Retention, SharedDetector, SharedLogKeys, TopStage, UpdatingJoinStage, WindowAssignment,
+    Retention, Route, SharedDetector, SharedLogKeys, TopStage, UpdatingJoinStage, WindowAssignment,
     WindowStage, aggregate_windows, append_additions, assign_windows, check_groups, check_side,
     check_top, collect_into, detect, distinct_rows, join, log_keys, look_up, maintain, number_rows,
     over_frames, transform, transform_changes, update_groups, update_top, update_windows,
@@ -515,21 +515,25 @@ fn join_stage(plan: &Plan, wiring: &Wiring<'_>, watermarks: [Watermarks; 2]) -> 
     };
     let schemas = [&inputs[0].schema, &inputs[1].schema];
     let rows_max = wiring.settings.join_rows_max;
-    let (keys, join, residual): (_, Box<dyn Joining>, _) = match join {
+    let (keys, whole, join, residual): (_, _, Box<dyn Joining>, _) = match join {
         JoinProgram::Pairs(spec) => {
             let join = Join::new(spec.clone(), schemas, rows_max)?;
-            (&spec.keys, Box::new(join), spec.residual.clone())
+            (&spec.keys, spec.whole, Box::new(join), spec.residual.clone())
         }
         JoinProgram::AsOf(spec) => {
-            (&spec.keys, Box::new(AsOf::new(spec.clone(), schemas, rows_max)?), None)
+            (&spec.keys, None, Box::new(AsOf::new(spec.clone(), schemas, rows_max)?), None)
         }
     };
-    let splitter = |side: Side| {
-        let keys = keys[side as usize].clone();
-        KeySplitter::new(schemas[side as usize], keys, wiring.workers)
+    let route = |side: Side| match whole {
+        Some(whole) if whole == side => Ok(Route::ToAll),
+        Some(_) => Ok(Route::Stay),
+        None => {
+            let (schema, keys) = (schemas[side as usize], keys[side as usize].clone());
+            KeySplitter::new(schema, keys, wiring.workers).map(Route::ByKey)
+        }
     };
     Ok(JoinStage {
-        splitters: [splitter(Side::Left)?, splitter(Side::Right)?],
+        routes: [route(Side::Left)?, route(Side::Right)?],
         join,
         residual,
         lags_ns: times.map(|time| time.lag_ns),

@@ -71,11 +71,10 @@ fn mermaid(dataflow: &Dataflow, notes: &dyn Fn(usize) -> Vec<String>) -> String 
         let _ = writeln!(out, "  n{place}{open}\"{label}\"{close}");
     }
     for (place, operator) in dataflow.operators.iter().enumerate() {
-        let label =
-            operator.step.moved.as_ref().map_or(String::new(), |moved| {
-                format!("|\"{}\"|", mermaid_text(&moved.to_string()))
-            });
-        for input in &operator.inputs {
+        for (number, input) in operator.inputs.iter().enumerate() {
+            let moved = operator.step.moved.as_ref().filter(|moved| moved.moves_input(number));
+            let label = moved.map(|moved| format!("|\"{}\"|", mermaid_text(&moved.to_string())));
+            let label = label.unwrap_or_default();
             let _ = writeln!(out, "  n{input} -->{label} n{place}");
         }
     }
@@ -114,10 +113,10 @@ fn dot(dataflow: &Dataflow, notes: &dyn Fn(usize) -> Vec<String>) -> String {
         let _ = writeln!(out, "  n{place} [label=\"{label}\"{style}];");
     }
     for (place, operator) in dataflow.operators.iter().enumerate() {
-        let label = operator.step.moved.as_ref().map_or(String::new(), |moved| {
-            format!(" [label=\"{}\"]", dot_text(&moved.to_string()))
-        });
-        for input in &operator.inputs {
+        for (number, input) in operator.inputs.iter().enumerate() {
+            let moved = operator.step.moved.as_ref().filter(|moved| moved.moves_input(number));
+            let label = moved.map(|moved| format!(" [label=\"{}\"]", dot_text(&moved.to_string())));
+            let label = label.unwrap_or_default();
             let _ = writeln!(out, "  n{input} -> n{place}{label};");
         }
     }

@@ -62,7 +62,6 @@ struct State {
     unfinished: Vec<Epoch>,
     /// For each worker, whether all its queries have ended.
     quiet: Vec<bool>,
-    next_worker: usize,
     next_sequence: u64,
     next_id: u64,
     stopped: bool,
@@ -117,7 +116,6 @@ impl Ingress {
             pushes_refused: 0,
             unfinished: vec![0; senders.len()],
             quiet: vec![true; senders.len()],
-            next_worker: 0,
             next_sequence: start.sequence,
             next_id: 1,
             stopped: false,
@@ -276,21 +274,23 @@ impl Ingress {
         }
         let now = self.clock.now();
         let mut first_rows = false;
+        // Workers take turns with the rows of each source by itself: with sources that are pushed to by turns one worker
+        // would have all rows of one.
+        let mut turn = id.0;
         if let Some(source) = state.sources.get_mut(&id) {
             first_rows = source.idle_at().is_none();
             source.pushed(range, now);
             let counters = &source.counters;
             counters.rows.fetch_add(rows.num_rows() as u64, std::sync::atomic::Ordering::Relaxed);
-            counters.batches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            turn += counters.batches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         state.held_bytes += bytes;
         state.open_bytes += bytes;
         let earliest = range.bounds.map(|(earliest, _)| earliest);
-        for rows in shares(&rows, self.senders.len()) {
+        for (rows, turn) in shares(&rows, self.senders.len()).into_iter().zip(turn..) {
             let sequence = state.next_sequence;
             state.next_sequence += 1;
-            let worker = state.next_worker;
-            state.next_worker = (worker + 1) % self.senders.len();
+            let worker = (turn % self.senders.len() as u64) as usize;
             let has_unusable = range.has_unusable;
             let rows = Rows { source: id, rows, sequence, earliest, has_unusable };
             self.tell(worker, Message::Rows(rows));

@@ -90,7 +90,7 @@ impl RunningLeaf {
     fn send(&mut self, rows: &RecordBatch, sequence: u64, context: &QueryContext) {
         let Some(input) = self.input.as_mut().filter(|_| rows.num_rows() > 0) else { return };
         context.count(|c| &c.rows_in, rows.num_rows() as u64);
-        input.send_batch(&mut vec![Batch { rows: rows.clone(), sequence, target: 0 }]);
+        input.send_batch(&mut vec![Batch { sequence, ..Batch::from(rows.clone()) }]);
     }
 
     /// Says that nothing before `epoch` follows; whether that is news.

@@ -79,6 +79,12 @@ fn plans_and_dataflows_are_told() {
              ON s.host = o.host AND s.ts BETWEEN o.ts - INTERVAL '5 seconds' AND o.ts",
         ),
         (
+            "join_with_one_row_per_window",
+            "SELECT s.ts, o.n FROM samples s LEFT JOIN
+               (SELECT window_end, count(*) AS n FROM others GROUP BY tumble(interval '10 seconds')) o
+             ON s.ts BETWEEN o.window_end - INTERVAL '10 seconds' AND o.window_end",
+        ),
+        (
             "asof_join",
             "SELECT s.ts, o.value FROM samples s ASOF JOIN others o MATCH_CONDITION (s.ts >= o.ts) ON s.host = o.host",
         ),

@@ -84,6 +84,23 @@ fn joins_of_windows_equal_the_batch() {
     ));
 }
 
+/// A side with one row per window goes to all workers, unless it is kept without a partner.
+#[test]
+fn joins_with_one_row_per_window_equal_the_batch() {
+    const LARGEST: &str = "SELECT window_start, window_end, max(bytes) AS most FROM {W:samples} GROUP BY window_start, window_end";
+    for kind in KINDS {
+        check(&format!(
+            "SELECT b.ts, b.service, b.bytes, m.most, m.window_end FROM others b {kind} ({LARGEST}) m
+             ON b.bytes >= m.most AND b.ts >= m.window_end - INTERVAL '5 seconds' AND b.ts < m.window_end"
+        ));
+        check(&format!(
+            "SELECT b.ts, b.host, m.most, m.window_end FROM (SELECT most - most % 50 AS most, window_end FROM ({LARGEST})) m
+             {kind} samples b ON b.bytes - b.bytes % 50 = m.most
+             AND b.ts BETWEEN m.window_end - INTERVAL '5 seconds' AND m.window_end"
+        ));
+    }
+}
+
 #[test]
 fn a_join_of_a_source_with_itself_equals_the_batch() {
     check(

@@ -363,6 +363,23 @@ fn joins_of_retained_rows_go_on() {
     Story { setup: create_both(), queries, sources, step: 10 }.goes_on();
 }
 
+/// The windows of each second are held by every worker and written once.
+#[test]
+fn joins_with_one_row_per_window_go_on() {
+    let queries = ["JOIN", "LEFT JOIN", "FULL JOIN"].map(|kind| {
+        format!(
+            "SELECT a.ts, a.host, a.bytes, m.most, m.window_end FROM samples a {kind}
+               (SELECT window_end, max(bytes) AS most FROM others GROUP BY tumble(interval '2 seconds')) m
+             ON a.bytes <= m.most AND a.ts BETWEEN m.window_end - INTERVAL '8 seconds' AND m.window_end"
+        )
+    });
+    let (samples, others) = (samples(57, 160, 100), samples(58, 130, 130));
+    let samples = shuffled(&samples, 10 * SECOND, 5);
+    let others = shuffled(&others, 3 * SECOND, 6);
+    let sources = vec![("samples", samples), ("others", others)];
+    Story { setup: create_both(), queries: queries.into(), sources, step: 10 }.goes_on();
+}
+
 /// What windows over a source that falls silent and another one give, step by step; whether engines end in between.
 fn beside_silence(is_restored: bool) -> Vec<String> {
     let store = Arc::new(MemoryStore::default());

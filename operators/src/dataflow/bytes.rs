@@ -124,7 +124,7 @@ pub(super) fn give_changes<'scope, D: Held + Ord>(
                         changes_of(&schema, columns, rows.len(), gone)
                     });
                     if let Some(rows) = batch {
-                        output.session(&capability).give(Batch { rows, sequence: 0, target: 0 });
+                        output.session(&capability).give(Batch::from(rows));
                     }
                 }
             }

@@ -53,7 +53,7 @@ fn split_by_program<'scope>(
                         let input = aggregate.program.prepare(rows)?;
                         let parts = context.attempt(|| splitter.split_by(rows, &input.keys));
                         for (target, rows) in parts.into_iter().flatten() {
-                            session.give(Batch { rows, sequence: batch.sequence, target });
+                            session.give(batch.part(target, rows));
                         }
                         Ok(())
                     });
@@ -98,7 +98,7 @@ fn count_rows<'scope>(
                     let mut session = output.session(&capability);
                     for rows in closed {
                         context.count(|c| &c.windows_closed, rows.num_rows() as u64);
-                        session.give(Batch { rows, sequence: 0, target: 0 });
+                        session.give(Batch::from(rows));
                     }
                     bytes.set((windows.bytes() + reorder.bytes()) as u64);
                 }

@@ -209,7 +209,7 @@ fn batches_of(answers: Answers) -> impl Iterator<Item = Batch> {
     let main = answers.rows.into_iter().map(|rows| (MAIN, rows));
     let side = answers.side.into_iter().map(|(i, rows)| (MAIN + 1 + i as u32, rows));
     let all = main.chain(side).filter(|(_, rows)| rows.num_rows() > 0);
-    all.map(|(target, rows)| Batch { rows, sequence: 0, target })
+    all.map(|(target, rows)| Batch { target, ..Batch::from(rows) })
 }
 
 /// The table of models by key.

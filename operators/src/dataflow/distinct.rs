@@ -53,7 +53,7 @@ pub fn distinct_rows<'scope>(
                     for batch in batches.drain(..) {
                         let first = context.attempt(|| distinct.add(&batch.rows)).flatten();
                         if let Some(rows) = first {
-                            session.give(Batch { rows, sequence: 0, target: 0 });
+                            session.give(Batch::from(rows));
                         }
                     }
                 });

@@ -10,20 +10,19 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::closing::{Closing, earlier};
 use super::context::Gauge;
-use super::exchange::{by_target, split_by_key};
+use super::exchange::{Route, by_target, route};
 use super::{BatchStream, QueryContext};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::expression::Transform;
 use crate::join::{Joining, Side};
-use crate::key::KeySplitter;
 use crate::time::{EventTime, Watermarks};
 
 /// A join as a dataflow builds it.
 #[derive(Debug)]
 pub struct JoinStage {
-    /// Move rows of each side to the worker that owns their key.
-    pub splitters: [KeySplitter; 2],
+    /// Where the rows of each side meet those of the other.
+    pub routes: [Route; 2],
     /// What is joined.
     pub join: Box<dyn Joining>,
     /// The condition that a join asks about pairs.
@@ -45,11 +44,11 @@ pub fn join<'scope>(
     right: BatchStream<'scope>,
     stage: JoinStage,
 ) -> Result<BatchStream<'scope>> {
-    let JoinStage { splitters, join, residual, lags_ns, watermarks, context } = stage;
+    let JoinStage { routes, join, residual, lags_ns, watermarks, context } = stage;
     let join = context.keep("join", join)?;
-    let [left_splitter, right_splitter] = splitters;
-    let left = split_by_key(left, left_splitter, context.clone());
-    let right = split_by_key(right, right_splitter, context.clone());
+    let [left_route, right_route] = routes;
+    let left = route(left, left_route, context.clone());
+    let right = route(right, right_route, context.clone());
     Ok(left.binary_frontier::<_, CapacityContainerBuilder<Vec<_>>, _, _, _, _>(
         right,
         Exchange::new(by_target),
@@ -96,7 +95,7 @@ pub fn join<'scope>(
                     let joined = context.attempt(|| join.close(epoch, complete, &mut accept));
                     let mut session = output.session(&capability);
                     for rows in joined.unwrap_or_default() {
-                        session.give(Batch { rows, sequence: 0, target: 0 });
+                        session.give(Batch::from(rows));
                     }
                 }
                 bytes.set(join.bytes() as u64);

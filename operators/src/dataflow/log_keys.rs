@@ -93,7 +93,7 @@ pub fn log_keys<'scope>(
                     for rows in batches {
                         // Later batches have later rows: their numbers stand for the order of arrival.
                         learned.sequence += 1;
-                        session.give(Batch { rows, sequence: learned.sequence, target: 0 });
+                        session.give(Batch { sequence: learned.sequence, ..Batch::from(rows) });
                     }
                     bytes.set((keys.bytes() + reorder.bytes()) as u64);
                 }
@@ -207,7 +207,7 @@ mod tests {
             for (index, part) in lines.chunks(batch_rows).enumerate() {
                 if index % workers == worker.index() {
                     let sequence = index as u64 + 1;
-                    input.send(Batch { rows: batch(part), sequence, target: 0 });
+                    input.send(Batch { sequence, ..Batch::from(batch(part)) });
                 }
                 if index % 3 == 2 {
                     let epoch = *input.time();

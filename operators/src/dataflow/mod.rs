@@ -14,6 +14,7 @@ mod detect;
 mod distinct;
 mod egress;
 mod exchange;
+mod folding;
 mod join;
 mod log_keys;
 mod lookup;
@@ -39,6 +40,8 @@ pub use context::{Counters, QueryContext, QueryShared};
 pub use detect::{DetectStage, MAIN, SharedDetector, detect};
 pub use distinct::{DistinctStage, distinct_rows};
 pub use egress::{Outbox, Outgoing, collect_into};
+pub use exchange::Route;
+pub use folding::FOLDED_GROUPS_MAX;
 pub use join::{JoinStage, join};
 pub use log_keys::{LogKeyStage, SharedLogKeys, log_keys};
 pub use lookup::look_up;
@@ -53,7 +56,7 @@ pub use update_top::{TopStage, check_top, update_top};
 pub use updates::update_windows;
 pub use updating_join::{JoinSide, UpdatingJoinStage, check_side, updating_join};
 pub use upkeep::maintain;
-pub use windows::{FOLDED_GROUPS_MAX, WindowStage, aggregate_windows};
+pub use windows::{WindowStage, aggregate_windows};
 
 use timely::dataflow::StreamVec;
 

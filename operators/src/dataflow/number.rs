@@ -66,7 +66,7 @@ pub fn number_rows<'scope>(stream: BatchStream<'scope>, stage: NumberStage) -> B
                     }
                     rows_waiting -= batches.iter().map(RecordBatch::num_rows).sum::<usize>();
                     if let Some(rows) = context.attempt(|| numbering.apply(&schema, &batches)) {
-                        output.session(&capability).give(Batch { rows, sequence: 0, target: 0 });
+                        output.session(&capability).give(Batch::from(rows));
                     }
                 }
             }

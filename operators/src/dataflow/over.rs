@@ -71,7 +71,7 @@ pub fn over_frames<'scope>(
                 while let Some((complete, capability)) = closing.next_closed(frontier) {
                     let step = || frames.update(reorder.release(complete)?, complete);
                     if let Some(rows) = context.attempt(step).flatten() {
-                        output.session(&capability).give(Batch { rows, sequence: 0, target: 0 });
+                        output.session(&capability).give(Batch::from(rows));
                     }
                     let statistics = frames.take_statistics();
                     context.count(|c| &c.rows_refused, statistics.rows_refused);

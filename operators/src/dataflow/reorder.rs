@@ -214,7 +214,7 @@ impl Stateful for Reorder {
             for alike in sequences.chunk_by(|a, b| a == b) {
                 let rows = rows.slice(start, alike.len());
                 start += alike.len();
-                self.push(&Batch { rows, sequence: alike[0], target: 0 })?;
+                self.push(&Batch { sequence: alike[0], ..Batch::from(rows) })?;
             }
         }
         self.rows_max = rows_max;
@@ -239,7 +239,7 @@ mod tests {
         let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|r| r.0));
         let values = Int64Array::from_iter_values(rows.iter().map(|r| r.1));
         let columns = [("ts", Arc::new(times) as ArrayRef), ("value", Arc::new(values))];
-        Batch { rows: RecordBatch::try_from_iter(columns).unwrap(), sequence, target: 0 }
+        Batch { sequence, ..Batch::from(RecordBatch::try_from_iter(columns).unwrap()) }
     }
 
     fn reorder(rows_max: usize) -> Reorder {

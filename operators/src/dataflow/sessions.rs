@@ -57,7 +57,7 @@ pub(super) fn fold_epochs<'scope>(
                 // they lie at or after the end of every session that closes now.
                 while let Some((_, capability)) = closing.next_closed(frontier) {
                     if let Some(rows) = context.attempt(|| fold.take()).flatten() {
-                        output.session(&capability).give(Batch { rows, sequence: 0, target: 0 });
+                        output.session(&capability).give(Batch::from(rows));
                     }
                 }
             }
@@ -110,7 +110,7 @@ fn close_sessions<'scope>(
                     let mut session = output.session(&capability);
                     for rows in closed {
                         context.count(|c| &c.windows_closed, rows.num_rows() as u64);
-                        session.give(Batch { rows, sequence: 0, target: 0 });
+                        session.give(Batch::from(rows));
                     }
                     bytes.set(sessions.bytes() as u64);
                 }

@@ -9,7 +9,7 @@ use super::closing::Closing;
 use super::context::Gauge;
 use super::exchange::{by_target, split_by_key};
 use super::{BatchStream, WindowStage};
-use super::{sessions, windows};
+use super::{folding, sessions};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::key::KeySplitter;
@@ -38,7 +38,7 @@ pub fn update_windows<'scope>(
         Window::Aligned(window) => {
             let schema = stage.aggregate.partial_schema(&PANE_COLUMNS);
             let keys = (1..=stage.aggregate.program.key_fields().len()).collect();
-            (windows::fold_epochs(stream, window, &stage)?, schema, keys)
+            (folding::fold_epochs(stream, window, &stage)?, schema, keys)
         }
         Window::Count(_) => unreachable!("refused above"),
     };
@@ -82,7 +82,7 @@ fn answer<'scope>(
                     context.count(|c| &c.rows_refused, groups.take_rows_refused());
                     context.count(|c| &c.windows_closed, update.closed);
                     if let Some(rows) = update.changes {
-                        output.session(&capability).give(Batch { rows, sequence: 0, target: 0 });
+                        output.session(&capability).give(Batch::from(rows));
                     }
                     bytes.set(groups.bytes() as u64);
                 }

@@ -211,7 +211,7 @@ fn decode<'scope>(
                     }
                     bytes.set(held.max(0) as u64);
                     if let Some(rows) = context.attempt(|| codec.decode(&changes)) {
-                        let batch = Batch { rows, sequence: 0, target: 0 };
+                        let batch = Batch::from(rows);
                         output.session(&capability.delayed(&epoch, 0)).give(batch);
                     }
                 }

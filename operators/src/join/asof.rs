@@ -109,11 +109,11 @@ impl AsOf {
     fn wait(&mut self, rows: &RecordBatch, results: &mut Vec<RecordBatch>) -> Result<()> {
         let SideTime { index, kind } = &self.times[Side::Left as usize];
         let times = kind.read(rows.column(*index));
-        let nulls = self.keys.nulls(Side::Left, rows, *index);
+        let present = self.keys.present(Side::Left, rows, *index);
         let (mut waiting, mut alone) = (Vec::new(), Vec::new());
         for place in 0..rows.num_rows() {
             let row = place as u32;
-            match nulls.as_ref().is_none_or(|nulls| nulls.is_valid(place)) {
+            match present.has(place) {
                 true => waiting.push(Waiting { time: times[place], row, has_partner: false }),
                 false => alone.push(row),
             }
@@ -132,12 +132,11 @@ impl AsOf {
     fn keep(&mut self, rows: &RecordBatch) -> Result<()> {
         let SideTime { index, kind } = &self.times[Side::Right as usize];
         let times = kind.read(rows.column(*index));
-        let nulls = self.keys.nulls(Side::Right, rows, *index);
+        let present = self.keys.present(Side::Right, rows, *index);
         let keys = self.keys.read(Side::Right, rows.columns())?;
         let bytes = self.rows.convert_columns(rows.columns())?;
         for (place, row) in bytes.iter().enumerate() {
-            let has_time = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(place));
-            let Some(key) = keys.get(place).filter(|_| has_time) else { continue };
+            let Some(key) = keys.get(place).filter(|_| present.has(place)) else { continue };
             let key: Arc<[u8]> = match self.right.get_key_value(key) {
                 Some((key, _)) => Arc::clone(key),
                 None => key.into(),

@@ -3,7 +3,6 @@
 //! Many rows are never asked for: of the bids of ten seconds one query wants the highest. So nothing is made of a key when
 //! its row comes. The first few look-ups go through the rows one by one; only when there are more is there a hash table.
 
-use ahash::RandomState;
 use hashbrown::HashTable;
 
 /// So many look-ups cost less than a hash table.
@@ -92,7 +91,7 @@ impl Chunk {
     pub(super) fn expect<'k>(
         &mut self,
         probes: usize,
-        hasher: &RandomState,
+        hash: impl Fn(Option<&[u8]>) -> u64,
         key: impl Fn(Entry) -> Option<&'k [u8]>,
     ) {
         self.asked = self.asked.saturating_add(probes);
@@ -102,7 +101,7 @@ impl Chunk {
         let Self { entries, ends, links, .. } = self;
         for at in links.len()..entries.len() {
             let own = key(entries[at]);
-            let hash = hasher.hash_one(own);
+            let hash = hash(own);
             let is_same = |(first, _): &(u32, u32)| {
                 let first = *first as usize;
                 links[first].hash == hash && key(entries[first]) == own
@@ -126,12 +125,12 @@ impl Chunk {
     pub(super) fn find<'k>(
         &self,
         wanted: &[u8],
-        hasher: &RandomState,
+        hash: impl Fn(Option<&[u8]>) -> u64,
         key: impl Fn(Entry) -> Option<&'k [u8]>,
         mut found: impl FnMut(u32, Entry),
     ) {
         if !self.links.is_empty() {
-            let hash = hasher.hash_one(Some(wanted));
+            let hash = hash(Some(wanted));
             let is_same = |(first, _): &(u32, u32)| {
                 let first = *first as usize;
                 self.links[first].hash == hash && key(self.entries[first]) == Some(wanted)
@@ -152,5 +151,37 @@ impl Chunk {
     #[cfg(test)]
     pub(super) fn is_indexed(&self) -> bool {
         !self.links.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys that share a hash are told apart, before there is a table, as it grows, and behind what it holds.
+    #[test]
+    fn keys_with_one_hash_are_told_apart() {
+        let keys: Vec<Option<&[u8]>> =
+            [Some(&b"a"[..]), Some(b"b"), None, Some(b"a"), Some(b""), Some(b"b")].to_vec();
+        let (hash, key) = (|_: Option<&[u8]>| 7, |entry: Entry| keys[entry.row as usize]);
+        let mut chunk = Chunk::default();
+        let mut added = 0;
+        for (rows, probes) in [(3, 1), (5, SCANS_MAX), (6, 0)] {
+            while added < rows {
+                chunk.add(Entry { time: 0, piece: 0, row: added }, false);
+                added += 1;
+            }
+            if probes > 0 {
+                chunk.expect(probes, hash, key);
+            }
+            for wanted in [&b"a"[..], b"b", b"", b"c"] {
+                let mut found = Vec::new();
+                chunk.find(wanted, hash, key, |at, _| found.push(at));
+                let all = 0..rows;
+                let expected = all.filter(|row| keys[*row as usize] == Some(wanted));
+                assert_eq!(found, expected.collect::<Vec<u32>>(), "{wanted:?} of {rows}");
+            }
+        }
+        assert_eq!(chunk.links.len(), 5, "the last row came after the table was made");
     }
 }

@@ -227,7 +227,8 @@ impl Held {
                     *keys = Some(found);
                 }
             }
-            chunk.expect(probes, &self.hasher, |entry| key_of(&self.pieces, entry));
+            let hash = |key: Option<&[u8]>| self.hasher.hash_one(key);
+            chunk.expect(probes, hash, |entry| key_of(&self.pieces, entry));
         }
         Ok(is_any)
     }
@@ -239,7 +240,8 @@ impl Held {
         }
         for (&number, chunk) in self.chunks.range(self.chunk_of(from)..=self.chunk_of(to)) {
             let key_of = |entry| key_of(&self.pieces, entry);
-            chunk.find(key, &self.hasher, key_of, |at, Entry { time, piece, row }| {
+            let hash = |key: Option<&[u8]>| self.hasher.hash_one(key);
+            chunk.find(key, hash, key_of, |at, Entry { time, piece, row }| {
                 if (from..=to).contains(&time) {
                     found(Place { entry: (number, at), piece, row });
                 }

@@ -1,7 +1,7 @@
 //! The columns in which the rows of a match are equal, as bytes.
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, Rows, SortField};
 
@@ -43,32 +43,53 @@ impl Keys {
         Ok(Self { columns: columns.clone(), converter: RowConverter::new(fields)? })
     }
 
-    /// Which of a side's rows have a key and a time; `None` if all do. Others equal nothing.
-    pub(super) fn nulls(&self, side: Side, rows: &RecordBatch, time: usize) -> Option<NullBuffer> {
-        self.columns[side as usize].iter().chain([&time]).fold(None, |nulls, &index| {
-            NullBuffer::union(nulls.as_ref(), rows.column(index).logical_nulls().as_ref())
-        })
+    /// Which of a side's rows have a key and a time. Others equal nothing.
+    pub(super) fn present(&self, side: Side, rows: &RecordBatch, time: usize) -> Present {
+        let columns = self.columns[side as usize].iter().chain([&time]);
+        Present::of(columns.map(|&index| rows.column(index)))
     }
 
     /// The keys of a side's rows, from all columns of them.
     pub(super) fn read(&self, side: Side, columns: &[ArrayRef]) -> Result<KeyRows> {
         let own = self.columns[side as usize].iter().map(|&index| columns[index].clone());
         let own: Vec<ArrayRef> = own.collect();
-        let nulls = own.iter().fold(None, |nulls, column| {
-            NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
-        });
+        let present = Present::of(own.iter());
         let rows = match own.as_slice() {
             [] => None,
             own => Some(self.converter.convert_columns(own)?),
         };
-        Ok(KeyRows { nulls, rows })
+        Ok(KeyRows { present, rows })
+    }
+}
+
+/// Which rows have no null in some columns.
+#[derive(Debug)]
+pub(super) struct Present(Option<NullBuffer>);
+
+impl Present {
+    fn of<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> Self {
+        Self(columns.fold(None, |nulls, column| {
+            NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
+        }))
+    }
+
+    pub(super) fn has(&self, row: usize) -> bool {
+        self.0.as_ref().is_none_or(|nulls| nulls.is_valid(row))
+    }
+
+    /// The times of those rows.
+    pub(super) fn times(&self, all: &ScalarBuffer<i64>) -> ScalarBuffer<i64> {
+        match &self.0 {
+            None => all.clone(),
+            Some(nulls) => nulls.valid_indices().map(|row| all[row]).collect(),
+        }
     }
 }
 
 /// The keys of some rows.
 #[derive(Debug)]
 pub(super) struct KeyRows {
-    nulls: Option<NullBuffer>,
+    present: Present,
     /// `None` if all rows are equal, for want of key columns.
     rows: Option<Rows>,
 }
@@ -81,7 +102,8 @@ impl KeyRows {
 
     /// The key of a row, unless it has none.
     pub(super) fn get(&self, row: usize) -> Option<&[u8]> {
-        let has_key = self.nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
-        has_key.then(|| self.rows.as_ref().map_or(&[][..], |rows| rows.row(row).data()))
+        self.present
+            .has(row)
+            .then(|| self.rows.as_ref().map_or(&[][..], |rows| rows.row(row).data()))
     }
 }

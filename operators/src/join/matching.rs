@@ -7,7 +7,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::held::{Held, Place, Waiting};
-use super::saved::{load_held, save_held};
+use super::saved::{load_held, load_whole, save_held, save_whole};
 use super::{Accept, JoinSpec, Joining, Keys, Pending, Side, SideTime};
 use crate::error::Result;
 use crate::state::{StateReader, StateWriter, Stateful};
@@ -72,22 +72,18 @@ impl Join {
     ) -> Result<()> {
         let SideTime { index, kind } = &self.times[side as usize];
         let times = kind.read(rows.column(*index));
-        let nulls = self.keys.nulls(side, rows, *index);
-        let has_key = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        let present = self.keys.present(side, rows, *index);
         let past = self.past(side);
         let mut has_partner = vec![false; rows.num_rows()];
         let (mut keys, across) = (None, side.other());
         let (from, to) = self.spec.reach(side);
         let read = |rows: &RecordBatch| self.keys.read(across, rows.columns());
-        let asking = match &nulls {
-            None => times.clone(),
-            Some(nulls) => nulls.valid_indices().map(|row| times[row]).collect(),
-        };
+        let asking = present.times(&times);
         if self.held[across as usize].expect(&asking, (from, to), read)? {
             let own = self.keys.read(side, rows.columns())?;
             let mut pairs = Vec::new();
             for (row, time) in times.iter().enumerate() {
-                let Some(key) = own.get(row).filter(|_| has_key(row)) else { continue };
+                let Some(key) = own.get(row).filter(|_| present.has(row)) else { continue };
                 let between = (time.saturating_add(from), time.saturating_add(to));
                 let held = &self.held[across as usize];
                 held.find(key, between, |place| pairs.push((row as u32, place)));
@@ -101,7 +97,7 @@ impl Join {
         }
         let (mut waiting, mut alone) = (Vec::new(), Vec::new());
         for (row, (&time, &has_partner)) in times.iter().zip(&has_partner).enumerate() {
-            if has_key(row) && past.is_some_and(|past| time >= past) {
+            if present.has(row) && past.is_some_and(|past| time >= past) {
                 waiting.push(Waiting { time, row: row as u32, has_partner });
             } else if self.spec.kind.keeps(side) && !has_partner {
                 alone.push(row as u32);
@@ -173,17 +169,25 @@ impl Join {
         Ok(RecordBatch::try_new_with_options(self.spec.schema.clone(), columns, &options)?)
     }
 
+    fn rows_of(&self, side: Side) -> usize {
+        self.pending.rows_of(side) + self.held[side as usize].rows()
+    }
+
     /// Rows held on both sides and waiting for their epoch to close.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.pending.rows() + self.held.iter().map(Held::rows).sum::<usize>()
+        Side::BOTH.map(|side| self.rows_of(side)).iter().sum()
     }
 }
 
 impl Stateful for Join {
     fn save(&mut self, out: &mut StateWriter) -> Result<()> {
         for side in Side::BOTH {
-            save_held(&self.held[side as usize], side, &self.spec.keys[side as usize], out)?;
+            let held = &self.held[side as usize];
+            match self.spec.whole {
+                Some(whole) if whole == side => save_whole(held, side, out)?,
+                _ => save_held(held, side, &self.spec.keys[side as usize], out)?,
+            }
         }
         out.note(&self.complete)
     }
@@ -192,7 +196,11 @@ impl Stateful for Join {
         // Workers follow the same watermarks.
         self.complete = saved.notes()?.into_iter().max().unwrap_or(self.complete);
         for side in Side::BOTH {
-            for (rows, partners) in load_held(saved, side)? {
+            let held = match self.spec.whole {
+                Some(whole) if whole == side => load_whole(saved, side)?,
+                _ => load_held(saved, side)?,
+            };
+            for (rows, partners) in held {
                 let SideTime { index, kind } = &self.times[side as usize];
                 let times = kind.read(rows.column(*index));
                 // Only rows with a key and a time have been held.
@@ -211,7 +219,12 @@ impl Stateful for Join {
 
 impl Joining for Join {
     fn add(&mut self, epoch: Epoch, side: Side, rows: &RecordBatch) {
-        let room = self.rows_max.saturating_sub(self.rows());
+        // What all workers hold has room of its own, so that they refuse alike, however many rows of the other side each has.
+        let used = match self.spec.whole {
+            Some(_) => self.rows_of(side),
+            None => self.rows(),
+        };
+        let room = self.rows_max.saturating_sub(used);
         self.pending.add(epoch, side, rows, room);
     }
 

@@ -126,6 +126,9 @@ pub struct JoinSpec {
     /// What else must hold. Reads the columns of the left input, those of the right, and one more with numbers of type
     /// `UInt32`; gives the numbers of the rows that pass.
     pub residual: Option<Arc<dyn Transform>>,
+    /// The side of few rows that every worker holds whole, where the rows of the other stay where they are; never one whose
+    /// rows are given without a partner. Without it, rows of both sides meet where their key lives.
+    pub whole: Option<Side>,
     /// Columns of the left input, then of the right; those that may be missing are nullable.
     pub schema: SchemaRef,
 }
@@ -164,7 +167,7 @@ impl SideTime {
 #[derive(Debug, Default)]
 struct Pending {
     batches: Vec<(Epoch, Side, RecordBatch)>,
-    rows: usize,
+    rows: [usize; 2],
     refused: u64,
 }
 
@@ -174,7 +177,7 @@ impl Pending {
         let count = rows.num_rows().min(room);
         self.refused += (rows.num_rows() - count) as u64;
         if count > 0 {
-            self.rows += count;
+            self.rows[side as usize] += count;
             self.batches.push((epoch, side, rows.slice(0, count)));
         }
     }
@@ -184,12 +187,16 @@ impl Pending {
         let is_over = |(at, ..): &mut (Epoch, Side, RecordBatch)| *at <= epoch;
         let taken = self.batches.extract_if(.., is_over);
         let taken: Vec<_> = taken.map(|(_, side, rows)| (side, rows)).collect();
-        self.rows -= taken.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>();
+        taken.iter().for_each(|(side, rows)| self.rows[*side as usize] -= rows.num_rows());
         taken
     }
 
     fn rows(&self) -> usize {
-        self.rows
+        self.rows.iter().sum()
+    }
+
+    fn rows_of(&self, side: Side) -> usize {
+        self.rows[side as usize]
     }
 
     fn take_refused(&mut self) -> u64 {

@@ -7,6 +7,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::key::KeyShare;
+use crate::state::{SavedState, StateReader, StateWriter};
 use crate::time::EventTime;
 
 /// Key, time and number of a row.
@@ -40,6 +42,7 @@ fn join(kind: JoinKind, (lower_ns, upper_ns): (i64, i64), rows_max: usize) -> Jo
         lower_ns,
         upper_ns,
         residual: None,
+        whole: None,
         schema: Arc::new(Schema::new(both.collect::<Vec<_>>())),
     };
     Join::new(spec, [&schema, &schema], rows_max).unwrap()
@@ -282,13 +285,13 @@ fn the_remaining_condition_is_asked_about_each_pair() {
     assert_eq!(asked, 4);
 }
 
-/// Rows held by number, a key for each.
-fn held(rows: i64, key: impl Fn(i64) -> u8) -> (held::Held, Keys) {
-    let rows: Vec<Row> = (0..rows).map(|n| (Some(key(n)), n, n)).collect();
+/// Rows that are held, which have come so many at a time.
+fn held(rows: impl Iterator<Item = Row>, at_once: usize) -> (held::Held, Keys) {
+    let rows: Vec<Row> = rows.collect();
     let schema = batch(&[]).schema();
     let keys = Keys::new(&[vec![0], vec![0]], [&schema, &schema]).unwrap();
     let mut held = held::Held::new(1_000_000_000, false);
-    for rows in rows.chunks(300) {
+    for rows in rows.chunks(at_once) {
         let waiting = rows.iter().enumerate().map(|(row, &(_, time, _))| held::Waiting {
             time,
             row: row as u32,
@@ -301,7 +304,7 @@ fn held(rows: i64, key: impl Fn(i64) -> u8) -> (held::Held, Keys) {
 
 #[test]
 fn a_look_up_meets_rows_of_its_own_key_in_their_order_indexed_or_not() {
-    let (mut held, keys) = held(1000, |n| (n % 100) as u8);
+    let (mut held, keys) = held((0..1000).map(|n| (Some((n % 100) as u8), n, n)), 300);
     let wanted = keys.read(Side::Left, batch(&[(Some(3), 0, 0)]).columns()).unwrap();
     for probes in [1, 1, 1, 100, 1] {
         let read = |rows: &RecordBatch| keys.read(Side::Right, rows.columns());
@@ -319,7 +322,7 @@ fn a_look_up_meets_rows_of_its_own_key_in_their_order_indexed_or_not() {
 
 #[test]
 fn rows_that_few_look_up_are_not_indexed_and_their_keys_are_read_once() {
-    let (mut held, keys) = held(1000, |n| (n % 7) as u8);
+    let (mut held, keys) = held((0..1000).map(|n| (Some((n % 7) as u8), n, n)), 300);
     let unread = held.bytes();
     let reads = std::cell::Cell::new(0);
     let expect = |held: &mut held::Held, probes| {
@@ -340,14 +343,7 @@ fn rows_that_few_look_up_are_not_indexed_and_their_keys_are_read_once() {
 
 #[test]
 fn look_ups_that_are_far_apart_touch_nothing_between_them() {
-    let schema = batch(&[]).schema();
-    let keys = Keys::new(&[vec![0], vec![0]], [&schema, &schema]).unwrap();
-    let mut held = held::Held::new(1_000_000_000, false);
-    for n in 0..1000 {
-        let time = n * 1_000_000_000;
-        let waiting = held::Waiting { time, row: 0, has_partner: false };
-        held.add(&batch(&[(Some(1), time, n)]), None, vec![waiting]).unwrap();
-    }
+    let (mut held, keys) = held((0..1000).map(|n| (Some(1), n * 1_000_000_000, n)), 1);
     let times: Vec<i64> = (0..20).map(|n| n % 2 * 999_000_000_000).collect();
     let reads = std::cell::Cell::new(0);
     let read = |rows: &RecordBatch| {
@@ -356,4 +352,89 @@ fn look_ups_that_are_far_apart_touch_nothing_between_them() {
     };
     assert!(held.expect(&times, (0, 0), read).unwrap());
     assert_eq!((reads.get(), held.indexed_chunks()), (2, 2));
+}
+
+/// One worker holds all rows of both sides; of two, each holds a half of the left side and the whole right one.
+#[test]
+fn a_side_that_every_worker_holds_is_saved_once_and_taken_up_by_all() {
+    let of = || {
+        let mut join = join(JoinKind::Left, (0, 1_000), 1000);
+        join.spec.whole = Some(Side::Right);
+        join
+    };
+    let rows: Vec<Row> = (0..40).map(|n| (Some((n % 4) as u8), n, n)).collect();
+    let late: Vec<Row> = (0..40).map(|n| (Some((n % 5) as u8), 40 + n, 40 + n)).collect();
+    let mut accept = |_: &RecordBatch| Vec::new();
+    let open = [EventTime(0); 2];
+    let mut expected = of();
+    expected.add(1, Side::Left, &batch(&rows));
+    expected.add(1, Side::Right, &batch(&rows));
+    expected.add(1, Side::Left, &batch(&late));
+    let expected = expected.close(1, [EventTime::MAX; 2], &mut accept).unwrap();
+    for workers in [1, 2, 3] {
+        let mut held = 0;
+        let mut states = Vec::new();
+        let mut found = Vec::new();
+        for half in rows.chunks(20) {
+            let mut join = of();
+            join.add(1, Side::Left, &batch(half));
+            join.add(1, Side::Right, &batch(&rows));
+            found.extend(join.close(1, open, &mut accept).unwrap());
+            let mut writer = StateWriter::default();
+            join.save(&mut writer).unwrap();
+            states.push(writer.finish());
+        }
+        for worker in 0..workers {
+            let mut join = of();
+            join.load(&StateReader::new(&states, KeyShare { worker, workers })).unwrap();
+            held += join.rows();
+            let own: Vec<Row> = late.iter().skip(worker).step_by(workers).copied().collect();
+            join.add(2, Side::Left, &batch(&own));
+            found.extend(join.close(2, [EventTime::MAX; 2], &mut accept).unwrap());
+        }
+        assert_eq!(numbers(&found), numbers(&expected), "{workers} workers go on");
+        assert_eq!(held, 40 + workers * 40, "the left rows once, the right ones for each");
+    }
+}
+
+#[test]
+fn rows_that_were_split_by_key_are_taken_up_by_all() {
+    let rows: Vec<Row> = (0..40).map(|n| (Some((n % 4) as u8), n, n)).collect();
+    let states: Vec<SavedState> = rows
+        .chunks(20)
+        .map(|half| {
+            let mut join = join(JoinKind::Left, (0, 1_000), 1000);
+            join.add(1, Side::Right, &batch(half));
+            join.close(1, [EventTime(0); 2], &mut |_| Vec::new()).unwrap();
+            let mut writer = StateWriter::default();
+            join.save(&mut writer).unwrap();
+            writer.finish()
+        })
+        .collect();
+    for worker in 0..2 {
+        let mut join = join(JoinKind::Left, (0, 1_000), 1000);
+        join.spec.whole = Some(Side::Right);
+        join.load(&StateReader::new(&states, KeyShare { worker, workers: 2 })).unwrap();
+        join.add(2, Side::Left, &batch(&rows));
+        let found = join.close(2, [EventTime::MAX; 2], &mut |_| Vec::new()).unwrap();
+        assert_eq!(
+            numbers(&found).len(),
+            220,
+            "all pairs of a key in which the left row is the later one"
+        );
+    }
+}
+
+#[test]
+fn a_side_that_every_worker_holds_has_room_of_its_own() {
+    let rows: Vec<Row> = (0..12).map(|n| (Some(1), n, n)).collect();
+    let mut join = join(JoinKind::Inner, (0, 1_000), 10);
+    join.spec.whole = Some(Side::Right);
+    join.add(1, Side::Left, &batch(&rows));
+    assert_eq!(join.take_refused(), 2);
+    join.close(1, [EventTime(0); 2], &mut |_| Vec::new()).unwrap();
+    join.add(2, Side::Right, &batch(&rows));
+    join.add(2, Side::Right, &batch(&rows[..1]));
+    assert_eq!(join.take_refused(), 3);
+    assert_eq!(join.rows(), 20);
 }

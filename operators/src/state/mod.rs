@@ -6,7 +6,7 @@
 //!
 //! Rows of a keyed table carry the [group](crate::key::KEY_GROUPS) of their key. A worker that takes state up gets the
 //! rows whose groups it owns, whoever wrote them, so that the number of workers may differ. Rows without a key go to
-//! the first worker. Notes are given to every worker, those of all writers.
+//! the first worker, unless every worker holds the same of them. Notes are given to every worker, those of all writers.
 
 mod keeper;
 
@@ -199,6 +199,23 @@ impl<'a> StateReader<'a> {
     /// If the columns differ in another way.
     pub fn rows_as(&self, table: &str, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
         self.rows(table)?.into_iter().map(|rows| conform(rows, schema)).collect()
+    }
+
+    /// Reads what falls to a worker that is the only one.
+    #[must_use]
+    pub fn for_one_worker(&self) -> Self {
+        Self { share: KeyShare { worker: 0, workers: 1 }, ..*self }
+    }
+
+    /// The rows of a table that every worker wrote, for each worker that reads: all alike, but where one had no room.
+    #[must_use]
+    pub fn of_fullest(&self, table: &str) -> Vec<RecordBatch> {
+        let tables = self.states.iter().filter_map(|state| state.tables.get(table));
+        let rows = |table: &&Vec<SavedRows>| {
+            table.iter().map(|saved| saved.rows.num_rows()).sum::<usize>()
+        };
+        let fullest = tables.max_by_key(rows);
+        fullest.into_iter().flatten().map(|saved| saved.rows.clone()).collect()
     }
 
     fn own_part(&self, saved: &SavedRows) -> Result<Option<RecordBatch>> {

@@ -150,7 +150,8 @@ impl WindowSpec {
     }
 
     /// Distance between the ends of neighbouring windows.
-    pub(super) fn between_ends_ns(&self) -> i64 {
+    #[must_use]
+    pub fn between_ends_ns(&self) -> i64 {
         if self.is_cumulate() { self.step_ns } else { self.slide_ns }
     }
 

@@ -1,5 +1,6 @@
 //! Aggregates over windows.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -10,7 +11,7 @@ use driftline_operators::expression::AggregateProgram;
 use driftline_operators::window::{TimeType, Window, WindowSpec};
 
 use super::columns::{describe, number, numbered, numbers, renumber, substitute};
-use super::state::{Base, State, filtered};
+use super::state::{Base, State, picked};
 use super::traits::{Traits, origins};
 use super::{internal, unalias};
 use crate::error::{Result, SqlError};
@@ -36,7 +37,7 @@ pub(super) fn lower(aggregate: &Aggregate, state: State) -> Result<State> {
         return Err(internal("aggregate without a window"));
     };
     let width = input.schema.fields().len();
-    let keys = Keys::sort_out(aggregate, &state.exprs, width, by.window, same_time)?;
+    let mut keys = Keys::sort_out(aggregate, &state.exprs, width, by.window, same_time)?;
     check_partition(&keys.exprs, &by, &input.schema)?;
     check_filters(&state.filters, &by, width)?;
     let above = state
@@ -44,12 +45,19 @@ pub(super) fn lower(aggregate: &Aggregate, state: State) -> Result<State> {
         .iter()
         .map(|filter| bounds_only(filter, width, "condition"))
         .collect::<Result<Vec<_>>>()?;
-    let aggregates = aggregate
+    let mut aggregates = aggregate
         .aggr_expr
         .iter()
         .map(|expr| argument(expr, aggregate, &state.exprs, width))
         .collect::<Result<Vec<_>>>()?;
-    let input = filtered(input, &below)?;
+    let read = keys.exprs.iter().chain(&aggregates).flat_map(numbers).chain([time.index]);
+    let read: Vec<usize> = read.collect::<BTreeSet<_>>().into_iter().collect();
+    let input = narrowed(input, &below, &read, time)?;
+    let place = |index: usize| read.binary_search(&index).ok();
+    let time = TimeColumn { index: place(time.index).unwrap_or(time.index), ..time };
+    for expr in keys.exprs.iter_mut().chain(&mut aggregates) {
+        *expr = renumber(expr, |index| place(index).map(numbered))?;
+    }
     let name = |index: usize| aggregate.schema.field(index).name().clone();
     let key_names: Vec<String> = keys.indexes.iter().map(|i| name(*i)).collect();
     let groups = aggregate.group_expr.len();
@@ -76,6 +84,33 @@ pub(super) fn lower(aggregate: &Aggregate, state: State) -> Result<State> {
         },
     };
     Ok(State { base: Base::Rows(plan), exprs, filters: above })
+}
+
+/// Filters a plan, and leaves columns that are not read: with several workers rows may move. A plan does not change when
+/// its source gets a column more, so that a checkpoint is gone on from.
+fn narrowed(input: Plan, filters: &[Expr], read: &[usize], time: TimeColumn) -> Result<Plan> {
+    let fields = input.schema.fields();
+    if filters.is_empty() && read.len() == fields.len() && !has_all_columns_of_a_source(&input) {
+        return Ok(input);
+    }
+    let names: Vec<String> = read.iter().map(|&index| fields[index].name().clone()).collect();
+    let exprs: Vec<Expr> = read.iter().copied().map(numbered).collect();
+    let origins: Vec<Option<usize>> = read.iter().copied().map(Some).collect();
+    let mut traits = Traits::of_built(&input).pick(&origins);
+    let index = read.iter().position(|&index| index == time.index);
+    traits.times = index.map(|index| TimeColumn { index, ..time }).into_iter().collect();
+    picked(input, filters, &exprs, &names, &traits)
+}
+
+fn has_all_columns_of_a_source(plan: &Plan) -> bool {
+    match &plan.node {
+        Node::Scan(_) => true,
+        Node::Transform { input, .. } => {
+            let is_as_wide = plan.schema.fields().len() == input.schema.fields().len();
+            is_as_wide && has_all_columns_of_a_source(input)
+        }
+        _ => false,
+    }
 }
 
 /// Rows that are grouped by their event time: windows of one unit of it, whose start is that time. Gives the column too.

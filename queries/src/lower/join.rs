@@ -30,6 +30,7 @@ use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator, binary_expr};
 use driftline_operators::join::{AsOfSpec, JoinKind, JoinSpec, Side};
 use driftline_operators::options::OptionValue;
 use driftline_operators::time::SPAN_NS_MAX;
+use driftline_operators::window::Window;
 use std::sync::Arc;
 
 use super::columns::{describe, number, numbered, numbers, renumber, substitute};
@@ -123,6 +124,7 @@ pub(super) fn lower(join: &Join, above: &[Expr]) -> Result<State> {
             lower_ns: bound.lower_ns,
             upper_ns: bound.upper_ns,
             residual: residual(&conditions.rest, &schema, place)?,
+            whole: whole([&left, &right], kind),
             schema: Arc::clone(&schema),
         }),
     };
@@ -135,6 +137,26 @@ pub(super) fn lower(join: &Join, above: &[Expr]) -> Result<State> {
     };
     let exprs = (0..join.schema.fields().len()).map(|index| numbered(place(index))).collect();
     Ok(State { base: Base::Rows(plan), exprs, filters: Vec::new() })
+}
+
+/// Windows whose ends are less than this apart may be as many as the rows that they are joined with.
+const BETWEEN_ENDS_NS_MIN: i64 = 1_000_000_000;
+
+/// The side that every worker can hold: a row now and then, where the other has rows of its own.
+fn whole(inputs: [&Plan; 2], kind: JoinKind) -> Option<Side> {
+    let is_small = |side: Side| has_one_row_per_window(inputs[side as usize]);
+    let fits = |side: Side| is_small(side) && !is_small(side.other()) && !kind.keeps(side);
+    Side::BOTH.into_iter().find(|&side| fits(side))
+}
+
+fn has_one_row_per_window(plan: &Plan) -> bool {
+    match &plan.node {
+        Node::AggregateWindows { window: Window::Aligned(window), program, .. } => {
+            program.key_fields().is_empty() && window.between_ends_ns() >= BETWEEN_ENDS_NS_MIN
+        }
+        Node::Transform { input, .. } => has_one_row_per_window(input),
+        _ => false,
+    }
 }
 
 /// The columns of one side in the result.

@@ -231,42 +231,57 @@ pub(super) fn transform(
     traits: &Traits,
 ) -> Result<Plan> {
     let fields = input.schema.fields();
-    let is_identity = filters.is_empty()
-        && exprs.len() == fields.len()
+    let is_all = exprs.len() == fields.len()
         && exprs.iter().enumerate().all(|(i, expr)| number(expr) == Some(i))
         && fields.iter().zip(names).all(|(field, name)| field.name() == name);
-    let time = traits.times.first().copied();
-    if is_identity {
+    if is_all && filters.is_empty() {
+        let time = traits.times.first().copied();
         return Ok(Plan { time, window_bounds: traits.bounds.clone(), ..input });
     }
+    let columns = if is_all { "*".to_owned() } else { spelled(&input.schema, exprs, names) };
+    computed(input, filters, exprs, names, traits, columns)
+}
+
+/// Filters, and picks columns, which are named even if they are all.
+pub(super) fn picked(
+    input: Plan,
+    filters: &[Expr],
+    exprs: &[Expr],
+    names: &[String],
+    traits: &Traits,
+) -> Result<Plan> {
+    let columns = spelled(&input.schema, exprs, names);
+    computed(input, filters, exprs, names, traits, columns)
+}
+
+fn computed(
+    input: Plan,
+    filters: &[Expr],
+    exprs: &[Expr],
+    names: &[String],
+    traits: &Traits,
+    columns: String,
+) -> Result<Plan> {
     let program = physical::Program::try_new(&input.schema, filters, exprs, names)?;
-    let label = label(&input.schema, filters, exprs, names);
+    let filters: Vec<String> = filters.iter().map(|f| describe(f, &input.schema)).collect();
+    let label = match filters.as_slice() {
+        [] => columns,
+        filters => format!("{columns} WHERE {}", filters.join(" AND ")),
+    };
     Ok(Plan {
         schema: driftline_operators::expression::Transform::schema(&program),
-        time,
+        time: traits.times.first().copied(),
         window_bounds: traits.bounds.clone(),
         node: Node::Transform { input: Box::new(input), program: Arc::new(program), label },
     })
 }
 
-fn label(schema: &SchemaRef, filters: &[Expr], exprs: &[Expr], names: &[String]) -> String {
-    let columns: Vec<String> = exprs
-        .iter()
-        .zip(names)
-        .map(|(expr, name)| {
-            let text = describe(expr, schema);
-            if text == *name { text } else { format!("{text} AS {name}") }
-        })
-        .collect();
-    let is_all = exprs.len() == schema.fields().len()
-        && exprs.iter().enumerate().all(|(i, expr)| number(expr) == Some(i))
-        && schema.fields().iter().zip(names).all(|(field, name)| field.name() == name);
-    let columns = if is_all { "*".to_owned() } else { columns.join(", ") };
-    if filters.is_empty() {
-        return columns;
-    }
-    let filters: Vec<String> = filters.iter().map(|filter| describe(filter, schema)).collect();
-    format!("{columns} WHERE {}", filters.join(" AND "))
+fn spelled(schema: &SchemaRef, exprs: &[Expr], names: &[String]) -> String {
+    let column = |(expr, name): (&Expr, &String)| {
+        let text = describe(expr, schema);
+        if text == *name { text } else { format!("{text} AS {name}") }
+    };
+    exprs.iter().zip(names).map(column).collect::<Vec<_>>().join(", ")
 }
 
 /// A column or a constant: nothing is lost by using it twice.

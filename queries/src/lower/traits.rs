@@ -118,7 +118,7 @@ impl Traits {
     }
 
     /// Columns of a projection: `origins[i]` is the input column that column `i` copies, if it copies one.
-    fn pick(&self, origins: &[Option<usize>]) -> Self {
+    pub(super) fn pick(&self, origins: &[Option<usize>]) -> Self {
         let copies = |index: usize| {
             origins.iter().enumerate().filter(move |(_, o)| **o == Some(index)).map(|(i, _)| i)
         };

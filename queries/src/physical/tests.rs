@@ -63,10 +63,19 @@ fn program(plan: &Plan) -> Arc<dyn AggregateProgram> {
     }
 }
 
+/// The rows that reach the windows of a plan.
+fn windowed_rows(plan: &Plan) -> RecordBatch {
+    match &plan.node {
+        Node::AggregateWindows { input, .. } => run(input, &rows()),
+        Node::Transform { input, .. } => windowed_rows(input),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Groups by the first key column as numbered in `groups`, in two halves that are merged as a dataflow would.
 fn aggregate(plan: &Plan, groups: [usize; 5], group_count: usize) -> Vec<ArrayRef> {
     let program = program(plan);
-    let batch = rows();
+    let batch = windowed_rows(plan);
     let halves = [0..2, 2..5].map(|range| {
         let part = batch.slice(range.start, range.len());
         let input = program.prepare(&part).unwrap();
@@ -242,7 +251,7 @@ fn accumulators_are_empty_after_finish_and_state() {
         "SELECT sum(n), count(*), count(DISTINCT k), median(x) FROM m GROUP BY tumble(INTERVAL '1 minute')",
     );
     let program = program(&plan);
-    let input = program.prepare(&rows()).unwrap();
+    let input = program.prepare(&windowed_rows(&plan)).unwrap();
     for (i, mut accumulator) in program.accumulators().unwrap().into_iter().enumerate() {
         let arguments = &input.arguments[i];
         accumulator.update(arguments, &[0; 5], 1).unwrap();
@@ -294,7 +303,7 @@ fn keys_may_be_expressions() {
          GROUP BY window_end, upper(k), n % 20",
     );
     let program = program(&plan);
-    let input = program.prepare(&rows()).unwrap();
+    let input = program.prepare(&windowed_rows(&plan)).unwrap();
     assert_eq!(input.keys.len(), 2);
     assert_eq!(input.keys[0].as_string::<i32>().value(1), "B");
     assert_eq!(integers(&input.keys[1]), [Some(10), Some(0), Some(10), Some(0), Some(10)]);

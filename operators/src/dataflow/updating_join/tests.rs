@@ -120,7 +120,7 @@ fn run(kind: JoinKind, epochs: Vec<(Vec<Row>, Vec<Row>, i64)>) -> Pairs {
             for (input, rows) in [(&mut left, a), (&mut right, b)] {
                 if !rows.is_empty() {
                     let rows = batch(&rows);
-                    input.send_batch(&mut vec![Batch { rows, sequence: 0, target: 0 }]);
+                    input.send_batch(&mut vec![Batch::from(rows)]);
                 }
             }
             watermarks.record(epoch, EventTime(watermark));

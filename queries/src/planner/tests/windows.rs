@@ -38,7 +38,8 @@ fn three_spellings_of_a_tumble_are_one_plan() {
         [
             "Transform component, window_start, window_end, avg(metrics.cpu) AS cpu",
             "  AggregateWindows tumble(INTERVAL '5 minutes') on ts: avg(cpu) BY component",
-            "    Scan metrics, event time ts",
+            "    Transform component, ts, cpu",
+            "      Scan metrics, event time ts",
         ]
     );
     assert_eq!(plan.time, Some(TimeColumn { index: 2, lag_ns: 0 }));
@@ -80,7 +81,8 @@ fn spellings_of_a_cumulate_are_one_plan() {
         [
             "Transform window_start, window_end, count(1) AS n",
             "  AggregateWindows cumulate(INTERVAL '1 hour', INTERVAL '1 day') on ts: count(1)",
-            "    Scan metrics, event time ts",
+            "    Transform ts",
+            "      Scan metrics, event time ts",
         ]
     );
     assert_eq!(plan.time, Some(TimeColumn { index: 1, lag_ns: 0 }));
@@ -116,7 +118,8 @@ fn spellings_of_a_session_are_one_plan() {
         [
             "Transform component, window_start, window_end, count(1) AS n",
             "  AggregateWindows session(INTERVAL '5 minutes') on ts: count(1) BY component",
-            "    Scan metrics, event time ts",
+            "    Transform component, ts",
+            "      Scan metrics, event time ts",
         ]
     );
     // A session ends when it is given, but may have begun at any time.
@@ -161,7 +164,7 @@ fn conditions_and_windows_that_depend_on_rows_keep_their_order() {
     );
     let lines = before.explain();
     assert!(lines[1].contains("BY upper(component)"), "{before}");
-    assert_eq!(lines[2].trim(), "Transform * WHERE cpu > 1");
+    assert_eq!(lines[2].trim(), "Transform component, ts WHERE cpu > 1");
     // Whole partitions may be left out before or after, and bounds are there only after.
     let keys = plan(
         "SELECT component, count(*) AS n FROM SESSION(metrics, ts, INTERVAL '1 minute' PARTITION BY component) \
@@ -169,12 +172,12 @@ fn conditions_and_windows_that_depend_on_rows_keep_their_order() {
     );
     let lines = keys.explain();
     assert!(lines[0].contains("WHERE window_start > "), "{keys}");
-    assert_eq!(lines[2].trim(), "Transform * WHERE component != 'a'");
+    assert_eq!(lines[2].trim(), "Transform component, ts WHERE component != 'a'");
     let inside = plan(
         "SELECT component, count(*) AS n FROM SESSION((SELECT * FROM metrics WHERE cpu > 1), ts, INTERVAL '1 minute' PARTITION BY component) \
          GROUP BY component, window_end",
     );
-    assert_eq!(inside.explain()[2].trim(), "Transform * WHERE cpu > 1");
+    assert_eq!(inside.explain()[3].trim(), "Transform * WHERE cpu > 1");
 }
 
 #[test]
@@ -248,7 +251,7 @@ fn filters_on_columns_go_below_and_on_bounds_stay_above() {
     );
     let lines = aggregate.explain();
     assert!(lines[0].contains("WHERE window_start > ") && lines[0].contains("> 3"), "{aggregate}");
-    assert_eq!(lines[2].trim(), "Transform * WHERE cpu > 1 AND memory < 2");
+    assert_eq!(lines[2].trim(), "Transform ts WHERE cpu > 1 AND memory < 2");
     let assigned = plan(
         "SELECT * FROM TUMBLE(metrics, ts, INTERVAL '1 minute') WHERE window_end > '2026-01-01' AND ts < window_end AND cpu > 1",
     );
