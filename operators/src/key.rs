@@ -74,7 +74,8 @@ pub type KeyId = u32;
 pub struct KeySplitter {
     columns: Vec<usize>,
     encoder: KeyEncoder,
-    workers: u64,
+    /// The worker that owns each group: a look at it costs less than a division.
+    owners: Vec<u32>,
     indices: Vec<Vec<u32>>,
 }
 
@@ -96,7 +97,7 @@ impl KeySplitter {
         Ok(Self {
             columns: Vec::new(),
             encoder: KeyEncoder::new(keys)?,
-            workers: workers as u64,
+            owners: (0..KEY_GROUPS).map(|group| (group % workers as u64) as u32).collect(),
             indices: vec![Vec::new(); workers],
         })
     }
@@ -119,22 +120,22 @@ impl KeySplitter {
         rows: &RecordBatch,
         keys: &[ArrayRef],
     ) -> Result<Vec<(u32, RecordBatch)>> {
-        if self.workers == 1 || keys.is_empty() || rows.num_rows() == 0 {
+        if self.indices.len() == 1 || keys.is_empty() || rows.num_rows() == 0 {
             return Ok(vec![(0, rows.clone())]);
         }
         let keys = self.encoder.encode(keys)?;
         self.indices.iter_mut().for_each(Vec::clear);
         for row in 0..rows.num_rows() {
-            let worker = group_of(keys.bytes(row)) % self.workers;
+            let worker = self.owners[group_of(keys.bytes(row)) as usize];
             self.indices[worker as usize].push(row as u32);
         }
         let mut parts = Vec::new();
-        for (worker, indices) in self.indices.iter().enumerate() {
+        for (worker, indices) in self.indices.iter_mut().enumerate() {
             if indices.len() == rows.num_rows() {
                 return Ok(vec![(worker as u32, rows.clone())]);
             }
             if !indices.is_empty() {
-                let indices = arrow::array::UInt32Array::from(indices.clone());
+                let indices = arrow::array::UInt32Array::from(std::mem::take(indices));
                 let part = arrow::compute::take_record_batch(rows, &indices)?;
                 parts.push((worker as u32, part));
             }
