@@ -26,21 +26,24 @@ pub const FOLDED_GROUPS_MAX: usize = 1 << 16;
 /// few rows, and to move a row a third of that.
 const ROWS_PER_GROUP_MIN: u64 = 8;
 
-/// Groups that are handed over before folding is found not to pay.
+/// Groups, of two panes or more, that are handed over before folding is judged.
 const GROUPS_TRIED: u64 = 1 << 12;
 
-/// Rows that are moved as they are before folding is tried again.
-const ROWS_MOVED_AT_ONCE: u64 = 1 << 22;
+/// Rows that are moved as they are before folding is tried again: at first, and at most after it has been found not to pay
+/// several times, each of which doubles them.
+const ROWS_MOVED_FIRST: u64 = 1 << 20;
+const ROWS_MOVED_MOST: u64 = 1 << 24;
 
 /// Each worker folds rows into panes of its own. A pane is moved to the workers that own its keys once it is complete, so
 /// that each of its keys moves once for each worker however many rows it has; sooner where there are so many keys that
-/// holding them would not pay. Where a key has few rows in a pane, rows are moved instead.
+/// holding them would not pay. Where a key has few rows in a pane, rows are moved instead. Gives what moves, and the panes
+/// that are folded.
 pub(super) fn fold_panes<'scope>(
     stream: BatchStream<'scope>,
     window: WindowSpec,
     stage: &WindowStage,
     panes: Rc<RefCell<Panes>>,
-) -> Result<BatchStream<'scope>> {
+) -> Result<(BatchStream<'scope>, Rc<RefCell<Panes>>)> {
     let stage = WindowStage { context: stage.context.of_step("FoldPanes"), ..stage.clone() };
     let aggregate = &stage.aggregate;
     // What they hold when an epoch begins takes no room from what its rows may open.
@@ -49,6 +52,7 @@ pub(super) fn fold_panes<'scope>(
     let folded = Rc::new(RefCell::new(folded));
     let both = Folding { folded: Rc::clone(&folded), panes };
     stage.context.keep_shared("panes", Rc::new(RefCell::new(both)))?;
+    let held = Rc::clone(&folded);
     let schema = aggregate.partial_schema(&PANE_COLUMNS);
     let keys = aggregate.program.key_fields();
     let workers = stream.scope().peers();
@@ -82,7 +86,6 @@ pub(super) fn fold_panes<'scope>(
                 context.count(|c| &c.rows_refused, folded.take_rows_refused());
                 // Rows of an epoch that is still open may already be among them. They are in-time rows, so that no
                 // window that closes now, and no pane that is complete now, can hold them.
-                let mut groups_given = 0;
                 while let Some((complete, capability)) = closing.next_closed(frontier) {
                     let is_much = folded.groups() > FOLDED_GROUPS_MAX;
                     let until = if is_much { EventTime::MAX } else { complete };
@@ -90,22 +93,20 @@ pub(super) fn fold_panes<'scope>(
                     let partials = partials.unwrap_or_default();
                     let gave_any = !partials.is_empty();
                     let mut session = output.session(&capability);
-                    for rows in partials {
-                        groups_given += rows.num_rows() as u64;
-                        for (target, rows) in
-                            context.attempt(|| moving.partials.split(&rows)).into_iter().flatten()
-                        {
-                            session.give(Batch { target, is_partial: true, ..Batch::from(rows) });
+                    for pane in partials {
+                        moving.reduction.handed_over(pane.rows, pane.states.num_rows() as u64);
+                        let parts = context.attempt(|| moving.partials.split(&pane.states));
+                        for (target, states) in parts.into_iter().flatten() {
+                            session.give(Batch { target, is_partial: true, ..Batch::from(states) });
                         }
                     }
                     let groups = folded.groups();
                     bytes.read(groups, gave_any, || folded.bytes());
                 }
-                moving.reduction.handed_over(groups_given);
             }
         },
     );
-    Ok(measure(moved, &stage.context, &stage.watermarks, None))
+    Ok((measure(moved, &stage.context, &stage.watermarks, None), held))
 }
 
 /// Folds the rows of each epoch into partial states, one batch per pane, when the epoch closes.
@@ -136,7 +137,7 @@ pub(super) fn fold_epochs<'scope>(
                     let partials = partials.unwrap_or_default();
                     let gave_any = !partials.is_empty();
                     let mut session = output.session(&capability);
-                    partials.into_iter().for_each(|rows| session.give(Batch::from(rows)));
+                    partials.into_iter().for_each(|pane| session.give(Batch::from(pane.states)));
                     bytes.read(0, gave_any, || folded.bytes());
                 }
             }
@@ -190,40 +191,53 @@ impl Moving {
 }
 
 /// How far folding brings rows down, and so whether it pays. Either way gives the same results.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reduction {
-    /// Rows folded since folding was last judged, and groups that they have come to.
-    rows: u64,
+    /// Panes that were handed over since folding was last judged, and their groups.
+    panes: u64,
     groups: u64,
-    /// Rows yet to be moved as they are.
+    /// Groups and rows of the largest of them. What begins within a pane, the stream or a trial, leaves others small.
+    largest: (u64, u64),
+    /// Rows yet to be moved as they are, and how many the next time.
     to_move: u64,
+    next_move: u64,
+}
+
+impl Default for Reduction {
+    fn default() -> Self {
+        Self { panes: 0, groups: 0, largest: (0, 0), to_move: 0, next_move: ROWS_MOVED_FIRST }
+    }
 }
 
 impl Reduction {
     /// Whether the next rows are folded.
     fn folds(&mut self, rows: usize) -> bool {
-        if self.to_move > 0 {
-            self.to_move = self.to_move.saturating_sub(rows as u64);
-            return false;
+        if self.to_move == 0 {
+            return true;
         }
-        self.rows += rows as u64;
-        true
+        self.to_move = self.to_move.saturating_sub(rows as u64);
+        false
     }
 
-    /// So many groups have been handed over in one turn.
-    fn handed_over(&mut self, groups: u64) {
-        // Those that were folded before rows began to move have been judged.
-        if self.to_move > 0 || self.rows == 0 {
+    /// A pane of so many rows has been handed over as so many groups.
+    fn handed_over(&mut self, rows: u64, groups: u64) {
+        // What was folded before rows began to move has been judged.
+        if self.to_move > 0 {
             return;
         }
+        self.panes += 1;
         self.groups += groups;
-        if self.groups < GROUPS_TRIED {
+        self.largest = self.largest.max((groups, rows));
+        if self.panes < 2 || self.groups < GROUPS_TRIED {
             return;
         }
-        if self.rows < self.groups * ROWS_PER_GROUP_MIN {
-            self.to_move = ROWS_MOVED_AT_ONCE;
+        let (groups, rows) = self.largest;
+        let mut next = Self::default();
+        if rows < groups.saturating_mul(ROWS_PER_GROUP_MIN) {
+            next.to_move = self.next_move;
+            next.next_move = (self.next_move * 2).min(ROWS_MOVED_MOST);
         }
-        (self.rows, self.groups) = (0, 0);
+        *self = next;
     }
 }
 
@@ -231,33 +245,54 @@ impl Reduction {
 mod tests {
     use super::*;
 
+    /// Moves rows until folding is tried again, and tells how many.
+    fn moved(reduction: &mut Reduction) -> u64 {
+        let (mut moved, batch) = (0, 1 << 16);
+        while !reduction.folds(batch) {
+            moved += batch as u64;
+            if reduction.to_move > 0 {
+                // What was held before is still handed over once it is complete.
+                reduction.handed_over(0, GROUPS_TRIED);
+            }
+        }
+        moved
+    }
+
     #[test]
     fn rows_are_folded_where_a_group_has_many_of_them() {
         let mut reduction = Reduction::default();
         for groups in [1_000, GROUPS_TRIED, 20_000, 1, 500].into_iter().cycle().take(100) {
-            assert!(reduction.folds((groups * ROWS_PER_GROUP_MIN) as usize));
-            reduction.handed_over(groups);
+            reduction.handed_over(groups * ROWS_PER_GROUP_MIN, groups);
+            assert_eq!(moved(&mut reduction), 0);
         }
     }
 
     #[test]
-    fn rows_move_where_a_group_has_few_and_folding_is_tried_again() {
+    fn rows_move_where_a_group_has_few_and_folding_is_tried_again_ever_later() {
         let mut reduction = Reduction::default();
-        // Too few groups to judge by.
-        assert!(reduction.folds(1_000));
-        reduction.handed_over(GROUPS_TRIED - 1);
-        assert!(reduction.folds(1_000));
-        reduction.handed_over(1);
-        let (mut moved, batch) = (0, 1 << 16);
-        while !reduction.folds(batch) {
-            moved += batch as u64;
-            // What was held before is still handed over once it is complete.
-            reduction.handed_over(GROUPS_TRIED);
+        for expected in [1, 2, 4, 8, 16, 16].map(|times| times * ROWS_MOVED_FIRST) {
+            // Too few groups to judge by, then too few panes.
+            reduction.handed_over(1_000, 1_000);
+            reduction.handed_over(1_000, 1_000);
+            assert_eq!(moved(&mut reduction), 0);
+            reduction.handed_over(7 * GROUPS_TRIED, GROUPS_TRIED);
+            assert_eq!(moved(&mut reduction), expected);
         }
-        assert_eq!(moved, ROWS_MOVED_AT_ONCE);
-        // By then nothing of it is left, and what is folded now is judged by itself.
-        reduction.folds(GROUPS_TRIED as usize * 100);
-        reduction.handed_over(GROUPS_TRIED);
-        assert!(reduction.folds(1));
+        // One that pays: what is found after it counts from the beginning.
+        for (rows, expected) in [(100, 0), (1, ROWS_MOVED_FIRST)] {
+            reduction.handed_over(rows * GROUPS_TRIED, GROUPS_TRIED);
+            reduction.handed_over(rows * GROUPS_TRIED, GROUPS_TRIED);
+            assert_eq!(moved(&mut reduction), expected);
+        }
+    }
+
+    /// The stream began within the first pane.
+    #[test]
+    fn the_largest_pane_says_whether_folding_pays() {
+        let mut reduction = Reduction::default();
+        reduction.handed_over(2 * GROUPS_TRIED, GROUPS_TRIED);
+        assert_eq!(moved(&mut reduction), 0);
+        reduction.handed_over(40 * GROUPS_TRIED, GROUPS_TRIED);
+        assert_eq!(moved(&mut reduction), 0);
     }
 }

@@ -64,18 +64,18 @@ fn aggregate_panes<'scope>(
     stage: WindowStage,
 ) -> Result<BatchStream<'scope>> {
     let panes = Rc::new(RefCell::new(Panes::new(window, stage.aggregate.clone())?));
-    let stream = if stream.scope().peers() == 1 {
+    if stream.scope().peers() == 1 {
         stage.context.keep_shared("panes", Rc::clone(&panes) as Rc<RefCell<dyn Stateful>>)?;
-        stream
-    } else {
-        folding::fold_panes(stream, window, &stage, Rc::clone(&panes))?
-    };
-    Ok(close_windows(stream, panes, stage))
+        return Ok(close_windows(stream, panes, None, stage));
+    }
+    let (stream, folded) = folding::fold_panes(stream, window, &stage, Rc::clone(&panes))?;
+    Ok(close_windows(stream, panes, Some(folded), stage))
 }
 
 fn close_windows<'scope>(
     stream: BatchStream<'scope>,
     panes: Rc<RefCell<Panes>>,
+    folded: Option<Rc<RefCell<Panes>>>,
     stage: WindowStage,
 ) -> BatchStream<'scope> {
     let WindowStage { aggregate, lag_ns, watermarks, context, .. } = stage;
@@ -99,6 +99,10 @@ fn close_windows<'scope>(
                     }
                 });
                 context.count(|c| &c.rows_refused, panes.take_rows_refused());
+                if let Some(folded) = &folded {
+                    // Of all keys and one worker, which is about those of one owner and all workers.
+                    panes.expect(folded.borrow().groups());
+                }
                 while let Some((complete, capability)) = closing.next_closed(frontier) {
                     let closed = context.attempt(|| panes.close(complete)).unwrap_or_default();
                     let closed_any = !closed.is_empty();

@@ -24,7 +24,7 @@ pub use counted::CountedWindows;
 pub use fold::SessionFold;
 pub use number::Numbering;
 pub(crate) use panes::PANE_COLUMNS;
-pub use panes::Panes;
+pub use panes::{Panes, Partials};
 pub use session::SessionSpec;
 pub use sessions::Sessions;
 pub use spec::{WINDOWS_PER_ROW_MAX, Window, WindowSpec};

@@ -43,6 +43,8 @@ pub struct Panes {
     /// Accumulators of a window that has been answered: empty, with room for as many groups.
     spare: Option<Accumulators>,
     groups: usize,
+    /// Groups that are held elsewhere and will be merged; see [`Panes::expect`].
+    groups_to_come: usize,
     closed_until: EventTime,
     ids: Vec<KeyId>,
     local: Vec<usize>,
@@ -65,11 +67,22 @@ struct Pane {
     accumulators: Accumulators,
     /// Partial states, once a window has read them; no row reaches the pane after that.
     sealed: Option<Vec<Vec<ArrayRef>>>,
+    /// Rows added, but for those that came as partial states.
+    rows: u64,
+}
+
+/// What was added to a pane, as a partial state for each of its groups.
+#[derive(Debug)]
+pub struct Partials {
+    /// The states.
+    pub states: RecordBatch,
+    /// How many rows they were made of.
+    pub rows: u64,
 }
 
 impl Pane {
     fn new(accumulators: Accumulators) -> Self {
-        Self { map: GroupMap::default(), accumulators, sealed: None }
+        Self { map: GroupMap::default(), accumulators, sealed: None, rows: 0 }
     }
 
     fn states(&mut self) -> Result<&[Vec<ArrayRef>]> {
@@ -125,6 +138,7 @@ impl Panes {
             blocks: Blocks::default(),
             spare: None,
             groups: 0,
+            groups_to_come: 0,
             closed_until: EventTime::MIN,
             ids: Vec::new(),
             local: Vec::new(),
@@ -200,6 +214,9 @@ impl Panes {
             }
         };
         self.groups += pane.map.len() - before;
+        if let Part::Rows(_) = part {
+            pane.rows += (count - refused) as u64;
+        }
         if refused == 0 {
             return apply(pane, &part, &self.local);
         }
@@ -248,7 +265,7 @@ impl Panes {
         }
         self.closed_until = self.closed_until.max(watermark);
         self.drop_closed();
-        self.renumber_keys();
+        self.forget_keys();
         Ok(closed)
     }
 
@@ -340,7 +357,7 @@ impl Panes {
             self.groups -= pane.map.opened();
         }
         self.groups += map.opened();
-        let pane = Pane { map, accumulators: Vec::new(), sealed: Some(states) };
+        let pane = Pane { map, sealed: Some(states), ..Pane::new(Vec::new()) };
         self.panes.insert(start, pane);
         Ok(())
     }
@@ -363,9 +380,15 @@ impl Panes {
         }
     }
 
+    /// Tells how many groups of open panes are held elsewhere, to be merged later: their keys are not forgotten meanwhile.
+    pub fn expect(&mut self, groups: usize) {
+        self.groups_to_come = groups;
+    }
+
     /// Forgets keys that are in no open pane, once there are many of them.
-    fn renumber_keys(&mut self) {
-        if self.keys.len() <= KEYS_BEFORE_RENUMBERING || self.groups * 4 > self.keys.len() {
+    fn forget_keys(&mut self) {
+        let groups = self.groups.max(self.groups_to_come);
+        if self.keys.len() <= KEYS_BEFORE_RENUMBERING || groups * 4 > self.keys.len() {
             return;
         }
         let mut live: Vec<KeyId> =
@@ -380,15 +403,11 @@ impl Panes {
         self.blocks.renumber(|id| live.binary_search(&id).expect("id is live") as KeyId);
     }
 
-    /// Takes what was added to panes that end by a time as partial states, one batch per pane; of [`EventTime::MAX`] all.
+    /// Takes what was added to panes that end by a time as partial states; of [`EventTime::MAX`] all.
     ///
     /// # Errors
     /// If a state cannot be expressed as arrays.
-    pub fn take_partials(
-        &mut self,
-        until: EventTime,
-        schema: &SchemaRef,
-    ) -> Result<Vec<RecordBatch>> {
+    pub fn take_partials(&mut self, until: EventTime, schema: &SchemaRef) -> Result<Vec<Partials>> {
         let mut partials = Vec::new();
         while let Some(entry) = self.panes.first_entry() {
             let start = *entry.key();
@@ -402,9 +421,10 @@ impl Panes {
                 vec![Arc::new(Int64Array::from_value(start, ids.len()))];
             columns.extend(self.keys.columns(&ids)?);
             columns.extend(pane.states()?.iter().flatten().cloned());
-            partials.push(RecordBatch::try_new(schema.clone(), columns)?);
+            let states = RecordBatch::try_new(schema.clone(), columns)?;
+            partials.push(Partials { states, rows: pane.rows });
         }
-        self.renumber_keys();
+        self.forget_keys();
         Ok(partials)
     }
 
@@ -477,7 +497,9 @@ fn by_pane(window: WindowSpec, times: &[i64]) -> Vec<(i64, Option<UInt32Array>)>
     }
     // Rows in disorder are each in another pane than the one before, and a division of integers for each would cost as
     // much as the rest of its way into the pane. So few panes off, a product of floats is wrong by one at most.
-    let mut panes = vec![Vec::new(); (span / pane + 1) as usize];
+    let count = (span / pane + 1) as usize;
+    let mut panes: Vec<Vec<u32>> = Vec::new();
+    panes.resize_with(count, || Vec::with_capacity(times.len() / count * 2));
     let inverse = 1.0 / pane as f64;
     for (row, &time) in times.iter().enumerate() {
         let from_first = time - first;

@@ -67,8 +67,8 @@ proptest! {
         for (part, close) in rows.chunks(cut).zip(&closes) {
             if through_partials {
                 update(&mut partial, part);
-                for batch in partial.take_partials(EventTime::MAX, &partial_schema).unwrap() {
-                    panes.merge(&batch).unwrap();
+                for part in partial.take_partials(EventTime::MAX, &partial_schema).unwrap() {
+                    panes.merge(&part.states).unwrap();
                 }
             } else {
                 update(&mut panes, part);
@@ -107,23 +107,39 @@ fn panes_beyond_the_bound_are_refused_and_counted() {
     assert_eq!(panes.take_rows_refused(), 1);
 }
 
+/// A tumble of 10 ns sees so many keys in its pane of that number, all of them new, and answers it.
+fn see_keys(panes: &mut Panes, number: i64, keys: usize) {
+    let times = TimestampNanosecondArray::from_value(number * 10, keys);
+    let names = (0..keys).map(|i| format!("{number}/{i}"));
+    let batch = RecordBatch::try_from_iter([
+        ("ts", Arc::new(times) as ArrayRef),
+        ("name", Arc::new(StringArray::from_iter_values(names))),
+        ("value", Arc::new(Int64Array::from_value(1, keys))),
+    ])
+    .unwrap();
+    panes.update(&batch, &SumByName.prepare(&batch).unwrap()).unwrap();
+    let closed = panes.close(EventTime(number * 10 + 10)).unwrap();
+    assert_eq!(closed[0].num_rows(), keys);
+}
+
 #[test]
 fn keys_that_no_pane_holds_are_forgotten() {
     let mut panes = Panes::new(WindowSpec::tumble(10, 0).unwrap(), aggregate()).unwrap();
-    for round in 0..20i64 {
-        let times = TimestampNanosecondArray::from_value(round * 10, 10_000);
-        let names = (0..10_000).map(|i| format!("{round}/{i}"));
-        let batch = RecordBatch::try_from_iter([
-            ("ts", Arc::new(times) as ArrayRef),
-            ("name", Arc::new(StringArray::from_iter_values(names))),
-            ("value", Arc::new(Int64Array::from_value(1, 10_000))),
-        ])
-        .unwrap();
-        panes.update(&batch, &SumByName.prepare(&batch).unwrap()).unwrap();
-        let closed = panes.close(EventTime(round * 10 + 10)).unwrap();
-        assert_eq!(closed[0].num_rows(), 10_000);
+    for number in 0..20 {
+        see_keys(&mut panes, number, 10_000);
+        assert!(panes.keys.len() <= 10_000, "{} of 200,000", panes.keys.len());
     }
-    assert!(panes.keys.len() <= 10_000, "{} of 200,000", panes.keys.len());
+}
+
+#[test]
+fn keys_of_groups_that_are_to_come_are_kept() {
+    let mut panes = Panes::new(WindowSpec::tumble(10, 0).unwrap(), aggregate()).unwrap();
+    panes.expect(8_000);
+    see_keys(&mut panes, 0, 8_000);
+    assert_eq!((panes.groups(), panes.keys.len()), (0, 8_000));
+    panes.expect(0);
+    see_keys(&mut panes, 1, 1);
+    assert_eq!(panes.keys.len(), 0);
 }
 
 proptest! {

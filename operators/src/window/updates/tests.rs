@@ -78,7 +78,8 @@ fn partials(window: Window, rows: &[Row]) -> Vec<RecordBatch> {
             let schema = aggregate.partial_schema(&crate::window::PANE_COLUMNS);
             let mut panes = Panes::new(window, aggregate).unwrap();
             panes.update(&rows, &input).unwrap();
-            panes.take_partials(EventTime::MAX, &schema).unwrap()
+            let partials = panes.take_partials(EventTime::MAX, &schema).unwrap();
+            partials.into_iter().map(|part| part.states).collect()
         }
         Window::Count(_) => unreachable!("has no changes"),
     }
