@@ -80,8 +80,8 @@ pub fn consolidate(changes: &RecordBatch) -> Result<RecordBatch> {
     let mut left: Vec<i64> = diffs.values().to_vec();
     if has_both && !columns.is_empty() && RowConverter::supports_fields(&fields) {
         let rows = RowConverter::new(fields)?.convert_columns(columns)?;
-        let mut totals: HashMap<&[u8], i64, ahash::RandomState> =
-            HashMap::with_hasher(ahash::RandomState::with_seeds(5, 6, 7, 8));
+        let mut totals: HashMap<&[u8], i64, foldhash::fast::FixedState> =
+            HashMap::with_hasher(foldhash::fast::FixedState::with_seed(5));
         let encoded: Vec<arrow_row::Row<'_>> = rows.iter().collect();
         for (row, diff) in encoded.iter().zip(diffs.values()) {
             *totals.entry(row.data()).or_default() += diff;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ahash::RandomState;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
+use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use crate::error::{OperatorError, Result};
@@ -27,9 +27,9 @@ pub struct Distinct {
     time_index: usize,
     time: TimeType,
     rows: RowConverter,
-    hasher: RandomState,
+    hasher: FixedState,
     /// Rows as bytes, by chunk of time.
-    seen: BTreeMap<i64, HashSet<Box<[u8]>, RandomState>>,
+    seen: BTreeMap<i64, HashSet<Box<[u8]>, FixedState>>,
     count: usize,
     bytes: usize,
     rows_max: usize,

@@ -2,15 +2,16 @@
 //!
 //! Keys are compared as bytes: the text itself for a single text column, Arrow's row format for anything else.
 
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow_row::{RowConverter, Rows, SortField};
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use twox_hash::XxHash3_64;
 
@@ -124,7 +125,12 @@ impl KeySplitter {
             return Ok(vec![(0, rows.clone())]);
         }
         let keys = self.encoder.encode(keys)?;
-        self.indices.iter_mut().for_each(Vec::clear);
+        // Room at once: to grow step by step would copy each index twice.
+        let even = rows.num_rows() / self.indices.len();
+        for indices in &mut self.indices {
+            indices.clear();
+            indices.reserve(even + even / 4);
+        }
         for row in 0..rows.num_rows() {
             let worker = self.owners[group_of(keys.bytes(row)) as usize];
             self.indices[worker as usize].push(row as u32);
@@ -149,7 +155,7 @@ impl KeySplitter {
 pub struct KeyInterner {
     fields: Fields,
     encoder: KeyEncoder,
-    hasher: RandomState,
+    hasher: FixedState,
     /// By the low half of a key's hash; with its high half, by which nearly all other keys are told without a look at them.
     table: HashTable<(u32, KeyId)>,
     /// Hashes of the keys of a batch.
@@ -160,8 +166,8 @@ pub struct KeyInterner {
 }
 
 /// Hashes with fixed seeds, so that two runs number keys alike.
-pub(crate) fn fixed_hasher() -> RandomState {
-    RandomState::with_seeds(0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344)
+pub(crate) fn fixed_hasher() -> FixedState {
+    FixedState::with_seed(0x243f_6a88_85a3_08d3)
 }
 
 impl KeyInterner {
@@ -220,28 +226,41 @@ impl KeyInterner {
             ids.resize(rows, 0);
             return Ok(());
         }
-        let keys = self.encoder.encode(columns)?;
-        // Where there are more keys than fit into a cache, each look at the table, and each at a key, is a miss. One after
-        // the other for each row they would add up; step by step for all rows of the batch, the misses of many overlap.
+        // What a loop knows of its keys before it begins it need not ask of each.
+        match self.encoder.encode(columns)? {
+            EncodedKeys::Text(keys) if keys.null_count() == 0 => {
+                let (offsets, bytes) = (keys.value_offsets(), keys.value_data());
+                let key = |row: usize| &bytes[offsets[row] as usize..offsets[row + 1] as usize];
+                self.intern_rows(rows, |row| Some(key(row)), ids);
+            }
+            keys => self.intern_rows(rows, |row| keys.bytes(row), ids),
+        }
+        Ok(())
+    }
+
+    /// Where there are more keys than fit into a cache, each look at the table, and each at a key, is a miss. One after the
+    /// other for each row they would add up; step by step for all rows of the batch, the misses of many overlap.
+    fn intern_rows<'k>(
+        &mut self,
+        rows: usize,
+        key: impl Fn(usize) -> Option<&'k [u8]>,
+        ids: &mut Vec<KeyId>,
+    ) {
         self.hashes.clear();
-        self.hashes.extend((0..rows).map(|row| match keys.bytes(row) {
-            Some(key) => self.hasher.hash_one(key),
-            None => 0,
-        }));
+        self.hashes.extend((0..rows).map(|row| hash_key(&self.hasher, key(row))));
         for row in 0..rows {
-            let id = match keys.bytes(row) {
+            let id = match key(row) {
                 Some(key) => self.likely(self.hashes[row], key),
                 None => self.null_text(),
             };
             ids.push(id);
         }
         for row in 0..rows {
-            let Some(key) = keys.bytes(row) else { continue };
+            let Some(key) = key(row) else { continue };
             if !is_same(slice(&self.bytes, &self.ends, ids[row]), key) {
                 ids[row] = self.number(self.hashes[row], key);
             }
         }
-        Ok(())
     }
 
     fn null_text(&mut self) -> KeyId {
@@ -276,7 +295,7 @@ impl KeyInterner {
         self.bytes.extend_from_slice(key);
         self.ends.push(self.bytes.len());
         let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
-        let hash_of = |(_, id): &(u32, KeyId)| hasher.hash_one(slice(bytes, ends, *id));
+        let hash_of = |(_, id): &(u32, KeyId)| hash_key(hasher, Some(slice(bytes, ends, *id)));
         self.table.insert_unique(hash, (high_half(hash), id), hash_of);
         id
     }
@@ -333,7 +352,7 @@ impl KeyInterner {
                 self.null_text = Some(self.ends.len() as KeyId);
                 self.ends.push(self.bytes.len());
             } else {
-                self.add(self.hasher.hash_one(key), key);
+                self.add(hash_key(&self.hasher, Some(key)), key);
             }
         }
     }
@@ -353,6 +372,14 @@ fn check_room(field: &Field) -> Result<()> {
         problem: format!("is a dictionary with indexes of type {index}, too few for a key"),
         hint: format!("group by arrow_cast({name}, '{values}')"),
     })
+}
+
+/// The hash of a key's bytes; that of a slice would also go over its length. `None` is the NULL of a single text key.
+pub(crate) fn hash_key(hasher: &FixedState, key: Option<&[u8]>) -> u64 {
+    let Some(key) = key else { return 0 };
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.finish()
 }
 
 /// What the table does not go by to find a place.
@@ -416,6 +443,7 @@ pub(crate) enum EncodedKeys {
 
 impl EncodedKeys {
     /// The key of a row; `None` for a null text.
+    #[inline]
     pub(crate) fn bytes(&self, row: usize) -> Option<&[u8]> {
         match self {
             Self::None => Some(&[]),
@@ -487,7 +515,7 @@ mod tests {
     fn keys_of_one_hash_are_told_apart() {
         let fields: Fields = vec![Field::new("k", DataType::Utf8, true)].into();
         let mut interner = KeyInterner::new(&fields).unwrap();
-        let hash = interner.hasher.hash_one("a");
+        let hash = hash_key(&interner.hasher, Some(b"a"));
         assert_eq!(interner.likely(hash, b"a"), 0);
         // What has the same hash is taken for the same, until a look at the bytes says otherwise.
         assert_eq!(interner.likely(hash, b"b"), 0);

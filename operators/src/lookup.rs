@@ -4,17 +4,18 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array, UInt64Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use arrow_row::{RowConverter, Rows, SortField};
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use crate::error::{OperatorError, Result};
 use crate::expression::Transform;
+use crate::key::hash_key;
 
 /// Pairs of a row and a match that are looked at together, unless a single row has more.
 const PAIRS_MAX: usize = 1 << 16;
@@ -27,7 +28,7 @@ pub struct LookupTable {
     converter: RowConverter,
     /// The key of each row.
     keys: Rows,
-    hasher: RandomState,
+    hasher: FixedState,
     /// The first row of each distinct key.
     first: HashTable<u32>,
     /// The next row with the key of this one.
@@ -58,7 +59,7 @@ impl LookupTable {
         let converter = RowConverter::new(fields)?;
         let nulls = nulls_of(keys);
         let keys = converter.convert_columns(keys)?;
-        let hasher = RandomState::with_seeds(0x9e37_79b9, 0x7f4a_7c15, 0xf39c_c060, 0x5ced_c834);
+        let hasher = FixedState::with_seed(0x9e37_79b9_7f4a_7c15);
         let mut table = Self {
             rows,
             converter,
@@ -77,18 +78,18 @@ impl LookupTable {
     fn add(&mut self, row: u32) {
         let Self { keys, hasher, first, next, .. } = self;
         let key = |row: u32| keys.row(row as usize).data();
-        let hash = hasher.hash_one(key(row));
+        let hash = hash_key(hasher, Some(key(row)));
         match first.find_mut(hash, |other| key(*other) == key(row)) {
             Some(head) => next[row as usize] = std::mem::replace(head, row),
             None => {
-                first.insert_unique(hash, row, |row| hasher.hash_one(key(*row)));
+                first.insert_unique(hash, row, |row| hash_key(hasher, Some(key(*row))));
             }
         }
     }
 
     /// The rows with this key, in the order of the table.
     fn find(&self, key: &[u8]) -> impl Iterator<Item = u32> {
-        let hash = self.hasher.hash_one(key);
+        let hash = hash_key(&self.hasher, Some(key));
         let is_key = |row: &u32| self.keys.row(*row as usize).data() == key;
         let head = self.first.find(hash, is_key).copied().unwrap_or(NONE);
         let next =

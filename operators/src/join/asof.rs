@@ -7,11 +7,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{filter, take};
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
+use foldhash::fast::FixedState;
 
 use super::held::{Held, Place, Waiting};
 use super::saved::{load_held, save_held};
@@ -58,7 +58,7 @@ pub struct AsOf {
     rows: RowConverter,
     right_schema: SchemaRef,
     left: Held,
-    right: HashMap<Arc<[u8]>, History, RandomState>,
+    right: HashMap<Arc<[u8]>, History, FixedState>,
     /// Times of right rows, the earliest on top: once answers have come to one, those before it can go.
     superseding: BinaryHeap<Reverse<(i64, Arc<[u8]>)>>,
     /// The same times, where a row may be too far from all that come: then it goes itself.

@@ -7,14 +7,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use ahash::RandomState;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{interleave, take_record_batch};
+use foldhash::fast::FixedState;
 
 use super::chunk::{Chunk, Entry};
 use super::keys::KeyRows;
 use crate::error::Result;
-use crate::key::fixed_hasher;
+use crate::key::{fixed_hasher, hash_key};
 
 /// A chunk is a quarter as long as the times in which partners lie, so that a look-up meets at most six.
 const CHUNKS_PER_REACH: i64 = 4;
@@ -53,7 +53,7 @@ pub(super) struct Held {
     span_ns: i64,
     /// Whether rows that find no partner are asked for.
     keeps: bool,
-    hasher: RandomState,
+    hasher: FixedState,
     chunks: BTreeMap<i64, Chunk>,
     pieces: Vec<Option<Piece>>,
     free: Vec<u32>,
@@ -227,7 +227,7 @@ impl Held {
                     *keys = Some(found);
                 }
             }
-            let hash = |key: Option<&[u8]>| self.hasher.hash_one(key);
+            let hash = |key: Option<&[u8]>| hash_key(&self.hasher, key);
             chunk.expect(probes, hash, |entry| key_of(&self.pieces, entry));
         }
         Ok(is_any)
@@ -240,7 +240,7 @@ impl Held {
         }
         for (&number, chunk) in self.chunks.range(self.chunk_of(from)..=self.chunk_of(to)) {
             let key_of = |entry| key_of(&self.pieces, entry);
-            let hash = |key: Option<&[u8]>| self.hasher.hash_one(key);
+            let hash = |key: Option<&[u8]>| hash_key(&self.hasher, key);
             chunk.find(key, hash, key_of, |at, Entry { time, piece, row }| {
                 if (from..=to).contains(&time) {
                     found(Place { entry: (number, at), piece, row });

@@ -3,9 +3,10 @@
 //! Entries are linked from the most to the least recently used, so that touching, adding and dropping one take the
 //! same time however many there are. The order of use is the order of rows, never of hashes.
 
-use ahash::RandomState;
+use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
+use crate::key::hash_key;
 use crate::time::EventTime;
 
 const NONE: u32 = u32::MAX;
@@ -30,7 +31,7 @@ pub(crate) struct Entry<T> {
 #[derive(Debug)]
 pub(crate) struct KeyTable<T> {
     /// Fixed seeds: nothing that is visible depends on the hash, but neither should speed.
-    hash: RandomState,
+    hash: FixedState,
     index: HashTable<u32>,
     entries: Vec<Entry<T>>,
     newest: u32,
@@ -52,7 +53,7 @@ pub(crate) struct Found {
 impl<T> KeyTable<T> {
     pub(crate) fn new() -> Self {
         Self {
-            hash: RandomState::with_seeds(1, 2, 3, 4),
+            hash: FixedState::with_seed(1),
             index: HashTable::new(),
             entries: Vec::new(),
             newest: NONE,
@@ -83,7 +84,7 @@ impl<T> KeyTable<T> {
 
     /// Where a key stands.
     fn slot(&self, key: Key<'_>) -> Option<u32> {
-        let hash = self.hash.hash_one(key);
+        let hash = hash_key(&self.hash, key);
         let is_key = |slot: &u32| self.entries[*slot as usize].key.as_deref() == key;
         self.index.find(hash, is_key).copied()
     }
@@ -145,10 +146,10 @@ impl<T> KeyTable<T> {
         let (key_of_entry, used) = (key.map(Box::from), self.uses);
         let entry = Entry { key: key_of_entry, time, value, used, newer: NONE, older: NONE };
         self.entries.push(entry);
-        let hash = self.hash.hash_one(key);
+        let hash = hash_key(&self.hash, key);
         let (entries, hasher) = (&self.entries, &self.hash);
         self.index.insert_unique(hash, slot, |slot| {
-            hasher.hash_one(entries[*slot as usize].key.as_deref())
+            hash_key(hasher, entries[*slot as usize].key.as_deref())
         });
         self.link_newest(slot);
         &mut self.entries[slot as usize]
@@ -230,7 +231,7 @@ impl<T> KeyTable<T> {
 
     /// Takes `slot` out of the index, where it stands under the key of `entry`.
     fn unindex(&mut self, slot: u32, entry: u32) {
-        let hash = self.hash.hash_one(self.entries[entry as usize].key.as_deref());
+        let hash = hash_key(&self.hash, self.entries[entry as usize].key.as_deref());
         if let Ok(found) = self.index.find_entry(hash, |candidate| *candidate == slot) {
             found.remove();
         }
@@ -238,7 +239,7 @@ impl<T> KeyTable<T> {
 
     /// Follows an entry that moved from one slot to another.
     fn reindex(&mut self, from: u32, to: u32) {
-        let hash = self.hash.hash_one(self.entries[to as usize].key.as_deref());
+        let hash = hash_key(&self.hash, self.entries[to as usize].key.as_deref());
         if let Some(slot) = self.index.find_mut(hash, |candidate| *candidate == from) {
             *slot = to;
         }

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ahash::RandomState;
+use foldhash::fast::FixedState;
 
 use super::json;
 use super::line::{ChangeKind, LogParser, ParsedLine, Template, TemplateChange};
@@ -76,7 +76,7 @@ pub struct Drain {
     protected: Vec<Word>,
     nodes: Vec<Node>,
     /// By node and branch. The first branch of a line is its number of tokens.
-    branches: HashMap<(u32, Branch), u32, RandomState>,
+    branches: HashMap<(u32, Branch), u32, FixedState>,
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     live: usize,
@@ -132,7 +132,7 @@ impl Drain {
             words,
             protected,
             nodes: vec![Node::default()],
-            branches: HashMap::with_hasher(RandomState::with_seeds(9, 10, 11, 12)),
+            branches: HashMap::with_hasher(FixedState::with_seed(9)),
             entries: Vec::new(),
             free: Vec::new(),
             live: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ahash::RandomState;
+use foldhash::fast::FixedState;
 
 use super::line::WILDCARD;
 
@@ -18,7 +18,7 @@ pub(super) const WILD: Word = 1;
 /// The words of all templates. Words of lines are only looked up, so that lines alone do not make it grow.
 #[derive(Clone, Debug)]
 pub(super) struct Words {
-    numbers: HashMap<Box<str>, Word, RandomState>,
+    numbers: HashMap<Box<str>, Word, FixedState>,
     texts: Vec<Box<str>>,
     /// Whether a word holds a wildcard and more.
     partly_wild: Vec<bool>,
@@ -28,7 +28,7 @@ pub(super) struct Words {
 impl Words {
     pub(super) fn new() -> Self {
         let mut words = Self {
-            numbers: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
+            numbers: HashMap::with_hasher(FixedState::with_seed(1)),
             texts: vec!["".into()],
             partly_wild: vec![false],
             bytes: 0,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use ahash::RandomState;
+use foldhash::fast::FixedState;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
@@ -82,7 +82,7 @@ pub(super) struct Templates {
     patterns_max: usize,
     /// By number of parts and first word.
     #[serde(skip)]
-    buckets: HashMap<(usize, u64), Vec<u32>, RandomState>,
+    buckets: HashMap<(usize, u64), Vec<u32>, FixedState>,
     #[serde(skip)]
     changes: Vec<TemplateChange>,
     /// Slots that were merged away since the last call of `take_moves`, and where to.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ahash::RandomState;
+use foldhash::fast::FixedState;
 
 use crate::logs::words::{UNKNOWN, Word};
 
@@ -14,7 +14,7 @@ pub(super) type Slot = u32;
 pub(super) struct PrefixTree {
     nodes: Vec<Node>,
     free: Vec<u32>,
-    children: HashMap<(u32, Word), u32, RandomState>,
+    children: HashMap<(u32, Word), u32, FixedState>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ impl PrefixTree {
         Self {
             nodes: vec![Node::default()],
             free: Vec::new(),
-            children: HashMap::with_hasher(RandomState::with_seeds(5, 6, 7, 8)),
+            children: HashMap::with_hasher(FixedState::with_seed(5)),
         }
     }
 
