@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Float64Builder, Int64Array, Int64Builder, ListArray, StringBuilder,
-    StructArray, UInt64Builder,
+    ArrayRef, BooleanBuilder, Float64Array, Int64Array, Int64Builder, ListArray, StringBuilder,
+    StructArray, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
@@ -16,7 +16,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::columns::{Columns, in_unit};
 use super::explain::Explanation;
-use super::extra::{ExtraBuilder, push};
+use super::extra::{ExtraBuilder, Numbers};
 use super::{Judgement, Phase, Row};
 use crate::detector::OUTPUT_COLUMNS;
 use crate::detectors::anomaly::metadata;
@@ -114,28 +114,28 @@ pub(super) struct Finding<'a> {
 pub(super) struct OutputWriter<'a> {
     columns: &'a Columns,
     names: Vec<&'a str>,
-    score: Float64Builder,
+    score: Numbers,
     is_anomaly: BooleanBuilder,
-    threshold: Float64Builder,
+    threshold: Numbers,
     phase: StringBuilder,
-    version: UInt64Builder,
-    severity: Float64Builder,
-    probability: Float64Builder,
-    confidence: Float64Builder,
-    samples: UInt64Builder,
+    version: Vec<u64>,
+    severity: Numbers,
+    probability: Numbers,
+    confidence: Numbers,
+    samples: Vec<u64>,
     feature: StringBuilder,
-    actual: Float64Builder,
-    expected: Float64Builder,
-    lower: Float64Builder,
-    upper: Float64Builder,
-    deviation: Float64Builder,
-    deviation_relative: Float64Builder,
+    actual: Numbers,
+    expected: Numbers,
+    lower: Numbers,
+    upper: Numbers,
+    deviation: Numbers,
+    deviation_relative: Numbers,
     direction: StringBuilder,
     attribution: AttributionBuilder,
     suppressed_by: StringBuilder,
     /// Start, end and peak, in the unit of the time column.
     episode: [Int64Builder; 3],
-    episode_peak_score: Float64Builder,
+    episode_peak_score: Numbers,
     explanation: StringBuilder,
     extras: Vec<ExtraBuilder>,
     absent: Absent,
@@ -155,7 +155,7 @@ impl<'a> OutputWriter<'a> {
         extras: &[(&'static str, DataType)],
         rows: usize,
     ) -> Self {
-        let number = || Float64Builder::with_capacity(rows);
+        let number = || Numbers::with_capacity(rows);
         let time = || Int64Builder::with_capacity(rows);
         // Texts of most rows are short or absent.
         let text = |bytes: usize| StringBuilder::with_capacity(rows, rows * bytes);
@@ -165,11 +165,11 @@ impl<'a> OutputWriter<'a> {
             is_anomaly: BooleanBuilder::with_capacity(rows),
             threshold: number(),
             phase: text(9),
-            version: UInt64Builder::with_capacity(rows),
+            version: Vec::with_capacity(rows),
             severity: number(),
             probability: number(),
             confidence: number(),
-            samples: UInt64Builder::with_capacity(rows),
+            samples: Vec::with_capacity(rows),
             feature: text(8),
             actual: number(),
             expected: number(),
@@ -193,15 +193,15 @@ impl<'a> OutputWriter<'a> {
     /// Writes one row.
     pub(super) fn push(&mut self, finding: &Finding<'_>) {
         let Finding { judgement, verdict, .. } = finding;
-        push(&mut self.score, judgement.score);
+        self.score.push(judgement.score);
         self.is_anomaly.append_option(verdict.is_anomaly);
-        push(&mut self.threshold, judgement.threshold);
+        self.threshold.push(judgement.threshold);
         self.phase.append_value(finding.phase.as_str());
-        self.version.append_value(finding.version);
-        push(&mut self.severity, judgement.score / judgement.threshold);
-        push(&mut self.probability, verdict.probability);
-        push(&mut self.confidence, finding.confidence);
-        self.samples.append_value(finding.samples);
+        self.version.push(finding.version);
+        self.severity.push(judgement.score / judgement.threshold);
+        self.probability.push(verdict.probability);
+        self.confidence.push(finding.confidence);
+        self.samples.push(finding.samples);
         self.push_feature(finding);
         let shares = judgement.features.iter().map(|feature| feature.contribution);
         self.attribution.push(&self.names, shares, judgement.score);
@@ -230,7 +230,7 @@ impl<'a> OutputWriter<'a> {
         let Some(i) = finding.verdict.feature else {
             self.feature.append_null();
             self.direction.append_null();
-            for builder in [
+            for numbers in [
                 &mut self.actual,
                 &mut self.expected,
                 &mut self.lower,
@@ -238,20 +238,20 @@ impl<'a> OutputWriter<'a> {
                 &mut self.deviation,
                 &mut self.deviation_relative,
             ] {
-                builder.append_null();
+                numbers.push(f64::NAN);
             }
             return;
         };
         let (actual, judged) = (finding.row.features[i], &finding.judgement.features[i]);
         let deviation = actual - judged.expected;
         self.feature.append_value(self.names[i]);
-        push(&mut self.actual, actual);
-        push(&mut self.expected, judged.expected);
-        push(&mut self.lower, judged.lower);
-        push(&mut self.upper, judged.upper);
-        push(&mut self.deviation, deviation);
+        self.actual.push(actual);
+        self.expected.push(judged.expected);
+        self.lower.push(judged.lower);
+        self.upper.push(judged.upper);
+        self.deviation.push(deviation);
         let relative = deviation / judged.expected.abs();
-        push(&mut self.deviation_relative, if relative.is_finite() { relative } else { f64::NAN });
+        self.deviation_relative.push(if relative.is_finite() { relative } else { f64::NAN });
         self.direction.append_option(direction(deviation));
     }
 
@@ -266,14 +266,14 @@ impl<'a> OutputWriter<'a> {
         self.episode[0].append_value(time(episode.start));
         self.episode[1].append_option(verdict.episode_is_over.then(|| time(episode.end)));
         self.episode[2].append_value(time(episode.peak));
-        self.episode_peak_score.append_value(episode.peak_score);
+        self.episode_peak_score.push(episode.peak_score);
     }
 
     /// Writes the nulls of rows without an episode.
     fn without_episode(&mut self) {
         let rows = std::mem::take(&mut self.absent.episode);
         self.episode.iter_mut().for_each(|time| time.append_nulls(rows));
-        self.episode_peak_score.append_nulls(rows);
+        self.episode_peak_score.push_nulls(rows);
     }
 
     /// The input followed by what was written.
@@ -295,7 +295,7 @@ impl<'a> OutputWriter<'a> {
             Arc::new(self.severity.finish()),
             Arc::new(self.probability.finish()),
             Arc::new(self.confidence.finish()),
-            Arc::new(self.samples.finish()),
+            Arc::new(UInt64Array::from(self.samples)),
             Arc::new(self.feature.finish()),
             Arc::new(self.actual.finish()),
             Arc::new(self.expected.finish()),
@@ -321,7 +321,7 @@ impl<'a> OutputWriter<'a> {
             Arc::new(self.is_anomaly.finish()),
             Arc::new(self.threshold.finish()),
             Arc::new(self.phase.finish()),
-            Arc::new(self.version.finish()),
+            Arc::new(UInt64Array::from(self.version)),
             Arc::new(StructArray::try_new(fields.clone(), detail, None)?),
         ]);
         Ok(RecordBatch::try_new(schema.clone(), columns)?)
@@ -341,7 +341,7 @@ struct AttributionBuilder {
     offsets: Vec<i32>,
     valid: Vec<bool>,
     feature: StringBuilder,
-    share: Float64Builder,
+    share: Vec<f64>,
 }
 
 impl AttributionBuilder {
@@ -352,7 +352,7 @@ impl AttributionBuilder {
             offsets,
             valid: Vec::with_capacity(rows),
             feature: StringBuilder::with_capacity(rows * features, rows * features * 8),
-            share: Float64Builder::with_capacity(rows * features),
+            share: Vec::with_capacity(rows * features),
         }
     }
 
@@ -370,7 +370,7 @@ impl AttributionBuilder {
         if valid {
             for (name, c) in names.iter().zip(contributions).filter(|(_, c)| !c.is_nan()) {
                 self.feature.append_value(name);
-                self.share.append_value(if sum > 0.0 { c / sum } else { 1.0 / count });
+                self.share.push(if sum > 0.0 { c / sum } else { 1.0 / count });
                 end += 1;
             }
         }
@@ -379,8 +379,8 @@ impl AttributionBuilder {
     }
 
     fn finish(&mut self) -> Result<ListArray> {
-        let shares: Vec<ArrayRef> =
-            vec![Arc::new(self.feature.finish()), Arc::new(self.share.finish())];
+        let share = Float64Array::from(std::mem::take(&mut self.share));
+        let shares: Vec<ArrayRef> = vec![Arc::new(self.feature.finish()), Arc::new(share)];
         let shares = StructArray::try_new(share_fields(), shares, None)?;
         let offsets = OffsetBuffer::new(std::mem::take(&mut self.offsets).into());
         let valid = NullBuffer::from(std::mem::take(&mut self.valid));

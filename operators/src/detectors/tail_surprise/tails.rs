@@ -138,7 +138,10 @@ impl Tails {
     pub(super) fn limits(&self, surprise: f64, floor: f64) -> (f64, f64) {
         let [up, down, ..] = self.shapes;
         let rows = self.counts[0].scored;
-        (-down.limit(surprise, floor, rows), up.limit(surprise, floor, rows))
+        let excess = up.excess(surprise, rows);
+        // Mostly both have as many values, and logarithms cost.
+        let below = if down.values == up.values { excess } else { down.excess(surprise, rows) };
+        (-down.limit(below, floor), up.limit(excess, floor))
     }
 
     /// Learns a row, each value held within `clip` mean excesses of where its tail begins.
@@ -259,12 +262,16 @@ impl Shape {
         }
     }
 
-    fn limit(self, surprise: f64, floor: f64, rows: u32) -> f64 {
+    /// How many mean excesses beyond the beginning a value surprises so much; NaN where it does not get there.
+    fn excess(self, surprise: f64, rows: u32) -> f64 {
         let (values, rarity) = (f64::from(self.values), self.rarity(rows));
         if self.values == 0 || !(surprise > rarity) {
             return f64::NAN;
         }
-        let excess = values * ((surprise - rarity) / values).exp_m1();
+        values * ((surprise - rarity) / values).exp_m1()
+    }
+
+    fn limit(self, excess: f64, floor: f64) -> f64 {
         self.begin + excess * self.mean_excess.max(floor)
     }
 }
@@ -337,7 +344,8 @@ impl Largest {
             self.grow((2 * len).min(KEPT));
         }
         let values = &mut self.values[tail * self.room..][..self.room];
-        let at = values[..len].partition_point(|value| *value < x);
+        // A search by halves would wait for memory at each step; all of them are read at the same time.
+        let at = values[..len].iter().filter(|value| **value < x).count();
         if len < kept {
             values.copy_within(at..len, at + 1);
             values[at] = x;
