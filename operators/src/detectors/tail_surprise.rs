@@ -41,7 +41,7 @@
 //! anomalous rows are held within 50 `m` like others: fewer alarms from series that spike all the time.
 //!
 //! Costs 7 KB per key and feature at first, 11 KB after 400 rows, 19 KB from the second generation on, and half a microsecond
-//! per row and feature.
+//! to one per row and feature.
 //!
 //! # NaN and NULL
 //! Missing values (NULL, NaN, infinite) are neither scored nor learned; values beyond 1e150 count as 1e150.

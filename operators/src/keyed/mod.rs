@@ -3,11 +3,13 @@
 //!
 //! Windows hold keys until they close and count them among their groups; what is here is for state that no window ends.
 
+mod grouped;
 mod table;
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::EventTime;
+pub(crate) use grouped::Grouped;
 pub(crate) use table::{Entry, Found, Key, KeyTable};
 
 /// What becomes of a row whose key is new, when an operator holds as many keys as it may.

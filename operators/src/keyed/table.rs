@@ -83,14 +83,14 @@ impl<T> KeyTable<T> {
     }
 
     /// Where a key stands.
-    fn slot(&self, key: Key<'_>) -> Option<u32> {
+    pub(super) fn slot(&self, key: Key<'_>) -> Option<u32> {
         let hash = hash_key(&self.hash, key);
         let is_key = |slot: &u32| self.entries[*slot as usize].key.as_deref() == key;
         self.index.find(hash, is_key).copied()
     }
 
     /// Makes an entry the most recently used.
-    fn renew(&mut self, slot: u32) -> &mut Entry<T> {
+    pub(super) fn renew(&mut self, slot: u32) -> &mut Entry<T> {
         if slot != self.newest {
             self.unlink(slot);
             self.link_newest(slot);
@@ -127,6 +127,16 @@ impl<T> KeyTable<T> {
             // New then, and perhaps not any more; or it may stand elsewhere now.
             _ => self.touch(key),
         }
+    }
+
+    /// The entry in a slot, where [`KeyTable::group`] has put rows.
+    pub(crate) fn in_slot(&self, slot: u32) -> &Entry<T> {
+        &self.entries[slot as usize]
+    }
+
+    /// As [`KeyTable::in_slot`].
+    pub(crate) fn in_slot_mut(&mut self, slot: u32) -> &mut Entry<T> {
+        &mut self.entries[slot as usize]
     }
 
     /// The most recently used entry.

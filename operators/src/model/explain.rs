@@ -12,22 +12,22 @@ pub(super) struct Explanation<'a> {
 
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { row, judgement, verdict, .. } = self.finding;
-        match verdict.feature {
+        let Finding { row, judged, features, .. } = self.finding;
+        match judged.verdict.feature {
             Some(i) => {
-                let judged = &judgement.features[i];
+                let feature = &features[i];
                 write!(f, "{} is {}", self.names[i], Short(row.features[i]))?;
-                if !judged.expected.is_nan() {
-                    write!(f, ", expected {}", Short(judged.expected))?;
+                if !feature.expected.is_nan() {
+                    write!(f, ", expected {}", Short(feature.expected))?;
                 }
-                if !judged.lower.is_nan() && !judged.upper.is_nan() {
-                    write!(f, " ({} to {})", Short(judged.lower), Short(judged.upper))?;
+                if !feature.lower.is_nan() && !feature.upper.is_nan() {
+                    write!(f, " ({} to {})", Short(feature.lower), Short(feature.upper))?;
                 }
             }
             None => f.write_str("the row is unlike those before it")?,
         }
-        write!(f, "; score {} is above ", Short(judgement.score))?;
-        write!(f, "the threshold {}", Short(judgement.threshold))
+        write!(f, "; score {} is above ", Short(judged.score))?;
+        write!(f, "the threshold {}", Short(judged.threshold))
     }
 }
 

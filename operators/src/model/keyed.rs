@@ -1,6 +1,8 @@
 //! The detector with one small model per key: a plan from columns and options, and the loop over rows.
 
+mod judge;
 mod saved;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,24 +13,23 @@ use arrow::record_batch::RecordBatch;
 use arrow_row::RowConverter;
 
 use super::columns::Columns;
-use super::output::{Finding, OutputWriter, output_schema};
+use super::output::output_schema;
 use super::side::{self, SideWriter};
 use super::slots::Slots;
 use super::snapshot;
-use super::{Judgement, Model, ModelFactory, Phase, Rebuilds, Reports, Row};
+use super::{Model, ModelFactory, Rebuilds, Reports};
 use crate::detector::{
     Answers, Detector, DetectorPlan, DetectorRequest, DetectorStatistics, Pieces, SideRelation,
 };
-use crate::detectors::decide::{Decider, DecisionSettings, Rule, Verdict};
+use crate::detectors::decide::{Decider, DecisionSettings, Rule};
 use crate::error::Result;
 use crate::key::KeyShare;
-use crate::keyed::{Found, Key, KeyTable};
+use crate::keyed::{Found, Grouped, Key, KeyTable};
 use crate::options::{OptionKind, OptionReader, OptionSpec};
 use crate::time::{EventTime, SPAN_NS_MAX};
+use judge::Judge;
 use saved::Saved;
-
-/// So many rows have their models looked up before the first of them is scored.
-const ROWS_AHEAD: usize = 32;
+use together::{Findings, ROWS_TOGETHER};
 
 /// What happens to a key that comes when the models are at their bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,17 +202,13 @@ pub struct KeyedDetector {
     /// Made when the first batch comes, for keys that need one.
     converter: Option<RowConverter>,
     table: KeyTable<Keyed>,
-    statistics: DetectorStatistics,
-    /// Bytes of all models, and how many of them score.
-    models: (usize, u64),
-    judgement: Judgement,
-    filled: Vec<f64>,
-    reports: Reports,
+    judge: Judge,
     /// Reports of models that were brought here or have left, with their keys, until they are written.
     standing: Vec<(Option<Box<[u8]>>, Reports)>,
     features: Vec<f64>,
     times: Vec<i64>,
     found: Found,
+    grouped: Grouped,
 }
 
 impl fmt::Debug for KeyedDetector {
@@ -230,17 +227,14 @@ impl KeyedDetector {
     pub fn new(plan: KeyedPlan) -> Self {
         let plan = plan.0;
         Self {
-            judgement: Judgement::new(plan.columns.feature_names().len(), plan.extras.len()),
-            filled: Vec::new(),
+            judge: Judge::new(plan.columns.feature_names().len(), plan.extras.len()),
             converter: None,
             table: KeyTable::new(),
-            statistics: DetectorStatistics::default(),
-            models: (0, 0),
-            reports: Reports::default(),
             standing: Vec::new(),
             features: Vec::new(),
             times: Vec::new(),
             found: Found::default(),
+            grouped: Grouped::default(),
             plan,
         }
     }
@@ -253,7 +247,7 @@ impl KeyedDetector {
                 let expired = std::mem::replace(&mut entry.value, self.plan.keyed());
                 let key = entry.key.clone();
                 self.leave(key, &expired);
-                self.statistics.expired += 1;
+                self.judge.statistics.expired += 1;
             }
             return true;
         }
@@ -263,7 +257,7 @@ impl KeyedDetector {
                 return false;
             }
             self.drop_oldest();
-            self.statistics.evicted += 1;
+            self.judge.statistics.evicted += 1;
         }
         self.table.insert(key, time, self.plan.keyed());
         true
@@ -279,7 +273,7 @@ impl KeyedDetector {
 
     /// Takes a model out of the totals; what it has in counted relations leaves them with it.
     fn leave(&mut self, key: Option<Box<[u8]>>, keyed: &Keyed) {
-        self.discount(&keyed.counted);
+        self.judge.discount(&keyed.counted);
         let mut reports = Reports::default();
         keyed.model.report_standing(-1, &mut reports);
         if !reports.is_empty() {
@@ -287,105 +281,13 @@ impl KeyedDetector {
         }
     }
 
-    fn discount(&mut self, counted: &Counted) {
-        self.models.0 -= counted.bytes;
-        self.models.1 -= u64::from(counted.is_ready);
-    }
-
     /// Drops keys that have shown no row for too long. Rows come in order of time, so the longest unused are the
     /// ones with the earliest times.
     fn expire(&mut self, now: EventTime) {
         while self.table.oldest().is_some_and(|oldest| self.plan.is_expired(oldest.time, now)) {
             self.drop_oldest();
-            self.statistics.expired += 1;
+            self.judge.statistics.expired += 1;
         }
-    }
-
-    /// Scores and learns one row; what its model reports waits in `self.reports`.
-    fn process_row(
-        &mut self,
-        ahead: usize,
-        key: Key<'_>,
-        row: Row<'_>,
-        writer: &mut OutputWriter<'_>,
-    ) {
-        self.statistics.rows += 1;
-        let has_room = self.make_room(ahead, key, row.time);
-        let decision = &self.plan.decision;
-        let judgement = &mut self.judgement;
-        let Some(entry) = self.table.newest_mut().filter(|_| has_room) else {
-            self.statistics.refused += 1;
-            judgement.reset(f64::NAN);
-            let mut verdict = Verdict::none();
-            verdict.suppressed_by = Some(Rule::ModelsMax);
-            writer.push(&Finding {
-                row,
-                judgement,
-                verdict: &verdict,
-                phase: Phase::WarmingUp,
-                version: 0,
-                samples: 0,
-                confidence: 0.0,
-            });
-            return;
-        };
-        let last_time = std::mem::replace(&mut entry.time, row.time);
-        let Keyed { model, decider, last, counted } = &mut entry.value;
-        let slots = &self.plan.slots;
-        // A key without rows yet has no gap: its entry was made for this row.
-        for slot in slots.between(last_time, row.time) {
-            let (last, next) = ((last_time, last.as_slice()), (row.time, row.features));
-            slots.fill(slot, last, next, &mut self.filled);
-            let filled = Row { time: slots.start(slot), features: &self.filled };
-            decider.observe(&Row { features: &[f64::NAN], ..filled });
-            self.statistics.filled += 1;
-            if filled.present().next().is_none() {
-                model.pass(&filled);
-                continue;
-            }
-            judgement.reset(decider.threshold(decision));
-            model.score(&filled, judgement);
-            model.learn(&filled);
-        }
-        if slots.keep_last() {
-            last.clear();
-            last.extend_from_slice(row.features);
-        }
-        let is_missing = row.present().next().is_none();
-        decider.observe(&row);
-        judgement.reset(decider.threshold(decision));
-        if is_missing {
-            self.statistics.missing += 1;
-        } else {
-            model.score(&row, judgement);
-        }
-        let verdict = decider.decide(decision, &row, judgement);
-        self.statistics.anomalies += u64::from(verdict.is_anomaly == Some(true));
-        writer.push(&Finding {
-            row,
-            judgement,
-            verdict: &verdict,
-            phase: model.phase(),
-            version: model.version(),
-            samples: model.samples(),
-            confidence: decider.confidence(model.samples()),
-        });
-        if verdict.learn && !is_missing {
-            model.learn(&row);
-        } else {
-            model.pass(&row);
-        }
-        model.report(&mut self.reports);
-        let now = Counted {
-            bytes: model.bytes() + decider.bytes() + last.capacity() * size_of::<f64>(),
-            is_ready: model.phase().scores(),
-            rebuilds: model.rebuilds(),
-        };
-        let before = std::mem::replace(counted, now);
-        self.models.0 = self.models.0 + now.bytes - before.bytes;
-        self.models.1 = self.models.1 + u64::from(now.is_ready) - u64::from(before.is_ready);
-        self.statistics.rebuilds += now.rebuilds.count - before.rebuilds.count;
-        self.statistics.rebuild_ns += now.rebuilds.ns - before.rebuilds.ns;
     }
 }
 
@@ -400,31 +302,12 @@ impl Detector for KeyedDetector {
         if self.converter.is_none() {
             self.converter = columns.key_converter()?;
         }
-        let keys = columns.keys(rows, self.converter.as_ref())?;
-        let mut times = std::mem::take(&mut self.times);
-        let mut features = std::mem::take(&mut self.features);
-        columns.times(rows, &mut times)?;
-        columns.features(rows, &mut features)?;
-
-        let mut writer = OutputWriter::new(columns, &plan.extras, rows.num_rows());
-        let mut side = SideWriter::new(columns, &plan.relations);
-        let width = columns.feature_names().len();
-        for (i, (&time, features)) in times.iter().zip(features.chunks_exact(width)).enumerate() {
-            let row = Row { time: EventTime(time), features };
-            let ahead = i % ROWS_AHEAD;
-            if ahead == 0 {
-                let next = (i..rows.num_rows().min(i + ROWS_AHEAD)).map(|i| keys.get(i));
-                let mut sum = 0.0;
-                self.table.find(next, &mut self.found, |keyed| sum += keyed.model.warm());
-                std::hint::black_box(sum);
-            }
-            self.process_row(ahead, keys.get(i), row, &mut writer);
-            side.push(i, &mut self.reports);
+        let mut findings = Findings::default();
+        for begin in (0..rows.num_rows()).step_by(ROWS_TOGETHER) {
+            let together = ROWS_TOGETHER.min(rows.num_rows() - begin);
+            self.judge_together(&plan, &rows.slice(begin, together), &mut findings, out)?;
         }
-        (self.times, self.features) = (times, features);
-        out.rows.push(writer.finish(rows, &plan.schema)?);
-        let (keys, time) = (columns.key_columns(rows), rows.column(columns.time_column()));
-        side.finish(&plan.relations, &keys, Some(time), out)
+        Ok(())
     }
 
     fn advance(&mut self, watermark: EventTime, out: &mut Answers) -> Result<()> {
@@ -436,12 +319,12 @@ impl Detector for KeyedDetector {
     }
 
     fn statistics(&self) -> DetectorStatistics {
-        let (bytes, ready) = self.models;
+        let (bytes, ready) = self.judge.models;
         DetectorStatistics {
             models: self.table.len() as u64,
             ready,
             bytes: (bytes + self.table.bytes()) as u64,
-            ..self.statistics
+            ..self.judge.statistics
         }
     }
 
@@ -453,7 +336,7 @@ impl Detector for KeyedDetector {
         let saved: Saved = snapshot::open(&self.plan.kind, snapshot)?;
         let statistics = saved.statistics;
         let table = self.plan.table_of(vec![saved], KeyShare::ALL)?;
-        (self.table, self.statistics) = (table, statistics);
+        (self.table, self.judge.statistics) = (table, statistics);
         self.bound();
         Ok(())
     }
@@ -501,9 +384,9 @@ impl KeyedDetector {
     fn bound(&mut self) {
         while self.table.len() > self.plan.models_max {
             self.table.drop_oldest();
-            self.statistics.evicted += 1;
+            self.judge.statistics.evicted += 1;
         }
-        self.models = self.table.by_use().fold((0, 0), |(bytes, ready), entry| {
+        self.judge.models = self.table.by_use().fold((0, 0), |(bytes, ready), entry| {
             let counted = &entry.value.counted;
             (bytes + counted.bytes, ready + u64::from(counted.is_ready))
         });

@@ -17,7 +17,7 @@ use arrow::record_batch::RecordBatch;
 use super::columns::{Columns, in_unit};
 use super::explain::Explanation;
 use super::extra::{ExtraBuilder, Numbers};
-use super::{Judgement, Phase, Row};
+use super::{Extra, FeatureJudgement, Phase, Row};
 use crate::detector::OUTPUT_COLUMNS;
 use crate::detectors::anomaly::metadata;
 use crate::detectors::decide::Verdict;
@@ -100,14 +100,39 @@ fn detail_fields(time: &DataType, extras: &[(&'static str, DataType)]) -> Fields
 }
 
 /// What the model and the decider found out about one row.
-pub(super) struct Finding<'a> {
-    pub(super) row: Row<'a>,
-    pub(super) judgement: &'a Judgement,
-    pub(super) verdict: &'a Verdict,
+#[derive(Clone, Copy)]
+pub(super) struct Judged {
+    pub(super) score: f64,
+    pub(super) threshold: f64,
+    pub(super) verdict: Verdict,
     pub(super) phase: Phase,
     pub(super) version: u64,
     pub(super) samples: u64,
     pub(super) confidence: f64,
+}
+
+impl Judged {
+    /// For a row without a model.
+    pub(super) fn none() -> Self {
+        Self {
+            score: f64::NAN,
+            threshold: f64::NAN,
+            verdict: Verdict::none(),
+            phase: Phase::WarmingUp,
+            version: 0,
+            samples: 0,
+            confidence: 0.0,
+        }
+    }
+}
+
+/// A row with all that was found out about it.
+pub(super) struct Finding<'a> {
+    pub(super) row: Row<'a>,
+    pub(super) judged: &'a Judged,
+    /// See [`Judgement`](super::Judgement).
+    pub(super) features: &'a [FeatureJudgement],
+    pub(super) extras: &'a [Extra],
 }
 
 /// Builders of the output columns of one batch.
@@ -192,19 +217,20 @@ impl<'a> OutputWriter<'a> {
 
     /// Writes one row.
     pub(super) fn push(&mut self, finding: &Finding<'_>) {
-        let Finding { judgement, verdict, .. } = finding;
-        self.score.push(judgement.score);
+        let Finding { judged, features, extras, .. } = finding;
+        let Judged { score, threshold, verdict, .. } = judged;
+        self.score.push(*score);
         self.is_anomaly.append_option(verdict.is_anomaly);
-        self.threshold.push(judgement.threshold);
-        self.phase.append_value(finding.phase.as_str());
-        self.version.push(finding.version);
-        self.severity.push(judgement.score / judgement.threshold);
+        self.threshold.push(*threshold);
+        self.phase.append_value(judged.phase.as_str());
+        self.version.push(judged.version);
+        self.severity.push(score / threshold);
         self.probability.push(verdict.probability);
-        self.confidence.push(finding.confidence);
-        self.samples.push(finding.samples);
+        self.confidence.push(judged.confidence);
+        self.samples.push(judged.samples);
         self.push_feature(finding);
-        let shares = judgement.features.iter().map(|feature| feature.contribution);
-        self.attribution.push(&self.names, shares, judgement.score);
+        let shares = features.iter().map(|feature| feature.contribution);
+        self.attribution.push(&self.names, shares, *score);
         match verdict.suppressed_by {
             Some(rule) => {
                 self.suppressed_by.append_nulls(std::mem::take(&mut self.absent.suppressed_by));
@@ -221,13 +247,13 @@ impl<'a> OutputWriter<'a> {
         } else {
             self.absent.explanation += 1;
         }
-        for (builder, extra) in self.extras.iter_mut().zip(&judgement.extras) {
+        for (builder, extra) in self.extras.iter_mut().zip(*extras) {
             builder.push(extra);
         }
     }
 
     fn push_feature(&mut self, finding: &Finding<'_>) {
-        let Some(i) = finding.verdict.feature else {
+        let Some(i) = finding.judged.verdict.feature else {
             self.feature.append_null();
             self.direction.append_null();
             for numbers in [
@@ -242,7 +268,7 @@ impl<'a> OutputWriter<'a> {
             }
             return;
         };
-        let (actual, judged) = (finding.row.features[i], &finding.judgement.features[i]);
+        let (actual, judged) = (finding.row.features[i], &finding.features[i]);
         let deviation = actual - judged.expected;
         self.feature.append_value(self.names[i]);
         self.actual.push(actual);

@@ -79,7 +79,7 @@ impl KeyedDetector {
         };
         Ok(Saved {
             columns: self.plan.saved_columns(),
-            statistics: DetectorStatistics { rebuild_ns: 0, ..self.statistics },
+            statistics: DetectorStatistics { rebuild_ns: 0, ..self.judge.statistics },
             by_use: self.table.by_use().map(|entry| position(&entry.key)).collect(),
             entries,
         })
