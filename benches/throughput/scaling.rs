@@ -10,7 +10,7 @@ const ROUNDS: usize = 5;
 /// Each has more than a hundred keys.
 const QUERIES: [(&str, &str); 4] = [
     (
-        "tumble",
+        "tumble_1e4",
         "SELECT host, window_end, count(*) AS n, avg(value) AS mean, stddev(value) AS deviation, min(value) AS least,
             max(value) AS most FROM TUMBLE(load, ts, INTERVAL '10 seconds') GROUP BY host, window_start, window_end",
     ),

@@ -79,9 +79,8 @@ impl Meter {
         self.batches_out.fetch_add(batches.len() as u64, Ordering::Relaxed);
         let Some((index, time)) = time else { return };
         for batch in batches {
-            let times = time.read(batch.rows.column(*index));
-            if let Some(latest) = times.iter().max() {
-                self.latest.fetch_max(*latest, Ordering::Relaxed);
+            if let Some(latest) = time.latest(batch.rows.column(*index)) {
+                self.latest.fetch_max(latest.0, Ordering::Relaxed);
             }
         }
     }

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use arrow::record_batch::RecordBatch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
@@ -93,6 +94,9 @@ fn close_windows<'scope>(
                         context.received(&batch.rows);
                         if batch.is_partial {
                             context.attempt(|| panes.merge(&batch.rows));
+                        } else if folded.is_some() {
+                            // Whoever did not fold them has looked at their times.
+                            add_in_range(&context, &aggregate, &mut panes, &batch.rows);
                         } else {
                             add_rows(&context, &aggregate, &mut panes, &batch);
                         }
@@ -149,8 +153,18 @@ pub(super) fn add_rows(
     batch: &Batch,
 ) {
     let WindowedAggregate { time, time_index, .. } = aggregate;
-    let Some(rows) = within_range(context, time, *time_index, &batch.rows) else { return };
-    context.isolate(&rows, &mut |rows| {
+    if let Some(rows) = within_range(context, time, *time_index, &batch.rows) {
+        add_in_range(context, aggregate, panes, &rows);
+    }
+}
+
+fn add_in_range(
+    context: &QueryContext,
+    aggregate: &WindowedAggregate,
+    panes: &mut Panes,
+    rows: &RecordBatch,
+) {
+    context.isolate(rows, &mut |rows| {
         let input = aggregate.program.prepare(rows)?;
         // A failure past this point has changed accumulators, so it ends the query rather than a row.
         context.attempt(|| panes.update(rows, &input));

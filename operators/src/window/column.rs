@@ -82,14 +82,10 @@ impl TimeType {
     /// any value: the caller looks at the column's validity.
     #[must_use]
     pub fn read(&self, column: &ArrayRef) -> ScalarBuffer<i64> {
-        let values = match self.unit {
-            TimeUnit::Nanosecond => {
-                return column.as_primitive::<TimestampNanosecondType>().values().clone();
-            }
-            TimeUnit::Second => column.as_primitive::<TimestampSecondType>().values(),
-            TimeUnit::Millisecond => column.as_primitive::<TimestampMillisecondType>().values(),
-            TimeUnit::Microsecond => column.as_primitive::<TimestampMicrosecondType>().values(),
-        };
+        let values = self.ticks(column);
+        if self.unit == TimeUnit::Nanosecond {
+            return values.clone();
+        }
         let unit = self.unit_ns();
         values.iter().map(|value| value.saturating_mul(unit)).collect()
     }
@@ -99,16 +95,29 @@ impl TimeType {
     /// A source has seen to its own rows, but the bounds of a window may lie beyond the last moment of a row.
     #[must_use]
     pub fn is_in_range(&self, column: &ArrayRef) -> bool {
-        let values = match self.unit {
+        // In the column's own unit, with one comparison: before the earliest is, without a sign, far beyond the latest.
+        let unit = self.unit_ns();
+        let (earliest, latest) = (EventTime::EARLIEST.0 / unit, EventTime::LATEST.0 / unit);
+        let span = latest.abs_diff(earliest);
+        let is_in = |value: &i64| value.wrapping_sub(earliest).cast_unsigned() <= span;
+        self.ticks(column).iter().fold(true, |all, value| all & is_in(value))
+    }
+
+    /// The latest time of a column without nulls; none of one without rows.
+    #[must_use]
+    pub fn latest(&self, column: &ArrayRef) -> Option<EventTime> {
+        let latest = self.ticks(column).iter().max()?;
+        Some(EventTime(latest.saturating_mul(self.unit_ns())))
+    }
+
+    /// The column's values in its own unit.
+    fn ticks<'c>(&self, column: &'c ArrayRef) -> &'c ScalarBuffer<i64> {
+        match self.unit {
             TimeUnit::Second => column.as_primitive::<TimestampSecondType>().values(),
             TimeUnit::Millisecond => column.as_primitive::<TimestampMillisecondType>().values(),
             TimeUnit::Microsecond => column.as_primitive::<TimestampMicrosecondType>().values(),
             TimeUnit::Nanosecond => column.as_primitive::<TimestampNanosecondType>().values(),
-        };
-        // In the column's own unit, in a loop that compilers turn into vector instructions.
-        let unit = self.unit_ns();
-        let (earliest, latest) = (EventTime::EARLIEST.0 / unit, EventTime::LATEST.0 / unit);
-        values.iter().fold(true, |all, value| all & (earliest..=latest).contains(value))
+        }
     }
 
     /// A column of this type from nanoseconds.
@@ -146,6 +155,9 @@ mod tests {
                 let column = time.write(ns.into_iter());
                 assert_eq!(*column.data_type(), time.data_type());
                 assert_eq!(*time.read(&column), ns);
+                assert_eq!(time.latest(&column), Some(EventTime(86_400_000_000_000)));
+                assert_eq!(time.latest(&column.slice(0, 2)), Some(EventTime(0)));
+                assert_eq!(time.latest(&column.slice(0, 0)), None);
             }
         }
     }
