@@ -156,9 +156,11 @@ mod lstm {
 /// DL-14: a key that feedback made known is normal where it was, and nowhere else.
 #[test]
 fn a_new_key_is_normal_where_it_was_called_so() {
-    let mut all = vec![ngram()];
-    #[cfg(feature = "neural")]
-    all.push(lstm::small());
+    let all = [
+        ngram(),
+        #[cfg(feature = "neural")]
+        lstm::small(),
+    ];
     for settings in all {
         let mut model = trained(&settings);
         let told = session("open disk net sync write close");
